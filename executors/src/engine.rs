@@ -1,0 +1,1 @@
+//! The native engine: which step plans what.

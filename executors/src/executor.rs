@@ -1,0 +1,1 @@
+//! All phases of a migration, kept going.

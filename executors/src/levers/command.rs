@@ -1,0 +1,1 @@
+//! A lever of the team's own commands.

@@ -1,0 +1,1 @@
+//! One database entry of a pgbouncer.

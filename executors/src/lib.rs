@@ -1,0 +1,16 @@
+//! How it is made to happen: the replay loop, steps, engines, levers.
+
+mod engine;
+mod executor;
+pub mod levers;
+pub mod native;
+mod phase;
+pub mod postgres;
+mod protocol;
+mod seams;
+mod steps;
+
+pub use seams::{
+    Acted, Authority, Cause, Difference, EffectError, Engine, Lever, Observed, Owner, Probe, Receiver,
+    TrafficState,
+};

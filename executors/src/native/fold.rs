@@ -1,0 +1,1 @@
+//! Folding one window of changes by key.

@@ -1,0 +1,1 @@
+//! Row hashes and their order-free sums.

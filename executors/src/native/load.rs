@@ -1,0 +1,1 @@
+//! Loading a table, and filling it after a crash.

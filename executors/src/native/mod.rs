@@ -1,0 +1,289 @@
+//! The data plane: copy, verify, replicate, apply, independent of the database.
+//!
+//! A database brings [`Snapshots`], [`ChangeStream`], [`Sink`] and [`Gatekeeper`]; each has all of it, since a failback
+//! swaps the roles.
+
+pub mod fold;
+pub mod hash;
+pub mod load;
+pub mod mover;
+pub mod plane;
+pub mod stream;
+pub mod stream_effects;
+pub mod streams;
+pub mod verify;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::stream::BoxStream;
+use journal::{EffectId, Evidence, Lsn, StreamMode, StreamName, TableName};
+
+use crate::seams::{Authority, Cause, Difference};
+
+/// A place in a change stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Checkpoint {
+    /// PostgreSQL: the end of a commit.
+    Lsn(Lsn),
+}
+
+/// Proof that the value is committed, durably, where it must be. Built by a [`Sink`] alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Durable<T>(T);
+
+impl<T: Copy> Durable<T> {
+    /// For sinks, after the commit has returned.
+    pub(crate) const fn committed(value: T) -> Self {
+        Self(value)
+    }
+
+    /// The value.
+    #[must_use]
+    pub const fn get(&self) -> T {
+        self.0
+    }
+}
+
+/// Proof that a side's gate is closed and every writer that was open is gone. Built by a [`Gatekeeper`] alone.
+#[derive(Debug)]
+pub struct Fenced {
+    /// The effect that closed the gate.
+    pub(crate) by: EffectId,
+}
+
+/// A checkpoint taken after the last write.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Barrier {
+    /// Where the marker is.
+    pub checkpoint: Checkpoint,
+    /// What tells it from any other.
+    pub nonce: String,
+}
+
+/// The shape of a table as both sides have it: columns in the order in which cells travel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TableShape {
+    /// Its name.
+    pub table: TableName,
+    /// Column names as the catalog spells them; generated columns are left out.
+    pub columns: Vec<String>,
+    /// Each column's type as SQL, to cast text to.
+    pub types: Vec<String>,
+    /// Indexes into `columns` of the primary key, in key order.
+    pub key: Vec<usize>,
+    /// Whether an identity column is `generated always`, which an insert must override.
+    pub overrides_identity: bool,
+}
+
+/// One value in the database's own canonical text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Cell {
+    /// NULL.
+    Null,
+    /// The text.
+    Text(Bytes),
+    /// Not sent, since it did not change (TOAST). Never NULL.
+    Unchanged,
+}
+
+/// A row, one cell a column of its table's shape.
+pub type Row = Vec<Cell>;
+
+/// One change of one row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// A new row.
+    Insert {
+        /// The table.
+        shape: Arc<TableShape>,
+        /// The row.
+        new: Row,
+    },
+    /// A changed row.
+    Update {
+        /// The table.
+        shape: Arc<TableShape>,
+        /// The old key's cells in key order, if the key changed.
+        old_key: Option<Row>,
+        /// The new row, with unchanged cells.
+        new: Row,
+    },
+    /// A deleted row.
+    Delete {
+        /// The table.
+        shape: Arc<TableShape>,
+        /// The key's cells in key order.
+        key: Row,
+    },
+}
+
+/// What a stream cannot go on from without a person.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StreamError {
+    /// The connection, or the server: connect again, from the checkpoint.
+    #[error("{0}")]
+    Lost(Cause),
+    /// Another holder took the checkpoint row, or its mode changed: read it again.
+    #[error("the checkpoint row was taken or changed")]
+    Superseded,
+    /// TRUNCATE, another shape, a lost slot, a row that should be there: stop and say so.
+    #[error("{0}")]
+    Stopped(Difference),
+}
+
+/// One committed transaction of the source's stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Transaction {
+    /// The end of its commit: the checkpoint once it is applied.
+    pub end: Checkpoint,
+    /// When it committed, in milliseconds since 1970-01-01 UTC by that server's clock.
+    pub committed_ms: i64,
+    /// The origin it carries, if it was itself replicated.
+    pub origin: Option<String>,
+    /// Its changes of published tables, in order.
+    pub changes: Vec<Change>,
+    /// The nonces of our markers in it.
+    pub markers: Vec<String>,
+}
+
+/// What a stream gives.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StreamItem {
+    /// A transaction.
+    Transaction(Transaction),
+    /// Nothing is pending up to here.
+    Idle(Checkpoint),
+}
+
+/// A snapshot of one database that several connections can share, and its place in the change stream.
+pub trait Snapshot: std::fmt::Debug + Send + Sync {
+    /// Its name, for receipts.
+    fn id(&self) -> &str;
+    /// Its place in the change stream.
+    fn checkpoint(&self) -> Checkpoint;
+}
+
+/// A range of a table's heap.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Chunk {
+    /// The table.
+    pub table: TableName,
+    /// Its number in the table, from 0.
+    pub ordinal: u32,
+    /// The first block.
+    pub first: u32,
+    /// The block after the last; none for the open end.
+    pub end: Option<u32>,
+}
+
+/// Rows as they travel, in the database's copy format, one row an item or several.
+pub type RowStream = BoxStream<'static, Result<Bytes, Cause>>;
+
+/// Reads tables under a snapshot.
+#[async_trait]
+pub trait Snapshots: std::fmt::Debug + Send + Sync {
+    /// What holds a snapshot open.
+    type Held: Snapshot;
+
+    /// Opens a snapshot with a place in the stream, without touching the phase's slot.
+    async fn open(&self) -> Result<Self::Held, Cause>;
+
+    /// Cuts a table into chunks.
+    async fn chunks(&self, shape: &TableShape, chunk_bytes: u64) -> Result<Vec<Chunk>, Cause>;
+
+    /// Reads a chunk under a snapshot.
+    async fn read(&self, under: &Self::Held, shape: &TableShape, chunk: &Chunk) -> Result<RowStream, Cause>;
+}
+
+/// A database's change stream, from a slot.
+#[async_trait]
+pub trait ChangeStream: Send {
+    /// The next item. Cancellation safe. Keeps the connection alive however slowly it is called.
+    async fn next(&mut self) -> Result<StreamItem, StreamError>;
+
+    /// Tells the server that everything up to here is durable elsewhere.
+    async fn confirm(&mut self, at: Durable<Checkpoint>) -> Result<(), StreamError>;
+}
+
+/// Whether rows may be missing on the side written, since a load is still being filled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Completeness {
+    /// Every row is there: a missing one stops the stream.
+    Whole,
+    /// Rows may be missing: an update of one is completed by key from the side read.
+    Filling,
+}
+
+/// A folded or unfolded batch of whole transactions.
+#[derive(Debug, Clone)]
+pub struct Batch {
+    /// The transactions, in commit order.
+    pub transactions: Vec<Transaction>,
+    /// The checkpoint before it.
+    pub previous: Checkpoint,
+    /// The checkpoint after it.
+    pub end: Checkpoint,
+}
+
+/// Writes one side.
+#[async_trait]
+pub trait Sink: Send {
+    /// Takes the stream's checkpoint row over under this epoch and reads it. Waits for a batch in flight.
+    async fn take_over(&mut self) -> Result<(Checkpoint, StreamMode), StreamError>;
+
+    /// Writes a chunk with its receipt in one transaction. Rows whose key is present are left alone.
+    async fn put_chunk(&mut self, chunk: &Chunk, rows: RowStream) -> Result<ChunkReceipt, Cause>;
+
+    /// Applies a batch, its markers, its changed keys and its checkpoint in one transaction.
+    async fn apply(&mut self, batch: Batch) -> Result<Durable<Checkpoint>, StreamError>;
+
+    /// Commits a batch's markers, breaches and checkpoint, applying nothing.
+    async fn guard(&mut self, batch: Batch) -> Result<(Durable<Checkpoint>, Vec<Breach>), StreamError>;
+}
+
+/// What no fence should have let through.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Breach {
+    /// The table.
+    pub table: TableName,
+    /// Where.
+    pub at: Checkpoint,
+    /// How many changes.
+    pub changes: u64,
+}
+
+/// What a chunk's own transaction says of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChunkReceipt {
+    /// Rows read.
+    pub rows: u64,
+    /// The order-free sum of the rows' hashes, from the bytes as they passed.
+    pub hash: u128,
+}
+
+/// Keeps one side's gate for one phase.
+#[async_trait]
+pub trait Gatekeeper: std::fmt::Debug + Send + Sync {
+    /// Closes the gate and waits the open writers out.
+    async fn close(&self, spec: &journal::EffectSpec, under: Authority) -> Result<Fenced, Cause>;
+
+    /// Opens the gate.
+    async fn open(&self, spec: &journal::EffectSpec, under: Authority) -> Result<Evidence, Cause>;
+
+    /// Writes a marker after the fence: the barrier.
+    async fn mark(
+        &self,
+        fenced: &Fenced,
+        spec: &journal::EffectSpec,
+        under: Authority,
+    ) -> Result<Barrier, Cause>;
+}
+
+/// The stream a sink or change stream serves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Serving {
+    /// Which.
+    pub stream: StreamName,
+}

@@ -1,0 +1,1 @@
+//! One phase's loop.

@@ -1,0 +1,1 @@
+//! Our schema and gate row.

@@ -1,0 +1,1 @@
+//! Markers in a side's own stream.

@@ -1,0 +1,23 @@
+//! Everything that is peculiar to PostgreSQL, all SQL against it included.
+
+pub mod apply;
+pub mod catalog;
+pub mod copy;
+pub mod database;
+pub mod fence;
+pub mod gate;
+pub mod home;
+pub mod marker;
+pub mod objects;
+pub mod pgoutput;
+pub mod preflight;
+pub mod quote;
+pub mod receipt;
+pub mod receiver;
+pub mod sequences;
+pub mod stream_row;
+pub mod tables;
+pub mod wire;
+
+/// Our own schema on a migrated database.
+pub const HOME_SQL: &str = include_str!("sql/home.sql");

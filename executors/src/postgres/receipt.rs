@@ -1,0 +1,212 @@
+//! Admission of effects at a database, and the receipts they leave.
+//!
+//! The race: an executor sends "open the target" and loses the connection at COMMIT. It probes, reads "closed" since
+//! the statement is not committed yet, undoes and opens the source; then the late COMMIT opens the target: two writers.
+//! Likewise an executor that was stopped past its lease and goes on. Leases cannot reach either; the gate row can. Every
+//! effect locks the phase's row, and is refused unless its epoch is at least the highest seen and its intent's position
+//! is higher than the highest seen, in its own transaction. A probe locks the row too, under a lock timeout: it so waits
+//! for an effect in flight, and "absent" is never "not yet committed". Whoever undoes takes a higher position, so what
+//! comes late is refused.
+
+use journal::{EffectSpec, Epoch, Evidence, MigrationName, PhaseName, Position};
+use tokio_postgres::error::SqlState;
+use tokio_postgres::{Client, GenericClient, Transaction};
+
+use crate::postgres::database::{Database, chain};
+use crate::seams::{Acted, Authority, Cause, EffectError, Probe};
+
+/// How long a probe or an effect waits for the gate row. An effect in flight holds it for its own transaction.
+pub const GATE_LOCK_TIMEOUT: &str = "set local lock_timeout = '2s'";
+
+/// The answer of the gate row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Admission {
+    /// Go on; the row's epoch and position were raised, in this transaction.
+    Admitted,
+    /// This very effect is there already.
+    Already(Evidence),
+    /// A newer holder or a later intent was here.
+    Refused(EffectError),
+}
+
+/// The effect's receipt, if it is there.
+async fn receipt(
+    client: &impl GenericClient,
+    spec: &EffectSpec,
+) -> Result<Option<Evidence>, tokio_postgres::Error> {
+    let sql = "select evidence from _switchyard.receipt where effect = $1";
+    let row = client.query_opt(sql, &[&spec.id.to_string()]).await?;
+    Ok(row.map(|row| serde_json::from_str(&row.get::<_, String>(0)).unwrap_or_default()))
+}
+
+/// Locks the phase's gate row and admits the effect, or not. The row must be there.
+///
+/// # Errors
+/// The database's own, a lock timeout (55P03) included.
+pub async fn admit(
+    tx: &Transaction<'_>,
+    migration: &MigrationName,
+    spec: &EffectSpec,
+    under: Authority,
+) -> Result<Admission, tokio_postgres::Error> {
+    tx.batch_execute(GATE_LOCK_TIMEOUT).await?;
+    let sql = "select epoch, position from _switchyard.gate where migration = $1 and phase = $2 for update";
+    let Some(row) = tx.query_opt(sql, &[&migration.as_str(), &spec.phase.as_str()]).await? else {
+        return Ok(Admission::Refused(EffectError(format!(
+            "phase {} has no gate row here, and a missing row means closed",
+            spec.phase
+        ))));
+    };
+    if let Some(evidence) = receipt(tx, spec).await? {
+        return Ok(Admission::Already(evidence));
+    }
+    let (epoch, position): (i64, i64) = (row.get(0), row.get(1));
+    if signed(under.epoch.get()) < epoch || signed(under.position.get()) <= position {
+        return Ok(Admission::Refused(EffectError(format!(
+            "refused at the gate: epoch {} and position {} come after epoch {epoch} and position {position}",
+            under.epoch, under.position
+        ))));
+    }
+    let raise = "update _switchyard.gate set epoch = $3, position = $4 where migration = $1 and phase = $2";
+    let values = (signed(under.epoch.get()), signed(under.position.get()));
+    tx.execute(raise, &[&migration.as_str(), &spec.phase.as_str(), &values.0, &values.1]).await?;
+    Ok(Admission::Admitted)
+}
+
+/// Writes the effect's receipt, in its own transaction.
+///
+/// # Errors
+/// The database's own.
+pub async fn leave(
+    tx: &Transaction<'_>,
+    migration: &MigrationName,
+    spec: &EffectSpec,
+    under: Authority,
+    evidence: &Evidence,
+) -> Result<(), tokio_postgres::Error> {
+    let sql = "insert into _switchyard.receipt (effect, migration, phase, label, epoch, position, evidence) \
+               values ($1, $2, $3, $4, $5, $6, $7)";
+    let evidence = serde_json::to_string(evidence).unwrap_or_else(|_| "{}".to_owned());
+    let (epoch, position) = (signed(under.epoch.get()), signed(under.position.get()));
+    tx.execute(
+        sql,
+        &[
+            &spec.id.to_string(),
+            &migration.as_str(),
+            &spec.phase.as_str(),
+            &spec.effect.label(),
+            &epoch,
+            &position,
+            &evidence,
+        ],
+    )
+    .await?;
+    Ok(())
+}
+
+/// Whether the effect's receipt is there: locks the gate row first, so that an effect in flight is waited for.
+pub async fn probe_receipt(database: &Database, spec: &EffectSpec) -> Probe {
+    let mut session = match database.session().await {
+        Ok(session) => session,
+        Err(cause) => return Probe::Unreachable(cause),
+    };
+    match locked_receipt(&mut session, database.migration(), spec).await {
+        Ok(found) => {
+            session.done();
+            found.map_or(Probe::Absent, Probe::Ours)
+        }
+        // Our schema is not there, so nothing of ours is.
+        Err(error) if is_missing(&error) => Probe::Absent,
+        Err(error) => Probe::Unreachable(database.cause("cannot be probed", &error)),
+    }
+}
+
+async fn locked_receipt(
+    client: &mut Client,
+    migration: &MigrationName,
+    spec: &EffectSpec,
+) -> Result<Option<Evidence>, tokio_postgres::Error> {
+    let tx = client.transaction().await?;
+    tx.batch_execute(GATE_LOCK_TIMEOUT).await?;
+    let lock = "select 1 from _switchyard.gate where migration = $1 and phase = $2 for update";
+    tx.query_opt(lock, &[&migration.as_str(), &spec.phase.as_str()]).await?;
+    let found = receipt(&tx, spec).await?;
+    tx.commit().await?;
+    Ok(found)
+}
+
+/// Holds a chunk or a batch against the phase's epoch, sharing the row, and raises nothing. `false`: a newer holder.
+///
+/// # Errors
+/// The database's own.
+pub async fn epoch_is_current(
+    tx: &Transaction<'_>,
+    migration: &MigrationName,
+    phase: &PhaseName,
+    epoch: Epoch,
+) -> Result<bool, tokio_postgres::Error> {
+    let sql = "select epoch <= $3 from _switchyard.gate where migration = $1 and phase = $2 for share";
+    let row = tx.query_opt(sql, &[&migration.as_str(), &phase.as_str(), &signed(epoch.get())]).await?;
+    Ok(row.is_some_and(|row| row.get(0)))
+}
+
+/// Raises the phase's epoch at a side, before a new holder's first effect that opens. `false`: a newer one was here.
+///
+/// # Errors
+/// The side cannot be reached.
+pub async fn raise_epoch(database: &Database, phase: &PhaseName, epoch: Epoch) -> Result<bool, Cause> {
+    let session = database.session().await?;
+    let sql = "update _switchyard.gate set epoch = greatest(epoch, $3) where migration = $1 and phase = $2 \
+               returning epoch";
+    let found = session
+        .query_opt(sql, &[&database.migration().as_str(), &phase.as_str(), &signed(epoch.get())])
+        .await;
+    match found {
+        Ok(row) => {
+            session.done();
+            Ok(row.is_none_or(|row| row.get::<_, i64>(0) <= signed(epoch.get())))
+        }
+        Err(error) if is_missing(&error) => Ok(true),
+        Err(error) => Err(database.cause("does not take the new epoch", &error)),
+    }
+}
+
+/// An act's end from its error: definite only when the server said so about a statement, never for a lost connection
+/// or a lost COMMIT.
+#[must_use]
+pub fn acted(database: &Database, error: &tokio_postgres::Error) -> Acted {
+    let text = EffectError(database.scrub(&chain(error)));
+    match error.code() {
+        Some(code) if is_definite(code) => Acted::Definite(text),
+        Some(_) | None => Acted::Unknown(text),
+    }
+}
+
+/// Whether a code means that the statement did nothing and waiting will not change that. Lock timeouts, deadlocks,
+/// serialisation failures, shutdowns and resource shortages (classes 08, 40, 53, 55P03, 57, 58) pass.
+fn is_definite(code: &SqlState) -> bool {
+    let code = code.code();
+    !(["08", "40", "53", "57", "58"].iter().any(|class| code.starts_with(class))
+        || code == "55P03"
+        || code == "55006")
+}
+
+/// Whether an error says that our schema or a table of it is not there.
+#[must_use]
+pub fn is_missing(error: &tokio_postgres::Error) -> bool {
+    error
+        .code()
+        .is_some_and(|code| *code == SqlState::UNDEFINED_TABLE || *code == SqlState::INVALID_SCHEMA_NAME)
+}
+
+/// Positions and epochs as PostgreSQL's bigint.
+#[must_use]
+pub fn signed(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+/// And back.
+#[must_use]
+pub fn position(value: i64) -> Position {
+    Position::new(u64::try_from(value).unwrap_or(0))
+}

@@ -1,0 +1,1 @@
+//! One side as a receiver of effects.

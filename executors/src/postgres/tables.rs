@@ -1,0 +1,1 @@
+//! Tables, indexes and constraints on the target.

@@ -1,0 +1,1 @@
+//! The effect protocol: intent, probe, act, probe, outcome.

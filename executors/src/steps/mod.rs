@@ -1,0 +1,1 @@
+//! One file a step. A step plans effects and nothing else.

@@ -1,0 +1,247 @@
+//! What may be asked of the journal. A command is decided into facts or refused; it never carries a fact itself.
+
+use serde::{Deserialize, Serialize};
+
+use crate::effect::{Effect, Evidence, StreamMode};
+use crate::ids::{EffectId, Epoch, Holder, PersonId, PhaseName, Position, TableName};
+use crate::names::Direction;
+use crate::operation::{Operation, Step};
+use crate::state::{Finding, StreamHealth, UndoCause};
+
+/// Who makes something happen.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(tag = "by", content = "name", rename_all = "snake_case")]
+pub enum Actor {
+    /// A human, by any of their accounts.
+    Person(PersonId),
+    /// An executor under a lease.
+    Executor(Holder),
+    /// The program itself, at its operator's terminal: adopting a plan at `serve`.
+    Operator,
+}
+
+/// A command and who gives it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Command {
+    /// Who.
+    pub actor: Actor,
+    /// What.
+    pub body: CommandBody,
+}
+
+/// What goes with a request.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RequestOptions {
+    /// The plan hash (or its first digits) that the person saw; another current one refuses the request.
+    pub plan: Option<String>,
+    /// The loss that was shown and is confirmed, for `failback --target-lost`.
+    pub confirmed_loss: Option<String>,
+}
+
+/// How an effect ended, as its receiver was seen.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EffectOutcome {
+    /// It is there, and ours.
+    Succeeded {
+        /// Whether it was there before this executor acted.
+        adopted: bool,
+        /// What was seen.
+        evidence: Evidence,
+    },
+    /// It is definitely not there.
+    Failed {
+        /// What the receiver said, scrubbed.
+        error: String,
+    },
+    /// Nobody knows.
+    Unknown {
+        /// What happened, scrubbed.
+        error: String,
+    },
+}
+
+/// All commands: first people's, then the executors', who need a claim on the phase.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "command", rename_all = "snake_case")]
+pub enum CommandBody {
+    /// Makes this text the migration's plan.
+    AdoptPlan {
+        /// The plan's TOML.
+        text: String,
+    },
+    /// Asks for an operation.
+    Request {
+        /// The phase.
+        phase: PhaseName,
+        /// The operation.
+        operation: Operation,
+        /// What goes with it.
+        options: RequestOptions,
+    },
+    /// Approves a request.
+    Approve {
+        /// The request.
+        request: Position,
+    },
+    /// Denies a request.
+    Deny {
+        /// The request.
+        request: Position,
+        /// Why.
+        reason: String,
+    },
+    /// Takes back one's own approval.
+    Revoke {
+        /// The request.
+        request: Position,
+    },
+    /// Undoes an unfinished operation.
+    Abort {
+        /// The phase.
+        phase: PhaseName,
+        /// Why.
+        reason: String,
+    },
+    /// Stops an operation between its steps.
+    Pause {
+        /// The phase.
+        phase: PhaseName,
+    },
+    /// Lets it go on.
+    Resume {
+        /// The phase.
+        phase: PhaseName,
+    },
+    /// Leaves a blocked step.
+    Retry {
+        /// The phase.
+        phase: PhaseName,
+    },
+    /// Lets no new operation begin.
+    Hold {
+        /// The phase, or the whole migration.
+        phase: Option<PhaseName>,
+        /// Why.
+        reason: String,
+    },
+    /// Ends a hold.
+    Release {
+        /// The phase, or the whole migration.
+        phase: Option<PhaseName>,
+    },
+    /// The store's own: a change of hands, decided with the new epoch already given.
+    TakeLease {
+        /// The phase.
+        phase: PhaseName,
+        /// The new epoch.
+        epoch: Epoch,
+        /// Who takes it.
+        holder: Holder,
+    },
+    /// Begins the operation of a request that has its quorum.
+    Begin {
+        /// The phase.
+        phase: PhaseName,
+        /// The request.
+        request: Position,
+    },
+    /// Voids requests that have expired or whose binding has changed.
+    VoidStale {
+        /// The phase.
+        phase: PhaseName,
+    },
+    /// Writes down an effect before it is probed.
+    Intend {
+        /// The phase.
+        phase: PhaseName,
+        /// The step.
+        step: Step,
+        /// The effect.
+        effect: Effect,
+        /// With the effect that stops the traffic: the effects that undo the operation from here on.
+        undo: Vec<Effect>,
+    },
+    /// Writes down how an effect ended.
+    Conclude {
+        /// The phase.
+        phase: PhaseName,
+        /// Its name.
+        effect: EffectId,
+        /// How.
+        outcome: EffectOutcome,
+    },
+    /// Every effect of the step is done.
+    FinishStep {
+        /// The phase.
+        phase: PhaseName,
+        /// The step.
+        step: Step,
+    },
+    /// The step needs a person.
+    Block {
+        /// The phase.
+        phase: PhaseName,
+        /// The step.
+        step: Step,
+        /// What was found.
+        finding: Finding,
+    },
+    /// Begins the undo of the running operation.
+    BeginUndo {
+        /// The phase.
+        phase: PhaseName,
+        /// Why.
+        cause: UndoCause,
+    },
+    /// A stream changed.
+    ReportStream {
+        /// The phase.
+        phase: PhaseName,
+        /// Which.
+        direction: Direction,
+        /// What it does.
+        mode: StreamMode,
+        /// How it is.
+        health: StreamHealth,
+    },
+    /// A guard saw what no fence should have let through.
+    ReportBreach {
+        /// The phase.
+        phase: PhaseName,
+        /// The guarding stream.
+        direction: Direction,
+        /// The table.
+        table: TableName,
+        /// Where in the stream.
+        at: String,
+        /// How many changes.
+        changes: u64,
+    },
+}
+
+impl CommandBody {
+    /// The phase the command is about, if it names one.
+    #[must_use]
+    pub const fn phase(&self) -> Option<&PhaseName> {
+        match self {
+            Self::AdoptPlan { .. } | Self::Approve { .. } | Self::Deny { .. } | Self::Revoke { .. } => None,
+            Self::Hold { phase, .. } | Self::Release { phase } => phase.as_ref(),
+            Self::Request { phase, .. }
+            | Self::Abort { phase, .. }
+            | Self::Pause { phase }
+            | Self::Resume { phase }
+            | Self::Retry { phase }
+            | Self::TakeLease { phase, .. }
+            | Self::Begin { phase, .. }
+            | Self::VoidStale { phase }
+            | Self::Intend { phase, .. }
+            | Self::Conclude { phase, .. }
+            | Self::FinishStep { phase, .. }
+            | Self::Block { phase, .. }
+            | Self::BeginUndo { phase, .. }
+            | Self::ReportStream { phase, .. }
+            | Self::ReportBreach { phase, .. } => Some(phase),
+        }
+    }
+}

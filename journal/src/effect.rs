@@ -1,0 +1,567 @@
+//! Effects as data: what an executor may do outside the journal, so exact that it has no choice left.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::canonical::to_canonical;
+use crate::ids::{EffectId, Lsn, PhaseName, PlanHash, Position, TableName};
+use crate::names::StreamName;
+use crate::operation::Step;
+use crate::time::Timestamp;
+
+/// What an auditor wants to read of an outcome: row counts, checksums, LSNs, durations in milliseconds, the
+/// lever's answer. Keys are ASCII; values never hold credentials or cell values.
+pub type Evidence = BTreeMap<String, String>;
+
+/// One of the two databases.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Side {
+    /// The database being left.
+    Source,
+    /// The database being moved to.
+    Target,
+}
+
+impl Side {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Source, Self::Target];
+
+    /// The word for it.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Source => "source",
+            Self::Target => "target",
+        }
+    }
+
+    /// The other one.
+    #[must_use]
+    pub const fn other(self) -> Self {
+        match self {
+            Self::Source => Self::Target,
+            Self::Target => Self::Source,
+        }
+    }
+}
+
+impl fmt::Display for Side {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
+    }
+}
+
+/// Who receives an effect: who is probed, who acts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Party {
+    /// One database: schema, gate, fence, slots, markers, sequences.
+    Database(Side),
+    /// The data plane, which works on both: copy, streams, verification.
+    Mover,
+    /// What stops, holds, routes and resumes application traffic.
+    Lever,
+}
+
+/// What a gate says to the application.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GateMode {
+    /// Its writes pass.
+    Open,
+    /// Its writes are refused.
+    Closed,
+}
+
+/// What a stream does with what it reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StreamMode {
+    /// It writes it to the other side.
+    Apply,
+    /// It drops what carries our mark and reports anything else as a breach of the fence.
+    Guard,
+}
+
+impl StreamMode {
+    /// The word for it.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Apply => "apply",
+            Self::Guard => "guard",
+        }
+    }
+}
+
+/// What a trial write must meet. The trial is rolled back either way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Expectation {
+    /// The write passes.
+    Passes,
+    /// The write is refused by the fence.
+    Refused,
+}
+
+/// A table as it is to be made on the target: its columns and its primary key, no more.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct TableDefinition {
+    /// Its name.
+    pub table: TableName,
+    /// Statements in order: types, sequences, `create table` with the primary key.
+    pub statements: Vec<String>,
+}
+
+/// An index or constraint that is made after the load.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct SchemaObject {
+    /// The table it belongs to.
+    pub table: TableName,
+    /// Its name in the catalog.
+    pub name: String,
+    /// What it is, in words: `index`, `unique constraint`, `foreign key`, `check constraint`.
+    pub kind: String,
+    /// The statement that makes it.
+    pub statement: String,
+}
+
+/// An effect on the outside. Absolute, under deterministic names; doing it twice is doing it once.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Effect {
+    /// Looks for everything that is known to make a later step fail. Pure observation.
+    Preflight {
+        /// The phase's tables.
+        tables: Vec<TableName>,
+    },
+    /// The schema `_switchyard` and the phase's gate row, in this mode if the row is new.
+    InstallHome {
+        /// Where.
+        side: Side,
+        /// The mode of a new gate row. An old row keeps its mode.
+        mode: GateMode,
+    },
+    /// A publication of these very tables, TRUNCATE included.
+    CreatePublication {
+        /// Where.
+        side: Side,
+        /// Its name.
+        publication: String,
+        /// Its tables.
+        tables: Vec<TableName>,
+    },
+    /// A replication origin, which marks what an apply writes here.
+    CreateOrigin {
+        /// Where.
+        side: Side,
+        /// Its name.
+        origin: String,
+    },
+    /// The tables on the target, behind the closed gate.
+    CreateTables {
+        /// Their definitions, parents first.
+        tables: Vec<TableDefinition>,
+    },
+    /// Fence triggers whose function follows the gate row's mode. Made under a short lock timeout, with retries.
+    InstallFence {
+        /// Where.
+        side: Side,
+        /// The fenced tables.
+        tables: Vec<TableName>,
+    },
+    /// A write as the application would make it, rolled back. Pure observation.
+    TrialWrite {
+        /// Where.
+        side: Side,
+        /// The tables tried.
+        tables: Vec<TableName>,
+        /// What it must meet.
+        expect: Expectation,
+        /// Tells two trials of one step apart: `before`, `after`.
+        moment: String,
+    },
+    /// A logical replication slot (pgoutput), with its snapshot held by the executor that made it.
+    /// Evidence: `lsn`, its consistent point.
+    CreateSlot {
+        /// Where.
+        side: Side,
+        /// Its name.
+        slot: String,
+    },
+    /// A table's rows, in chunks with receipts; after a crash the fill. Evidence: `rows`, `chunks`, `hash`,
+    /// `snapshot_lsn` (the newest snapshot used), `filled` (`true` after an interruption).
+    CopyTable {
+        /// The table.
+        table: TableName,
+        /// The slot under whose snapshot the load began.
+        slot: String,
+    },
+    /// The stream's checkpoint row on the side it writes, from a place on. The supervisor runs it from then on.
+    StartStream {
+        /// Which.
+        stream: StreamName,
+        /// What it does.
+        mode: StreamMode,
+        /// The slot it reads.
+        slot: String,
+        /// The publication it reads.
+        publication: String,
+        /// The origin that marks what it writes.
+        origin: String,
+        /// Where it begins.
+        from: Lsn,
+    },
+    /// The stream's mode, in its checkpoint row: a batch under the other mode is refused from its commit on.
+    /// Evidence: `checkpoint`.
+    SetStreamMode {
+        /// Which.
+        stream: StreamName,
+        /// What it does from now on.
+        mode: StreamMode,
+    },
+    /// Waits until the stream has committed everything up to a place. Pure observation.
+    AwaitApplied {
+        /// Which.
+        stream: StreamName,
+        /// The place.
+        lsn: Lsn,
+    },
+    /// Waits until the stream lags less than this. Pure observation.
+    AwaitLag {
+        /// Which.
+        stream: StreamName,
+        /// The limit in milliseconds.
+        #[serde(with = "decimal")]
+        limit_ms: u64,
+    },
+    /// Compares a whole table at one place of the stream, while both sides go on. Evidence: `rows`, `hash`,
+    /// `source_lsn`, `target_lsn`. A difference names the table, the key and the column.
+    VerifyTable {
+        /// The table.
+        table: TableName,
+        /// The stream whose place fixes the comparison: the one that applies.
+        stream: StreamName,
+        /// Why now: `load`, `sweep`, `full`.
+        moment: String,
+    },
+    /// Compares the keys that the streams have named since the last proof. Both sides must stand still.
+    VerifyChanged {
+        /// The phase's tables.
+        tables: Vec<TableName>,
+        /// The stream that applied up to the barrier.
+        stream: StreamName,
+    },
+    /// An index or constraint on the target.
+    AddSchemaObject {
+        /// The object.
+        object: SchemaObject,
+    },
+    /// A marker in the side's own stream, committed durably. Evidence: `lsn`.
+    EmitMarker {
+        /// Where.
+        side: Side,
+        /// Tells it from any other.
+        nonce: String,
+    },
+    /// Waits until the stream has committed the marker on its other side. Evidence: `lsn`. Pure observation.
+    AwaitMarker {
+        /// Which.
+        stream: StreamName,
+        /// The marker's.
+        nonce: String,
+    },
+    /// Waits until no transaction older than this holds a write lock on the tables. Pure observation; evidence
+    /// and differences name who does: pid, user, age.
+    AwaitQuiet {
+        /// Where.
+        side: Side,
+        /// The tables.
+        tables: Vec<TableName>,
+        /// The age in milliseconds that is too old.
+        #[serde(with = "decimal")]
+        older_than_ms: u64,
+    },
+    /// The lever as it stands. Pure observation.
+    ObserveTraffic {
+        /// The side that the traffic must reach.
+        at: Side,
+    },
+    /// The lever holds the traffic: clients wait, their transactions have ended.
+    HoldTraffic {
+        /// The side the traffic reached until now.
+        at: Side,
+    },
+    /// The lever points at a side, while it holds.
+    RouteTraffic {
+        /// The side.
+        to: Side,
+    },
+    /// The lever lets the traffic through, to the side it points at.
+    ResumeTraffic {
+        /// The side.
+        to: Side,
+    },
+    /// The gate closes: row and function in one transaction, under the strongest synchronous commit.
+    CloseGate {
+        /// Where.
+        side: Side,
+    },
+    /// Waits until every writer that was open when the gate closed is gone, prepared ones included.
+    AwaitWriters {
+        /// Where.
+        side: Side,
+        /// The tables.
+        tables: Vec<TableName>,
+        /// How long, in milliseconds, before it is an error.
+        #[serde(with = "decimal")]
+        patience_ms: u64,
+        /// Whether the named sessions are ended when the patience is over.
+        terminate: bool,
+    },
+    /// The gate opens: row and function in one transaction. Towards a cutover's target or a failback's source this
+    /// is the opening: after it there is no undo.
+    OpenGate {
+        /// Where.
+        side: Side,
+    },
+    /// Sequences of the tables move forward on the side about to open, never back, with headroom.
+    AdvanceSequences {
+        /// The side about to open.
+        side: Side,
+        /// The tables.
+        tables: Vec<TableName>,
+    },
+    /// The stream's checkpoint row goes, and with it the stream.
+    DropStream {
+        /// Which.
+        stream: StreamName,
+    },
+    /// A slot goes, for ever.
+    DropSlot {
+        /// Where.
+        side: Side,
+        /// Its name.
+        slot: String,
+    },
+    /// A publication goes.
+    DropPublication {
+        /// Where.
+        side: Side,
+        /// Its name.
+        publication: String,
+    },
+    /// An origin goes.
+    DropOrigin {
+        /// Where.
+        side: Side,
+        /// Its name.
+        origin: String,
+    },
+    /// Fence triggers and their function go; the gate row stays.
+    RemoveFence {
+        /// Where.
+        side: Side,
+        /// The tables.
+        tables: Vec<TableName>,
+    },
+    /// Tables that this phase made on the target go.
+    DropTables {
+        /// The tables.
+        tables: Vec<TableName>,
+    },
+}
+
+/// Why a crash between an effect and its outcome is harmless.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EffectClass {
+    /// Nothing is changed.
+    Observation,
+    /// The receipt is in the effect's own transaction.
+    Transactional,
+    /// Created or adopted by its name.
+    Named,
+    /// An absolute setting, observed afterwards.
+    Setting,
+    /// It cannot be undone.
+    Irreversible,
+}
+
+impl Effect {
+    /// Who receives it.
+    #[must_use]
+    pub const fn party(&self) -> Party {
+        match self {
+            Self::InstallHome { side, .. }
+            | Self::CreatePublication { side, .. }
+            | Self::CreateOrigin { side, .. }
+            | Self::InstallFence { side, .. }
+            | Self::TrialWrite { side, .. }
+            | Self::EmitMarker { side, .. }
+            | Self::AwaitQuiet { side, .. }
+            | Self::CloseGate { side }
+            | Self::AwaitWriters { side, .. }
+            | Self::OpenGate { side }
+            | Self::AdvanceSequences { side, .. }
+            | Self::DropSlot { side, .. }
+            | Self::DropPublication { side, .. }
+            | Self::DropOrigin { side, .. }
+            | Self::RemoveFence { side, .. } => Party::Database(*side),
+            Self::CreateTables { .. } | Self::AddSchemaObject { .. } | Self::DropTables { .. } => {
+                Party::Database(Side::Target)
+            }
+            Self::Preflight { .. }
+            | Self::CreateSlot { .. }
+            | Self::CopyTable { .. }
+            | Self::StartStream { .. }
+            | Self::SetStreamMode { .. }
+            | Self::AwaitApplied { .. }
+            | Self::AwaitLag { .. }
+            | Self::VerifyTable { .. }
+            | Self::VerifyChanged { .. }
+            | Self::AwaitMarker { .. }
+            | Self::DropStream { .. } => Party::Mover,
+            Self::ObserveTraffic { .. }
+            | Self::HoldTraffic { .. }
+            | Self::RouteTraffic { .. }
+            | Self::ResumeTraffic { .. } => Party::Lever,
+        }
+    }
+
+    /// Its class in the effect protocol.
+    #[must_use]
+    pub const fn class(&self) -> EffectClass {
+        match self {
+            Self::Preflight { .. }
+            | Self::TrialWrite { .. }
+            | Self::AwaitApplied { .. }
+            | Self::AwaitLag { .. }
+            | Self::AwaitMarker { .. }
+            | Self::AwaitQuiet { .. }
+            | Self::AwaitWriters { .. }
+            | Self::ObserveTraffic { .. } => EffectClass::Observation,
+            Self::InstallHome { .. }
+            | Self::CreatePublication { .. }
+            | Self::CreateTables { .. }
+            | Self::InstallFence { .. }
+            | Self::CopyTable { .. }
+            | Self::StartStream { .. }
+            | Self::SetStreamMode { .. }
+            | Self::VerifyTable { .. }
+            | Self::VerifyChanged { .. }
+            | Self::AddSchemaObject { .. }
+            | Self::EmitMarker { .. }
+            | Self::CloseGate { .. }
+            | Self::OpenGate { .. }
+            | Self::RemoveFence { .. }
+            | Self::DropPublication { .. }
+            | Self::DropStream { .. }
+            | Self::AdvanceSequences { .. } => EffectClass::Transactional,
+            Self::CreateOrigin { .. } | Self::CreateSlot { .. } => EffectClass::Named,
+            Self::HoldTraffic { .. } | Self::RouteTraffic { .. } | Self::ResumeTraffic { .. } => {
+                EffectClass::Setting
+            }
+            Self::DropSlot { .. } | Self::DropOrigin { .. } | Self::DropTables { .. } => {
+                EffectClass::Irreversible
+            }
+        }
+    }
+
+    /// A short name for people and for failpoints: unique within a step, without commas or spaces.
+    #[must_use]
+    pub fn label(&self) -> String {
+        match self {
+            Self::Preflight { .. } => "preflight".to_owned(),
+            Self::InstallHome { side, .. } => format!("install_home:{side}"),
+            Self::CreatePublication { side, .. } => format!("create_publication:{side}"),
+            Self::CreateOrigin { side, .. } => format!("create_origin:{side}"),
+            Self::CreateTables { .. } => "create_tables".to_owned(),
+            Self::InstallFence { side, .. } => format!("install_fence:{side}"),
+            Self::TrialWrite { side, moment, .. } => format!("trial_write:{side}:{moment}"),
+            Self::CreateSlot { side, .. } => format!("create_slot:{side}"),
+            Self::CopyTable { table, .. } => format!("copy_table:{table}"),
+            Self::StartStream { stream, .. } => format!("start_stream:{}", stream.direction),
+            Self::SetStreamMode { stream, mode } => {
+                format!("set_stream_mode:{}:{}", stream.direction, mode.word())
+            }
+            Self::AwaitApplied { stream, .. } => format!("await_applied:{}", stream.direction),
+            Self::AwaitLag { stream, .. } => format!("await_lag:{}", stream.direction),
+            Self::VerifyTable { table, .. } => format!("verify_table:{table}"),
+            Self::VerifyChanged { .. } => "verify_changed".to_owned(),
+            Self::AddSchemaObject { object } => format!("add_schema_object:{}:{}", object.table, object.name),
+            Self::EmitMarker { side, .. } => format!("emit_marker:{side}"),
+            Self::AwaitMarker { stream, .. } => format!("await_marker:{}", stream.direction),
+            Self::AwaitQuiet { side, .. } => format!("await_quiet:{side}"),
+            Self::ObserveTraffic { .. } => "observe_traffic".to_owned(),
+            Self::HoldTraffic { .. } => "hold_traffic".to_owned(),
+            Self::RouteTraffic { to } => format!("route_traffic:{to}"),
+            Self::ResumeTraffic { to } => format!("resume_traffic:{to}"),
+            Self::CloseGate { side } => format!("close_gate:{side}"),
+            Self::AwaitWriters { side, .. } => format!("await_writers:{side}"),
+            Self::OpenGate { side } => format!("open_gate:{side}"),
+            Self::AdvanceSequences { side, .. } => format!("advance_sequences:{side}"),
+            Self::DropStream { stream } => format!("drop_stream:{}", stream.direction),
+            Self::DropSlot { side, .. } => format!("drop_slot:{side}"),
+            Self::DropPublication { side, .. } => format!("drop_publication:{side}"),
+            Self::DropOrigin { side, .. } => format!("drop_origin:{side}"),
+            Self::RemoveFence { side, .. } => format!("remove_fence:{side}"),
+            Self::DropTables { .. } => "drop_tables".to_owned(),
+        }
+    }
+}
+
+/// An effect with its name and its place: what a receiver gets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EffectSpec {
+    /// Its name: the same after every crash.
+    pub id: EffectId,
+    /// The phase it serves.
+    pub phase: PhaseName,
+    /// The step that planned it.
+    pub step: Step,
+    /// What it is.
+    pub effect: Effect,
+}
+
+impl EffectSpec {
+    /// Names an effect: a hash over the plan, the phase, the operation's position, the step and the effect, without
+    /// an attempt number.
+    #[must_use]
+    pub fn new(plan: PlanHash, phase: &PhaseName, operation: Position, step: Step, effect: Effect) -> Self {
+        let named = (plan, phase, operation, step, &effect);
+        // The tuple holds strings alone, so it always has canonical bytes; a debug rendering is as unique.
+        let bytes = to_canonical(&named).unwrap_or_else(|_| format!("{named:?}").into_bytes());
+        Self { id: EffectId::of(&bytes), phase: phase.clone(), step, effect }
+    }
+}
+
+/// The undo of an operation, written down in full before anything is stopped.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UndoPlan {
+    /// When it begins by itself.
+    pub at: Timestamp,
+    /// Its effects in order.
+    pub effects: Vec<Effect>,
+}
+
+/// Numbers as decimal strings.
+mod decimal {
+    use std::fmt::Display;
+    use std::str::FromStr;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<T: Display, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(value)
+    }
+
+    pub(super) fn deserialize<'de, T, D>(deserializer: D) -> Result<T, D::Error>
+    where
+        T: FromStr<Err: Display>,
+        D: Deserializer<'de>,
+    {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}

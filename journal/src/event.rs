@@ -1,0 +1,310 @@
+//! Facts, their envelope, and the bytes that are stored and hashed.
+
+use serde::{Deserialize, Serialize};
+
+use crate::canonical::{CanonicalError, to_canonical};
+use crate::command::Actor;
+use crate::effect::{Effect, Evidence, StreamMode, UndoPlan};
+use crate::ids::{
+    CommandId, EffectId, Epoch, EventId, Generation, Holder, MigrationName, PersonId, PhaseName, PlanHash,
+    Position, TableName,
+};
+use crate::names::Direction;
+use crate::operation::{Operation, Step};
+use crate::state::{Finding, Outcome, StreamHealth, UndoCause, VoidReason};
+use crate::time::Timestamp;
+
+/// The schema version of bodies written today. A changed body gets a new one and an upcast, never a rewrite.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// One immutable fact. The journal holds what a person or an auditor would ask about.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Fact {
+    /// A plan's text became the migration's current revision.
+    PlanAdopted {
+        /// The plan, as it was reviewed.
+        text: String,
+        /// The hash of its meaning.
+        plan_hash: PlanHash,
+    },
+    /// A person asked for an operation. The event's position is the request's number.
+    Requested {
+        /// What was asked.
+        operation: Operation,
+        /// What the request is bound to.
+        plan_hash: PlanHash,
+        /// When it voids by itself.
+        expires_at: Timestamp,
+        /// The loss that was shown and confirmed, for `failback --target-lost`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        confirmed_loss: Option<String>,
+    },
+    /// A person approved a request, bound to its plan hash.
+    Approved {
+        /// The request.
+        request: Position,
+        /// The hash that was approved.
+        plan_hash: PlanHash,
+    },
+    /// A person denied a request.
+    Denied {
+        /// The request.
+        request: Position,
+        /// Why.
+        reason: String,
+    },
+    /// A person took back their approval.
+    Revoked {
+        /// The request.
+        request: Position,
+    },
+    /// A request counts no more.
+    RequestVoided {
+        /// The request.
+        request: Position,
+        /// Why.
+        reason: VoidReason,
+    },
+    /// No new operation begins, in the whole migration or in this event's phase.
+    HoldPlaced {
+        /// Why.
+        reason: String,
+    },
+    /// The hold is over.
+    HoldReleased {},
+    /// The operation stops between its steps.
+    Paused {},
+    /// It goes on.
+    Resumed {},
+    /// A blocked step is tried again.
+    Retried {
+        /// The step.
+        step: Step,
+    },
+    /// A person asked to undo the unfinished operation.
+    AbortRequested {
+        /// Why.
+        reason: String,
+    },
+    /// An executor took the phase for a term.
+    LeaseTaken {
+        /// The new term.
+        epoch: Epoch,
+        /// Who.
+        holder: Holder,
+    },
+    /// An operation began. It reserves its approvals; plan and phase are frozen.
+    OperationStarted {
+        /// The request that authorises it.
+        request: Position,
+        /// What it is.
+        operation: Operation,
+        /// The plan it runs and is undone by.
+        plan_hash: PlanHash,
+        /// The persons whose approvals it reserves.
+        reserved: Vec<PersonId>,
+        /// The generation of the phase's objects.
+        generation: Generation,
+    },
+    /// An effect is about to be probed and done.
+    EffectIntended {
+        /// The operation.
+        operation: Position,
+        /// The step.
+        step: Step,
+        /// Its name.
+        effect: EffectId,
+        /// What it is.
+        spec: Effect,
+        /// With the intent that stops the traffic: the undo and its time.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        undo: Option<UndoPlan>,
+        /// With the opening's intent: the persons whose approvals it consumes.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        consumes: Vec<PersonId>,
+    },
+    /// The effect is there, and ours.
+    EffectSucceeded {
+        /// Its name.
+        effect: EffectId,
+        /// Whether it was there before this executor acted.
+        adopted: bool,
+        /// What was seen.
+        evidence: Evidence,
+    },
+    /// The receiver said definitely that the effect is not there and will not be.
+    EffectFailed {
+        /// Its name.
+        effect: EffectId,
+        /// What the receiver said, scrubbed.
+        error: String,
+    },
+    /// Nobody knows whether the effect is there. Only a probe leaves this.
+    EffectUnknown {
+        /// Its name.
+        effect: EffectId,
+        /// What happened, scrubbed.
+        error: String,
+    },
+    /// A step has done all its effects.
+    StepFinished {
+        /// The operation.
+        operation: Position,
+        /// The step.
+        step: Step,
+    },
+    /// A step waits for a person.
+    StepBlocked {
+        /// The operation.
+        operation: Position,
+        /// The step.
+        step: Step,
+        /// What was found.
+        finding: Finding,
+    },
+    /// The operation is being undone, newest first.
+    UndoStarted {
+        /// The operation.
+        operation: Position,
+        /// Why.
+        cause: UndoCause,
+    },
+    /// The operation is over.
+    OperationFinished {
+        /// The operation.
+        operation: Position,
+        /// How.
+        outcome: Outcome,
+    },
+    /// A stream changed between states that a person would ask about.
+    StreamChanged {
+        /// Which.
+        direction: Direction,
+        /// What it does.
+        mode: StreamMode,
+        /// How it is.
+        health: StreamHealth,
+    },
+    /// A guard saw changes of the phase's rows that carry no mark of ours.
+    FenceBreached {
+        /// The guarding stream.
+        direction: Direction,
+        /// The table.
+        table: TableName,
+        /// Where in the stream, in the database's notation.
+        at: String,
+        /// How many changes, in decimal.
+        changes: String,
+    },
+}
+
+impl Fact {
+    /// The kind's name, as in the stored body.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::PlanAdopted { .. } => "plan_adopted",
+            Self::Requested { .. } => "requested",
+            Self::Approved { .. } => "approved",
+            Self::Denied { .. } => "denied",
+            Self::Revoked { .. } => "revoked",
+            Self::RequestVoided { .. } => "request_voided",
+            Self::HoldPlaced { .. } => "hold_placed",
+            Self::HoldReleased { .. } => "hold_released",
+            Self::Paused { .. } => "paused",
+            Self::Resumed { .. } => "resumed",
+            Self::Retried { .. } => "retried",
+            Self::AbortRequested { .. } => "abort_requested",
+            Self::LeaseTaken { .. } => "lease_taken",
+            Self::OperationStarted { .. } => "operation_started",
+            Self::EffectIntended { .. } => "effect_intended",
+            Self::EffectSucceeded { .. } => "effect_succeeded",
+            Self::EffectFailed { .. } => "effect_failed",
+            Self::EffectUnknown { .. } => "effect_unknown",
+            Self::StepFinished { .. } => "step_finished",
+            Self::StepBlocked { .. } => "step_blocked",
+            Self::UndoStarted { .. } => "undo_started",
+            Self::OperationFinished { .. } => "operation_finished",
+            Self::StreamChanged { .. } => "stream_changed",
+            Self::FenceBreached { .. } => "fence_breached",
+        }
+    }
+}
+
+/// What surrounds a fact. Position, ids, epoch and time are given by the store.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Envelope {
+    /// Its place in the journal.
+    pub position: Position,
+    /// The migration.
+    pub migration: MigrationName,
+    /// The phase it is about; none if it is about all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phase: Option<PhaseName>,
+    /// Its unique id.
+    pub event_id: EventId,
+    /// The schema version of the body, in decimal.
+    pub schema_version: String,
+    /// Who made it happen.
+    pub actor: Actor,
+    /// When the store recorded it, by its database's clock.
+    pub recorded_at: Timestamp,
+    /// The command that made it.
+    pub command_id: CommandId,
+    /// The lease's epoch, for what an executor appended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epoch: Option<Epoch>,
+}
+
+/// A fact in its envelope: one event of the journal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Recorded {
+    /// Its envelope.
+    #[serde(flatten)]
+    pub envelope: Envelope,
+    /// The fact.
+    pub body: Fact,
+}
+
+/// Stored bytes are not an event that this version can read.
+#[derive(Debug, thiserror::Error)]
+pub enum DecodeError {
+    /// Written by a newer version.
+    #[error(
+        "event written by schema version {found}, this program reads up to {SCHEMA_VERSION}: use a newer switchyard"
+    )]
+    Newer {
+        /// The version found.
+        found: String,
+    },
+    /// Not an event.
+    #[error("not an event: {0}")]
+    Malformed(#[from] serde_json::Error),
+}
+
+impl Recorded {
+    /// The canonical bytes (RFC 8785) that are stored and hashed.
+    ///
+    /// # Errors
+    /// A value has no canonical form; nothing that the core makes does.
+    pub fn to_bytes(&self) -> Result<Vec<u8>, CanonicalError> {
+        to_canonical(self)
+    }
+
+    /// Reads stored bytes, of this schema version or an older one.
+    ///
+    /// # Errors
+    /// The bytes are not an event, or a newer version's.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, DecodeError> {
+        #[derive(Deserialize)]
+        struct Version {
+            schema_version: String,
+        }
+        let version: Version = serde_json::from_slice(bytes)?;
+        if version.schema_version.parse::<u32>().is_ok_and(|found| found > SCHEMA_VERSION) {
+            return Err(DecodeError::Newer { found: version.schema_version });
+        }
+        Ok(serde_json::from_slice(bytes)?)
+    }
+}

@@ -1,0 +1,52 @@
+//! What happened in a migration, and what may happen next.
+//!
+//! Pure: no I/O, no clock, no randomness. Time, positions, epochs and ids arrive from the store. A state is
+//! only ever made by replaying events through [`evolve`]; a new fact is only ever made by [`decide`].
+
+mod canonical;
+mod command;
+mod decide;
+mod due;
+mod effect;
+mod event;
+mod evolve;
+mod ids;
+pub mod merkle;
+mod names;
+mod operation;
+mod plan;
+mod refusal;
+mod state;
+mod streams;
+mod time;
+mod transitions;
+
+pub use canonical::{CanonicalError, to_canonical};
+pub use command::{Actor, Command, CommandBody, EffectOutcome, RequestOptions};
+pub use decide::decide;
+pub use due::{Due, due};
+pub use effect::{
+    Effect, EffectClass, EffectSpec, Evidence, Expectation, GateMode, Party, SchemaObject, Side, StreamMode,
+    TableDefinition, UndoPlan,
+};
+pub use event::{DecodeError, Envelope, Fact, Recorded, SCHEMA_VERSION};
+pub use evolve::{evolve, replay};
+pub use ids::{
+    CommandId, EffectId, Epoch, EventId, Generation, Holder, Lsn, LsnError, MigrationName, NameError,
+    PersonId, PhaseName, PlanHash, Position, TableName,
+};
+pub use names::{Direction, StreamName, origin_name, publication_name, slot_name};
+pub use operation::{Operation, PhaseStatus, Step};
+pub use plan::{
+    ApprovalPolicy, LeverSettings, LoadSettings, Person, PhasePlan, Plan, PlanProblem, PlanProblems, Role,
+    SecretRef,
+};
+pub use refusal::Refusal;
+pub use state::{
+    Approval, ApprovalWord, Breach, EffectRecord, EffectStatus, Finding, Hold, OperationRun, Outcome,
+    PhaseState, Request, RequestStatus, State, StreamHealth, StreamState, UndoCause, UndoRun, VoidReason,
+    Writer,
+};
+pub use streams::{StreamSpec, desired_streams};
+pub use time::Timestamp;
+pub use transitions::{Transition, diagram, transitions};

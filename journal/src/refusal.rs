@@ -1,0 +1,233 @@
+//! Why a command was not done: data with a code. The sentence a person reads is rendered elsewhere, in one module.
+
+use crate::ids::{EffectId, Epoch, PersonId, PhaseName, PlanHash, Position};
+use crate::operation::{Operation, PhaseStatus, Step};
+use crate::plan::{PlanProblems, Role};
+
+/// Why not.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// No plan was adopted yet.
+    #[error("SW-0101 no plan adopted")]
+    NoPlan,
+    /// The plan's text is wrong.
+    #[error("SW-0102 plan refused: {0}")]
+    BadPlan(PlanProblems),
+    /// The plan is another migration's.
+    #[error("SW-0103 the journal belongs to another migration")]
+    OtherMigration,
+    /// A phase in mid-operation cannot be revised.
+    #[error("SW-0104 phase {phase} is in mid-operation")]
+    PhaseFrozen {
+        /// The phase.
+        phase: PhaseName,
+    },
+    /// The very plan is adopted already.
+    #[error("SW-0105 plan adopted already")]
+    SamePlan,
+    /// The plan that the person saw is not the adopted one.
+    #[error("SW-0106 the current plan hash is {current}")]
+    OtherPlan {
+        /// The current hash.
+        current: PlanHash,
+    },
+    /// No such phase in the plan.
+    #[error("SW-0107 no phase {phase}")]
+    NoPhase {
+        /// What was asked for.
+        phase: PhaseName,
+        /// The phases there are.
+        known: Vec<PhaseName>,
+    },
+    /// The person is not in the plan.
+    #[error("SW-0108 {person} is not in the plan")]
+    UnknownPerson {
+        /// Who.
+        person: PersonId,
+    },
+    /// The person lacks a role.
+    #[error("SW-0109 {person} lacks the role {role:?}")]
+    LacksRole {
+        /// Who.
+        person: PersonId,
+        /// The role.
+        role: Role,
+    },
+    /// Only a person can do it.
+    #[error("SW-0110 only a person can do this")]
+    NotAPerson,
+    /// Only an executor can do it, under a lease.
+    #[error("SW-0111 only an executor can do this")]
+    NotAnExecutor,
+    /// The operation cannot begin where the phase is.
+    #[error("SW-0112 {operation} cannot begin while the phase is {status}")]
+    WrongStatus {
+        /// The operation.
+        operation: Operation,
+        /// Where the phase is.
+        status: PhaseStatus,
+    },
+    /// Another operation runs.
+    #[error("SW-0113 {operation} runs")]
+    Busy {
+        /// Which.
+        operation: Operation,
+        /// Its request.
+        request: Position,
+    },
+    /// The same is asked for already.
+    #[error("SW-0114 request #{request} asks for this already")]
+    AskedAlready {
+        /// The open request.
+        request: Position,
+    },
+    /// A hold stands.
+    #[error("SW-0115 held: {reason}")]
+    Held {
+        /// Why.
+        reason: String,
+    },
+    /// No such request.
+    #[error("SW-0116 no request #{request}")]
+    NoRequest {
+        /// What was asked for.
+        request: Position,
+    },
+    /// The request is not open.
+    #[error("SW-0117 request #{request} is not open")]
+    RequestClosed {
+        /// Which.
+        request: Position,
+    },
+    /// The request has expired.
+    #[error("SW-0118 request #{request} has expired")]
+    RequestExpired {
+        /// Which.
+        request: Position,
+    },
+    /// The requester's own approval does not count.
+    #[error("SW-0119 the requester may not approve")]
+    RequesterExcluded,
+    /// The person has said this already.
+    #[error("SW-0120 said already")]
+    SaidAlready,
+    /// There is no approval of this person to take back.
+    #[error("SW-0121 nothing to revoke")]
+    NothingToRevoke,
+    /// The operation needs no approvals.
+    #[error("SW-0122 request #{request} needs no approval")]
+    NoApprovalNeeded {
+        /// Which.
+        request: Position,
+    },
+    /// There are not enough valid approvals.
+    #[error("SW-0123 {have} of {need} approvals")]
+    NoQuorum {
+        /// How many count.
+        have: u8,
+        /// How many are needed.
+        need: u8,
+    },
+    /// The request is bound to another plan.
+    #[error("SW-0124 request #{request} is bound to another plan")]
+    BindingChanged {
+        /// Which.
+        request: Position,
+    },
+    /// No operation runs.
+    #[error("SW-0125 no operation runs in {phase}")]
+    NothingRuns {
+        /// The phase.
+        phase: PhaseName,
+    },
+    /// Not while the traffic is stopped.
+    #[error("SW-0126 the traffic is stopped: abort it, or let it end")]
+    InTheWindow,
+    /// Nothing is undone from the opening's intent on.
+    #[error("SW-0127 the opening has begun: only failback leads back")]
+    PointOfNoReturn,
+    /// Nothing is paused.
+    #[error("SW-0128 not paused")]
+    NotPaused,
+    /// It is paused already.
+    #[error("SW-0129 paused already")]
+    PausedAlready,
+    /// No step is blocked.
+    #[error("SW-0130 no step is blocked")]
+    NotBlocked,
+    /// No hold stands.
+    #[error("SW-0131 no hold to release")]
+    NotHeld,
+    /// A hold stands already.
+    #[error("SW-0132 held already")]
+    HeldAlready,
+    /// The operation is being undone.
+    #[error("SW-0133 the operation is being undone")]
+    Undoing,
+    /// The step is not due.
+    #[error("SW-0134 step {step} is not due")]
+    StepNotDue {
+        /// Which.
+        step: Step,
+    },
+    /// The step has effects without an outcome, or none at all.
+    #[error("SW-0135 step {step} has open effects")]
+    StepOpen {
+        /// Which.
+        step: Step,
+    },
+    /// No such effect, or it is concluded.
+    #[error("SW-0136 effect {effect} is not open")]
+    EffectNotOpen {
+        /// Which.
+        effect: EffectId,
+    },
+    /// Another effect is open: one at a time.
+    #[error("SW-0137 effect {effect} is open")]
+    EffectOpen {
+        /// Which.
+        effect: EffectId,
+    },
+    /// The effect is not the step's to do.
+    #[error("SW-0138 {label} does not belong to step {step}")]
+    ForeignEffect {
+        /// Its label.
+        label: String,
+        /// The step.
+        step: Step,
+    },
+    /// A gate would open before everything that must be known is known.
+    #[error("SW-0139 the gate may not open: {lacks}")]
+    OpeningUnproven {
+        /// What is not known.
+        lacks: &'static str,
+    },
+    /// The loss was not shown and confirmed.
+    #[error("SW-0140 the loss must be confirmed")]
+    LossUnconfirmed,
+    /// An epoch must grow.
+    #[error("SW-0141 epoch {given} is not newer than {newest}")]
+    OldEpoch {
+        /// What was given.
+        given: Epoch,
+        /// The newest.
+        newest: Epoch,
+    },
+    /// A reason must be given.
+    #[error("SW-0142 a reason is needed")]
+    ReasonNeeded,
+    /// The operation is not built yet.
+    #[error("SW-0143 {operation} is not available in this version")]
+    NotAvailable {
+        /// Which.
+        operation: Operation,
+    },
+}
+
+impl Refusal {
+    /// Its stable code.
+    #[must_use]
+    pub fn code(&self) -> String {
+        self.to_string().chars().take(7).collect()
+    }
+}

@@ -1,0 +1,416 @@
+//! What the journal says is so. Made by replaying events, never by hand.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::effect::{Effect, Evidence, GateMode, Side, StreamMode, UndoPlan};
+use crate::ids::{
+    EffectId, Epoch, Generation, Holder, Lsn, MigrationName, PersonId, PhaseName, PlanHash, Position,
+    TableName,
+};
+use crate::names::Direction;
+use crate::operation::{Operation, PhaseStatus, Step};
+use crate::plan::Plan;
+use crate::time::Timestamp;
+
+/// Something that a person has to look at, in words that name the place and the remedy.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Finding {
+    /// A stable code, as listed in the documentation: `SW-0201`.
+    pub code: String,
+    /// What failed and on what.
+    pub what: String,
+    /// What to do next.
+    pub remedy: String,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({}) {}", self.what, self.code, self.remedy)
+    }
+}
+
+/// Why a request counts no more.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(tag = "why", rename_all = "snake_case")]
+pub enum VoidReason {
+    /// Its time is over.
+    Expired,
+    /// The plan is another one now.
+    PlanChanged {
+        /// The new plan's hash.
+        plan_hash: PlanHash,
+    },
+    /// The phase is where the operation cannot begin.
+    PhaseMoved {
+        /// Where it is.
+        status: PhaseStatus,
+    },
+    /// Somebody denied it.
+    Denied {
+        /// Who.
+        person: PersonId,
+    },
+    /// Its operation was undone: its approvals are spent.
+    Undone,
+}
+
+/// How an operation ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// All its steps are done.
+    Completed,
+    /// All it did was undone.
+    Undone,
+}
+
+/// Why an operation is being undone.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(tag = "why", rename_all = "snake_case")]
+pub enum UndoCause {
+    /// The downtime that the plan allows is nearly over.
+    Deadline,
+    /// A step failed while the traffic was stopped.
+    StepFailed {
+        /// The step.
+        step: Step,
+        /// What was found.
+        finding: Finding,
+    },
+    /// A person asked for it.
+    Aborted {
+        /// Who.
+        person: PersonId,
+        /// Why.
+        reason: String,
+    },
+    /// A reserved approval was taken back, or the request denied.
+    ApprovalLost {
+        /// Who.
+        person: PersonId,
+    },
+}
+
+/// How a stream is.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(tag = "is", rename_all = "snake_case")]
+pub enum StreamHealth {
+    /// It follows within the plan's lag limit.
+    CaughtUp,
+    /// It follows, further behind than that.
+    Lagging,
+    /// It stopped and is being restarted.
+    Broken {
+        /// Why, scrubbed.
+        error: String,
+    },
+    /// It cannot go on without a person: its slot is lost, or it met what it must not apply.
+    Stopped {
+        /// What was found.
+        finding: Finding,
+    },
+}
+
+/// Who may write a phase, as journalled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Writer {
+    /// The source.
+    Source,
+    /// The target.
+    Target,
+    /// Nobody.
+    None,
+}
+
+/// A person's latest decisive word on a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ApprovalWord {
+    /// Yes.
+    Approved,
+    /// No.
+    Denied,
+    /// Yes, taken back.
+    Revoked,
+}
+
+/// A person's word, where it stands and what it was bound to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Approval {
+    /// The word.
+    pub word: ApprovalWord,
+    /// Where it stands.
+    pub position: Position,
+    /// The plan hash it was given for.
+    pub plan_hash: PlanHash,
+}
+
+/// Where a request stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RequestStatus {
+    /// It waits for approvals, or for its turn.
+    Open,
+    /// Its operation runs and has reserved the approvals.
+    Running,
+    /// The opening's intent consumed the approvals.
+    Consumed,
+    /// Its operation is over.
+    Finished(Outcome),
+    /// It counts no more.
+    Void(VoidReason),
+}
+
+/// An operation that a person asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request {
+    /// Its number: the position of its event.
+    pub position: Position,
+    /// The phase.
+    pub phase: PhaseName,
+    /// The operation.
+    pub operation: Operation,
+    /// Who asked.
+    pub requester: PersonId,
+    /// When.
+    pub requested_at: Timestamp,
+    /// The plan it is bound to.
+    pub plan_hash: PlanHash,
+    /// When it voids by itself.
+    pub expires_at: Timestamp,
+    /// The loss that was confirmed.
+    pub confirmed_loss: Option<String>,
+    /// Each person's latest word.
+    pub words: BTreeMap<PersonId, Approval>,
+    /// Where it stands.
+    pub status: RequestStatus,
+}
+
+/// No new operation begins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hold {
+    /// Since which event.
+    pub position: Position,
+    /// Why.
+    pub reason: String,
+}
+
+/// Where an effect stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EffectStatus {
+    /// Intended: it may or may not be there.
+    Intended,
+    /// Nobody knows; only a probe leaves this.
+    Unknown(String),
+    /// It is there, and ours.
+    Succeeded(Evidence),
+    /// It is definitely not there.
+    Failed(String),
+}
+
+/// An effect of a running operation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EffectRecord {
+    /// Its name.
+    pub id: EffectId,
+    /// The step that planned it.
+    pub step: Step,
+    /// What it is.
+    pub effect: Effect,
+    /// The position of its newest intent: the authority that its receiver compares.
+    pub intent: Position,
+    /// When it was first intended.
+    pub intended_at: Timestamp,
+    /// Where it stands.
+    pub status: EffectStatus,
+}
+
+/// An operation being undone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UndoRun {
+    /// Since which event.
+    pub position: Position,
+    /// Why.
+    pub cause: UndoCause,
+}
+
+/// A running operation.
+#[derive(Debug, Clone)]
+pub struct OperationRun {
+    /// Its number: the position of its first event.
+    pub position: Position,
+    /// The request that authorises it.
+    pub request: Position,
+    /// What it is.
+    pub operation: Operation,
+    /// The plan it runs and is undone by, whatever is adopted meanwhile.
+    pub plan: Arc<Plan>,
+    /// That plan's hash.
+    pub plan_hash: PlanHash,
+    /// The persons whose approvals it reserves.
+    pub reserved: Vec<PersonId>,
+    /// When it began.
+    pub started_at: Timestamp,
+    /// The step it is at; [`Step::Undo`] while it is being undone.
+    pub step: Step,
+    /// The steps that are done.
+    pub finished_steps: Vec<Step>,
+    /// Its effects, in the order of their first intents.
+    pub effects: Vec<EffectRecord>,
+    /// What it waits for, if it is blocked.
+    pub blocked: Option<Finding>,
+    /// Whether it stops between steps.
+    pub paused: bool,
+    /// The intent of the effect that stops the traffic: when, and the undo written with it.
+    pub stopped: Option<(Timestamp, UndoPlan)>,
+    /// The opening's intent: from here on nothing is undone until a probe has told.
+    pub opening: Option<Position>,
+    /// Whether the opening is known to be there: the point of no return is passed.
+    pub opened: bool,
+    /// The undo, if it has begun.
+    pub undo: Option<UndoRun>,
+    /// A person's wish to undo, not yet acted upon.
+    pub undo_asked: Option<UndoCause>,
+}
+
+impl OperationRun {
+    /// The effect of this name.
+    #[must_use]
+    pub fn effect(&self, id: EffectId) -> Option<&EffectRecord> {
+        self.effects.iter().find(|record| record.id == id)
+    }
+
+    /// Evidence of the newest success, in this operation, that the test picks.
+    pub fn evidence(&self, pick: impl Fn(&EffectRecord) -> bool) -> Option<&Evidence> {
+        self.effects.iter().rev().filter(|record| pick(record)).find_map(|record| match &record.status {
+            EffectStatus::Succeeded(evidence) => Some(evidence),
+            EffectStatus::Intended | EffectStatus::Unknown(_) | EffectStatus::Failed(_) => None,
+        })
+    }
+}
+
+/// A stream as the journal wants it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StreamState {
+    /// What it does.
+    pub mode: StreamMode,
+    /// The slot it reads.
+    pub slot: String,
+    /// The publication it reads.
+    pub publication: String,
+    /// The origin that marks what it writes.
+    pub origin: String,
+    /// Where it began.
+    pub from: Lsn,
+    /// How it was last reported.
+    pub health: Option<StreamHealth>,
+}
+
+/// Changes that no fence should have let through.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Breach {
+    /// The event.
+    pub position: Position,
+    /// The guarding stream.
+    pub direction: Direction,
+    /// The table.
+    pub table: TableName,
+    /// Where in the stream.
+    pub at: String,
+}
+
+/// One phase.
+#[derive(Debug, Clone)]
+pub struct PhaseState {
+    /// Where it rests.
+    pub status: PhaseStatus,
+    /// The generation of its objects.
+    pub generation: Generation,
+    /// The operation that runs.
+    pub operation: Option<OperationRun>,
+    /// No new operation begins.
+    pub hold: Option<Hold>,
+    /// The newest lease's epoch.
+    pub epoch: Epoch,
+    /// Who holds it.
+    pub holder: Option<Holder>,
+    /// The gates as journalled; a side without one has none yet.
+    pub gates: BTreeMap<Side, GateMode>,
+    /// The streams that should run.
+    pub streams: BTreeMap<Direction, StreamState>,
+    /// Breaches, oldest first.
+    pub breaches: Vec<Breach>,
+    /// What was seen of each side on first contact: `system_identifier`, `database_oid`, `timeline`.
+    pub identities: BTreeMap<Side, Evidence>,
+}
+
+impl Default for PhaseState {
+    fn default() -> Self {
+        Self {
+            status: PhaseStatus::New,
+            generation: Generation::new(1),
+            operation: None,
+            hold: None,
+            epoch: Epoch::default(),
+            holder: None,
+            gates: BTreeMap::new(),
+            streams: BTreeMap::new(),
+            breaches: Vec::new(),
+            identities: BTreeMap::new(),
+        }
+    }
+}
+
+impl PhaseState {
+    /// Who may write, as journalled: the side whose gate is open, the source before there are gates.
+    #[must_use]
+    pub fn writer(&self) -> Writer {
+        let open = |side| self.gates.get(&side) == Some(&GateMode::Open);
+        match (open(Side::Source) || !self.gates.contains_key(&Side::Source), open(Side::Target)) {
+            (_, true) => Writer::Target,
+            (true, false) => Writer::Source,
+            (false, false) => Writer::None,
+        }
+    }
+
+    /// The direction that applies when the phase is at rest.
+    #[must_use]
+    pub const fn applying(&self) -> Direction {
+        match self.status {
+            PhaseStatus::OnTarget | PhaseStatus::Completed => Direction::Failback,
+            PhaseStatus::New | PhaseStatus::Replicating | PhaseStatus::Retired | PhaseStatus::Quarantined => {
+                Direction::Forward
+            }
+        }
+    }
+}
+
+/// Everything the journal says is so.
+#[derive(Debug, Clone, Default)]
+pub struct State {
+    /// The newest event replayed.
+    pub head: Position,
+    /// The migration's name, from the first event on.
+    pub migration: Option<MigrationName>,
+    /// The current plan and its hash.
+    pub plan: Option<(Arc<Plan>, PlanHash)>,
+    /// All plans ever adopted, for operations that began with them.
+    pub plans: BTreeMap<PlanHash, Arc<Plan>>,
+    /// No new operation begins anywhere.
+    pub hold: Option<Hold>,
+    /// The phases of the current plan, and any older one that was begun.
+    pub phases: BTreeMap<PhaseName, PhaseState>,
+    /// Requests by number.
+    pub requests: BTreeMap<Position, Request>,
+}
+
+impl State {
+    /// The phase's running operation.
+    #[must_use]
+    pub fn operation(&self, phase: &PhaseName) -> Option<&OperationRun> {
+        self.phases.get(phase)?.operation.as_ref()
+    }
+}

@@ -1,0 +1,67 @@
+//! Places where the process kills itself, so that a test can see it resume.
+//!
+//! `SWITCHYARD_FAILPOINT=name` kills at the first passage of that name. `SWITCHYARD_FAILPOINT=each:FILE` kills at every
+//! name that FILE does not list yet, and lists it first: a process restarted in a loop dies once at each place.
+//! `each:FILE:PREFIX` does so for names with the prefix alone. The death is a real SIGKILL of the real process.
+
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::sync::OnceLock;
+
+/// The environment variable that arms failpoints.
+pub const VARIABLE: &str = "SWITCHYARD_FAILPOINT";
+
+enum Armed {
+    Never,
+    At(String),
+    Each { file: String, prefix: String },
+}
+
+fn armed() -> &'static Armed {
+    static ARMED: OnceLock<Armed> = OnceLock::new();
+    ARMED.get_or_init(|| match std::env::var(VARIABLE) {
+        Ok(text) => match text.strip_prefix("each:") {
+            Some(rest) => {
+                let (file, prefix) = rest.split_once(':').unwrap_or((rest, ""));
+                Armed::Each { file: file.to_owned(), prefix: prefix.to_owned() }
+            }
+            None => Armed::At(text),
+        },
+        Err(_) => Armed::Never,
+    })
+}
+
+/// A place where the process may be killed. Free when nothing is armed.
+pub fn hit(name: &str) {
+    match armed() {
+        Armed::Never => {}
+        Armed::At(at) if at == name => die(),
+        Armed::At(_) => {}
+        Armed::Each { file, prefix } => {
+            let seen = std::fs::read_to_string(file).unwrap_or_default();
+            if name.starts_with(prefix.as_str()) && !seen.lines().any(|line| line == name) {
+                let listed =
+                    OpenOptions::new().create(true).append(true).open(file).and_then(|mut opened| {
+                        writeln!(opened, "{name}")?;
+                        opened.sync_all()
+                    });
+                if listed.is_ok() {
+                    die();
+                }
+            }
+        }
+    }
+}
+
+/// Whether failpoints are armed at all, so that callers build a name only then.
+#[must_use]
+pub fn is_armed() -> bool {
+    !matches!(armed(), Armed::Never)
+}
+
+fn die() {
+    // SIGKILL by the shell's own kill: no unsafe code, and nothing of this process runs on.
+    let pid = std::process::id().to_string();
+    let _killed = std::process::Command::new("kill").args(["-KILL", &pid]).status();
+    std::process::abort();
+}

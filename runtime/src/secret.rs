@@ -1,0 +1,164 @@
+//! Secrets, and the scrubber that keeps them out of logs, events, errors and messages.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::{Arc, PoisonError, RwLock};
+
+/// A text that must not be shown. Its `Debug` and `Display` are stars.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Wraps a text.
+    #[must_use]
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The text, for the one call that needs it.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
+    /// Reads an environment variable.
+    ///
+    /// # Errors
+    /// It is not set, empty, or not UTF-8.
+    pub fn from_env(name: &str) -> Result<Self, SecretError> {
+        match std::env::var(name) {
+            Ok(text) if !text.trim().is_empty() => Ok(Self(text.trim().to_owned())),
+            Ok(_) | Err(_) => Err(SecretError::NoVariable { name: name.to_owned() }),
+        }
+    }
+
+    /// Reads a file, without its last line break.
+    ///
+    /// # Errors
+    /// It cannot be read, or is empty.
+    pub fn from_file(path: &str) -> Result<Self, SecretError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| SecretError::NoFile { path: path.to_owned(), error })?;
+        if text.trim().is_empty() {
+            return Err(SecretError::EmptyFile { path: path.to_owned() });
+        }
+        Ok(Self(text.trim().to_owned()))
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(***)")
+    }
+}
+
+impl fmt::Display for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+/// A secret is not where the plan says.
+#[derive(Debug, thiserror::Error)]
+pub enum SecretError {
+    /// The variable is missing.
+    #[error("the environment variable {name} is not set or empty: set it to the connection string")]
+    NoVariable {
+        /// Its name.
+        name: String,
+    },
+    /// The file cannot be read.
+    #[error("the file {path} cannot be read: {error}")]
+    NoFile {
+        /// Its path.
+        path: String,
+        /// Why.
+        #[source]
+        error: std::io::Error,
+    },
+    /// The file is empty.
+    #[error("the file {path} is empty: it should hold the connection string")]
+    EmptyFile {
+        /// Its path.
+        path: String,
+    },
+}
+
+/// Replaces every secret it knows by `***`. Cheap to clone; all clones know the same.
+#[derive(Clone, Default)]
+pub struct Scrubber {
+    known: Arc<RwLock<BTreeSet<String>>>,
+}
+
+impl fmt::Debug for Scrubber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Scrubber")
+    }
+}
+
+impl Scrubber {
+    /// Learns a secret: a whole connection string, and the password within it.
+    pub fn learn(&self, secret: &Secret) {
+        let text = secret.expose();
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        known.insert(text.to_owned());
+        for password in passwords(text) {
+            known.insert(password);
+        }
+    }
+
+    /// The text without any secret known so far, and without the password of any URL in it.
+    #[must_use]
+    pub fn scrub(&self, text: &str) -> String {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        let mut clean = text.to_owned();
+        let mut longest_first: Vec<&String> = known.iter().collect();
+        longest_first.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+        for secret in longest_first {
+            clean = clean.replace(secret.as_str(), "***");
+        }
+        for password in passwords(&clean) {
+            clean = clean.replace(&password, "***");
+        }
+        clean
+    }
+}
+
+/// The passwords in URLs (`scheme://user:password@`) and in `password=…` pairs.
+fn passwords(text: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for (at, _) in text.match_indices("://") {
+        let rest = text.get(at + 3..).unwrap_or_default();
+        let authority = rest.split(['/', ' ', '"', '\'']).next().unwrap_or_default();
+        if let Some((user, _host)) = authority.rsplit_once('@')
+            && let Some((_name, password)) = user.split_once(':')
+        {
+            found.push(password.to_owned());
+        }
+    }
+    for (at, _) in text.match_indices("password=") {
+        let rest = text.get(at + 9..).unwrap_or_default();
+        let value = match rest.strip_prefix('\'') {
+            Some(quoted) => quoted.split('\'').next(),
+            None => rest.split([' ', '&', '"', ',', ';']).next(),
+        };
+        found.extend(value.map(str::to_owned));
+    }
+    found.retain(|password| password.len() > 2 && password != "***");
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_known_secret_and_its_password_are_replaced_wherever_they_stand() {
+        let scrubber = Scrubber::default();
+        scrubber.learn(&Secret::new("postgres://mover:hunter22@db:5432/shop"));
+        assert_eq!(scrubber.scrub("cannot reach postgres://mover:hunter22@db:5432/shop"), "cannot reach ***");
+        assert_eq!(scrubber.scrub("password hunter22 refused"), "password *** refused");
+        assert_eq!(scrubber.scrub("host=a password='s3cret x' dbname=b"), "host=a password='***' dbname=b");
+        assert_eq!(format!("{:?} {}", Secret::new("abc"), Secret::new("abc")), "Secret(***) ***");
+    }
+}
