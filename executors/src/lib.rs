@@ -10,6 +10,7 @@ mod protocol;
 mod seams;
 mod steps;
 
+pub use executor::{Settings, run};
 pub use seams::{
     Acted, Authority, Cause, Difference, EffectError, Engine, Lever, Observed, Owner, Probe, Receiver,
     TrafficState,
