@@ -1,8 +1,12 @@
-//! What a phase's executor should do next.
+//! What a phase's executor should do next. A restarted executor asks the same question and gets the same answer, so
+//! there is one path. The deadline is looked at first.
+#![deny(clippy::wildcard_enum_match_arm)]
 
+use crate::approvals::{binding_change, quorum};
+use crate::effect::EffectClass;
 use crate::ids::{EffectId, PhaseName, Position};
 use crate::operation::Step;
-use crate::state::{Finding, State, UndoCause};
+use crate::state::{EffectStatus, Finding, OperationRun, RequestStatus, State, UndoCause};
 use crate::time::Timestamp;
 
 /// What should happen next in a phase. The loop does it and asks again.
@@ -28,6 +32,115 @@ pub enum Due {
 
 /// What is due in a phase. `now` is the journal database's clock.
 #[must_use]
-pub fn due(_state: &State, _phase: &PhaseName, _now: Timestamp) -> Due {
-    Due::Idle
+pub fn due(state: &State, phase: &PhaseName, now: Timestamp) -> Due {
+    let Some(phase_state) = state.phases.get(phase) else { return Due::Idle };
+    match &phase_state.operation {
+        Some(run) => in_operation(state, run, now),
+        None => at_rest(state, phase, now),
+    }
+}
+
+fn at_rest(state: &State, phase: &PhaseName, now: Timestamp) -> Due {
+    let open = || {
+        state
+            .requests
+            .values()
+            .filter(|request| &request.phase == phase && request.status == RequestStatus::Open)
+    };
+    if open().any(|request| binding_change(state, request, now).is_some()) {
+        return Due::VoidStale;
+    }
+    let held = state.hold.is_some() || state.phases.get(phase).is_some_and(|phase| phase.hold.is_some());
+    if held {
+        return Due::Idle;
+    }
+    open()
+        .find(|request| quorum(state, request).is_ok())
+        .map_or(Due::Idle, |request| Due::Begin(request.position))
+}
+
+fn in_operation(state: &State, run: &OperationRun, now: Timestamp) -> Due {
+    if run.undo.is_none() && may_undo(run) {
+        if let Some(cause) = &run.undo_asked {
+            return Due::BeginUndo(cause.clone());
+        }
+        if run.stopped.as_ref().is_some_and(|(_, undo)| now >= undo.at) {
+            return Due::BeginUndo(UndoCause::Deadline);
+        }
+        if let Some(cause) = failed_in_the_window(run).or_else(|| lapsed_in_the_window(state, run, now)) {
+            return Due::BeginUndo(cause);
+        }
+    }
+    // One effect at a time: what is intended and not concluded comes before anything new. An undo leaves the open
+    // effects of the steps it undoes where they are: its own intents are higher, so theirs are refused.
+    let open = run.effects.iter().find(|record| {
+        let counts = run.undo.is_none() || record.step == Step::Undo;
+        counts && matches!(record.status, EffectStatus::Intended | EffectStatus::Unknown(_))
+    });
+    if let Some(open) = open {
+        return Due::Effect(open.id);
+    }
+    if let Some(finding) = &run.blocked {
+        return Due::Blocked(finding.clone());
+    }
+    let begun = run.effects.iter().any(|record| record.step == run.step);
+    if run.paused && !begun && !in_the_window(run) {
+        return Due::Paused;
+    }
+    Due::Plan(run.step)
+}
+
+/// Whether the traffic is stopped, or may be, and the operation can still be undone.
+#[must_use]
+pub(crate) fn in_the_window(run: &OperationRun) -> bool {
+    run.stopped.is_some() && run.opening.is_none()
+}
+
+/// From the opening's intent on nothing is undone: only its probe tells which side is open.
+#[must_use]
+pub(crate) const fn may_undo(run: &OperationRun) -> bool {
+    run.opening.is_none()
+}
+
+/// A request that lapsed in the window can never open the other side, so there is nothing to wait for.
+fn lapsed_in_the_window(state: &State, run: &OperationRun, now: Timestamp) -> Option<UndoCause> {
+    let request = state.requests.get(&run.request).filter(|_| in_the_window(run))?;
+    let lapsed = binding_change(state, request, now).is_some() || quorum(state, request).is_err();
+    lapsed.then(|| UndoCause::StepFailed {
+        step: run.step,
+        finding: Finding {
+            code: "SW-0502".to_owned(),
+            what: format!("The approvals of request #{} no longer stand.", run.request),
+            remedy: "Ask again, and have the new request approved.".to_owned(),
+        },
+    })
+}
+
+/// A blocked step or a definite failure in the window undoes by itself: nobody is asked while nobody can write.
+fn failed_in_the_window(run: &OperationRun) -> Option<UndoCause> {
+    if !in_the_window(run) {
+        return None;
+    }
+    if let Some(finding) = &run.blocked {
+        return Some(UndoCause::StepFailed { step: run.step, finding: finding.clone() });
+    }
+    let failed = run.effects.iter().find_map(|record| match &record.status {
+        EffectStatus::Failed(error) if record.step == run.step => Some((record, error)),
+        EffectStatus::Failed(_)
+        | EffectStatus::Intended
+        | EffectStatus::Unknown(_)
+        | EffectStatus::Succeeded(_) => None,
+    });
+    failed.map(|(record, error)| UndoCause::StepFailed {
+        step: record.step,
+        finding: Finding {
+            code: "SW-0501".to_owned(),
+            what: format!("{} failed: {error}.", record.effect.label()),
+            remedy: if record.effect.class() == EffectClass::Observation {
+                "See to what it names, then ask again.".to_owned()
+            } else {
+                "See to its cause, then ask again.".to_owned()
+            },
+        },
+    })
 }

@@ -1,9 +1,94 @@
-//! Replaying events.
-use crate::{event::Recorded, state::State};
+//! Replaying events. Total and deterministic: whatever was once appended is replayed without a question.
+#![deny(clippy::wildcard_enum_match_arm)]
+
+use std::sync::Arc;
+
+use crate::command::Actor;
+use crate::effect::{Effect, GateMode, Side};
+use crate::event::{Fact, Recorded};
+use crate::ids::{EffectId, PersonId, PhaseName, Position};
+use crate::names::Direction;
+use crate::operation::{Operation, PhaseStatus, Step};
+use crate::plan::Plan;
+use crate::state::{
+    Approval, ApprovalWord, Breach, EffectRecord, EffectStatus, Hold, OperationRun, Outcome, PhaseState,
+    Request, RequestStatus, State, StreamState, UndoCause, UndoRun,
+};
+use crate::transitions::transitions;
 
 /// Replays one event. Total and deterministic.
 pub fn evolve(state: &mut State, event: &Recorded) {
-    state.head = event.envelope.position;
+    let envelope = &event.envelope;
+    state.head = envelope.position;
+    state.migration.get_or_insert_with(|| envelope.migration.clone());
+    let at = Occurrence { event, person: person(&envelope.actor), phase: envelope.phase.as_ref() };
+    match &event.body {
+        Fact::PlanAdopted { text, .. } => adopt(state, text),
+        Fact::Requested { operation, plan_hash, expires_at, confirmed_loss } => {
+            if let (Some(phase), Some(requester)) = (at.phase, at.person) {
+                let request = Request {
+                    position: envelope.position,
+                    phase: phase.clone(),
+                    operation: *operation,
+                    requester: requester.clone(),
+                    requested_at: envelope.recorded_at,
+                    plan_hash: *plan_hash,
+                    expires_at: *expires_at,
+                    confirmed_loss: confirmed_loss.clone(),
+                    words: std::collections::BTreeMap::new(),
+                    status: RequestStatus::Open,
+                };
+                state.requests.insert(envelope.position, request);
+            }
+        }
+        Fact::Approved { request, .. } => word(state, &at, *request, ApprovalWord::Approved),
+        Fact::Denied { request, .. } => {
+            word(state, &at, *request, ApprovalWord::Denied);
+            lose_approval(state, &at, *request);
+        }
+        Fact::Revoked { request } => {
+            word(state, &at, *request, ApprovalWord::Revoked);
+            lose_approval(state, &at, *request);
+        }
+        Fact::RequestVoided { request, reason } => {
+            if let Some(request) = state.requests.get_mut(request) {
+                request.status = RequestStatus::Void(reason.clone());
+            }
+        }
+        Fact::HoldPlaced { reason } => {
+            let hold = Some(Hold { position: envelope.position, reason: reason.clone() });
+            set_hold(state, at.phase, hold);
+        }
+        Fact::HoldReleased {} => set_hold(state, at.phase, None),
+        Fact::LeaseTaken { epoch, holder } => {
+            if let Some(phase) = at.phase {
+                let phase = state.phases.entry(phase.clone()).or_default();
+                phase.epoch = *epoch;
+                phase.holder = Some(holder.clone());
+            }
+        }
+        Fact::OperationStarted { .. }
+        | Fact::Paused {}
+        | Fact::Resumed {}
+        | Fact::Retried { .. }
+        | Fact::AbortRequested { .. }
+        | Fact::EffectIntended { .. }
+        | Fact::EffectSucceeded { .. }
+        | Fact::EffectFailed { .. }
+        | Fact::EffectUnknown { .. }
+        | Fact::StepFinished { .. }
+        | Fact::StepBlocked { .. }
+        | Fact::UndoStarted { .. }
+        | Fact::OperationFinished { .. } => operate(state, &at),
+        Fact::StreamChanged { direction, health, .. } => {
+            if let Some(stream) = phase_mut(state, &at).and_then(|phase| phase.streams.get_mut(direction)) {
+                stream.health = Some(health.clone());
+            }
+        }
+        Fact::FenceBreached { direction, table, at: place, .. } => {
+            breach(state, &at, *direction, table, place);
+        }
+    }
 }
 
 /// Replays a journal from its beginning.
@@ -13,4 +98,307 @@ pub fn replay<'e>(events: impl IntoIterator<Item = &'e Recorded>) -> State {
         evolve(&mut state, event);
     }
     state
+}
+
+/// An event with what is looked up in it most.
+struct Occurrence<'e> {
+    event: &'e Recorded,
+    person: Option<&'e PersonId>,
+    phase: Option<&'e PhaseName>,
+}
+
+impl Occurrence<'_> {
+    const fn position(&self) -> Position {
+        self.event.envelope.position
+    }
+}
+
+const fn person(actor: &Actor) -> Option<&PersonId> {
+    match actor {
+        Actor::Person(person) => Some(person),
+        Actor::Executor(_) | Actor::Operator => None,
+    }
+}
+
+fn phase_mut<'s>(state: &'s mut State, at: &Occurrence<'_>) -> Option<&'s mut PhaseState> {
+    state.phases.get_mut(at.phase?)
+}
+
+fn adopt(state: &mut State, text: &str) {
+    // `decide` has read this very text; a later version that reads it otherwise keeps the plan it had.
+    let Ok(plan) = Plan::parse(text) else { return };
+    let hash = plan.hash();
+    let plan = Arc::new(plan);
+    for phase in &plan.phases {
+        state.phases.entry(phase.name.clone()).or_default();
+    }
+    state.plans.insert(hash, Arc::clone(&plan));
+    state.plan = Some((plan, hash));
+}
+
+fn word(state: &mut State, at: &Occurrence<'_>, request: Position, word: ApprovalWord) {
+    let (Some(person), Some(request)) = (at.person, state.requests.get_mut(&request)) else { return };
+    let approval = Approval { word, position: at.position(), plan_hash: request.plan_hash };
+    request.words.insert(person.clone(), approval);
+}
+
+/// A denial, or the revocation of a reserved approval, undoes the attempt that reserved it, before the opening.
+fn lose_approval(state: &mut State, at: &Occurrence<'_>, request: Position) {
+    let Some(person) = at.person else { return };
+    let Some(phase) = state.requests.get(&request).map(|request| request.phase.clone()) else { return };
+    let Some(run) = state.phases.get_mut(&phase).and_then(|phase| phase.operation.as_mut()) else { return };
+    if run.request == request && run.opening.is_none() && run.undo.is_none() && run.undo_asked.is_none() {
+        run.undo_asked = Some(UndoCause::ApprovalLost { person: person.clone() });
+    }
+}
+
+fn set_hold(state: &mut State, phase: Option<&PhaseName>, hold: Option<Hold>) {
+    match phase {
+        Some(phase) => state.phases.entry(phase.clone()).or_default().hold = hold,
+        None => state.hold = hold,
+    }
+}
+
+fn breach(
+    state: &mut State,
+    at: &Occurrence<'_>,
+    direction: Direction,
+    table: &crate::ids::TableName,
+    place: &str,
+) {
+    let position = at.position();
+    if let Some(phase) = phase_mut(state, at) {
+        phase.breaches.push(Breach { position, direction, table: table.clone(), at: place.to_owned() });
+        // A breach holds the phase: a person has to look before anything new begins.
+        phase.hold.get_or_insert_with(|| Hold {
+            position,
+            reason: format!("a write passed the fence: {table}, seen by the {direction} stream at {place}"),
+        });
+    }
+}
+
+fn operate(state: &mut State, at: &Occurrence<'_>) {
+    if let Fact::OperationStarted { .. } = &at.event.body {
+        start(state, at);
+        return;
+    }
+    if let Fact::OperationFinished { outcome, .. } = &at.event.body {
+        finish(state, at, *outcome);
+        return;
+    }
+    let Some(phase) = phase_mut(state, at) else { return };
+    if let Fact::EffectSucceeded { effect, evidence, .. } = &at.event.body {
+        let succeeded = EffectStatus::Succeeded(evidence.clone());
+        if let Some(done) = phase.operation.as_mut().and_then(|run| settle(run, *effect, succeeded)) {
+            change_phase(phase, &done, evidence);
+        }
+        return;
+    }
+    let Some(run) = phase.operation.as_mut() else { return };
+    let consumed = advance(run, at);
+    if let Some(request) = consumed.and_then(|request| state.requests.get_mut(&request)) {
+        request.status = RequestStatus::Consumed;
+    }
+}
+
+fn start(state: &mut State, at: &Occurrence<'_>) {
+    let Fact::OperationStarted { request, operation, plan_hash, reserved, generation } = &at.event.body
+    else {
+        return;
+    };
+    let Some(plan) = state.plans.get(plan_hash).cloned() else { return };
+    if let Some(request) = state.requests.get_mut(request) {
+        request.status = RequestStatus::Running;
+    }
+    let Some(phase) = phase_mut(state, at) else { return };
+    phase.generation = *generation;
+    phase.operation = Some(OperationRun {
+        position: at.position(),
+        request: *request,
+        operation: *operation,
+        plan,
+        plan_hash: *plan_hash,
+        reserved: reserved.clone(),
+        started_at: at.event.envelope.recorded_at,
+        step: operation.steps().first().copied().unwrap_or(Step::Undo),
+        finished_steps: Vec::new(),
+        effects: Vec::new(),
+        blocked: None,
+        paused: false,
+        stopped: None,
+        opening: None,
+        opened: false,
+        undo: None,
+        undo_asked: None,
+    });
+}
+
+/// What an event changes in a running operation; gives the request whose approvals it consumes.
+fn advance(run: &mut OperationRun, at: &Occurrence<'_>) -> Option<Position> {
+    match &at.event.body {
+        Fact::EffectIntended { .. } => return intend(run, at),
+        Fact::Paused {} => run.paused = true,
+        Fact::Resumed {} => run.paused = false,
+        Fact::Retried { .. } => run.blocked = None,
+        Fact::AbortRequested { reason } => {
+            if let Some(person) = at.person {
+                run.undo_asked = Some(UndoCause::Aborted { person: person.clone(), reason: reason.clone() });
+            }
+        }
+        Fact::EffectFailed { effect, error } => {
+            settle(run, *effect, EffectStatus::Failed(error.clone()));
+        }
+        Fact::EffectUnknown { effect, error } => {
+            settle(run, *effect, EffectStatus::Unknown(error.clone()));
+        }
+        Fact::StepFinished { step, .. } => {
+            run.finished_steps.push(*step);
+            if let Some(next) = run.operation.steps().iter().find(|step| !run.finished_steps.contains(step)) {
+                run.step = *next;
+            }
+        }
+        Fact::StepBlocked { finding, .. } => run.blocked = Some(finding.clone()),
+        Fact::UndoStarted { cause, .. } => {
+            run.undo = Some(UndoRun { position: at.position(), cause: cause.clone() });
+            run.undo_asked = None;
+            run.blocked = None;
+            run.paused = false;
+            run.step = Step::Undo;
+        }
+        Fact::PlanAdopted { .. }
+        | Fact::Requested { .. }
+        | Fact::Approved { .. }
+        | Fact::Denied { .. }
+        | Fact::Revoked { .. }
+        | Fact::RequestVoided { .. }
+        | Fact::HoldPlaced { .. }
+        | Fact::HoldReleased {}
+        | Fact::LeaseTaken { .. }
+        | Fact::OperationStarted { .. }
+        | Fact::EffectSucceeded { .. }
+        | Fact::OperationFinished { .. }
+        | Fact::StreamChanged { .. }
+        | Fact::FenceBreached { .. } => {}
+    }
+    None
+}
+
+/// Writes an intent down; gives the request whose approvals it consumes.
+fn intend(run: &mut OperationRun, at: &Occurrence<'_>) -> Option<Position> {
+    let Fact::EffectIntended { step, effect, spec, undo, .. } = &at.event.body else { return None };
+    let (intent, intended_at) = (at.position(), at.event.envelope.recorded_at);
+    match run.effects.iter_mut().find(|record| record.id == *effect) {
+        Some(record) => {
+            record.intent = intent;
+            record.status = EffectStatus::Intended;
+        }
+        None => run.effects.push(EffectRecord {
+            id: *effect,
+            step: *step,
+            effect: spec.clone(),
+            intent,
+            intended_at,
+            status: EffectStatus::Intended,
+        }),
+    }
+    if let (None, Some(undo)) = (&run.stopped, undo) {
+        run.stopped = Some((intended_at, undo.clone()));
+    }
+    if is_opening(run.operation, *step, spec) && run.opening.is_none() {
+        run.opening = Some(intent);
+        return Some(run.request);
+    }
+    None
+}
+
+/// Whether an effect is the one after which there is no undo.
+pub(crate) fn is_opening(operation: Operation, step: Step, effect: &Effect) -> bool {
+    matches!(effect, Effect::OpenGate { side } if step != Step::Undo && operation.opens() == Some(*side))
+}
+
+fn settle(run: &mut OperationRun, effect: EffectId, status: EffectStatus) -> Option<Effect> {
+    let operation = run.operation;
+    let record = run.effects.iter_mut().find(|record| record.id == effect)?;
+    record.status = status;
+    let (step, settled) = (record.step, record.effect.clone());
+    if matches!(record.status, EffectStatus::Succeeded(_)) && is_opening(operation, step, &settled) {
+        run.opened = true;
+    }
+    Some(settled)
+}
+
+/// What a success changes in the phase.
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "only these effects change what a phase is; the rest leave evidence"
+)]
+fn change_phase(phase: &mut PhaseState, effect: &Effect, evidence: &crate::effect::Evidence) {
+    match effect {
+        Effect::InstallHome { side, mode } => {
+            let kept = match evidence.get("mode").map(String::as_str) {
+                Some("open") => GateMode::Open,
+                Some("closed") => GateMode::Closed,
+                Some(_) | None => *mode,
+            };
+            phase.gates.insert(*side, kept);
+            let identity = evidence
+                .iter()
+                .filter(|(key, _)| ["system_identifier", "database_oid", "timeline"].contains(&key.as_str()));
+            phase
+                .identities
+                .insert(*side, identity.map(|(key, value)| (key.clone(), value.clone())).collect());
+        }
+        Effect::CloseGate { side } => {
+            phase.gates.insert(*side, GateMode::Closed);
+        }
+        Effect::OpenGate { side } => {
+            phase.gates.insert(*side, GateMode::Open);
+        }
+        Effect::StartStream { stream, mode, slot, publication, origin, from } => {
+            let started = StreamState {
+                mode: *mode,
+                slot: slot.clone(),
+                publication: publication.clone(),
+                origin: origin.clone(),
+                from: *from,
+                health: None,
+            };
+            phase.streams.insert(stream.direction, started);
+        }
+        Effect::SetStreamMode { stream, mode } => {
+            if let Some(running) = phase.streams.get_mut(&stream.direction) {
+                running.mode = *mode;
+            }
+        }
+        Effect::DropStream { stream } => {
+            phase.streams.remove(&stream.direction);
+        }
+        _ => {}
+    }
+}
+
+fn finish(state: &mut State, at: &Occurrence<'_>, outcome: Outcome) {
+    let Some(phase) = phase_mut(state, at) else { return };
+    let Some(run) = phase.operation.take() else { return };
+    match outcome {
+        Outcome::Completed => {
+            let row =
+                transitions().iter().find(|row| row.from == phase.status && row.operation == run.operation);
+            if let Some(row) = row {
+                phase.status = row.to;
+            }
+        }
+        Outcome::Undone => {
+            if run.operation == Operation::Start {
+                // The next start begins under new names: what was dropped is not looked for again.
+                phase.generation = phase.generation.next();
+                phase.status = PhaseStatus::New;
+                phase.streams.clear();
+                phase.gates.remove(&Side::Target);
+            }
+        }
+    }
+    if let Some(request) = state.requests.get_mut(&run.request) {
+        request.status = RequestStatus::Finished(outcome);
+    }
 }

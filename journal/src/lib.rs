@@ -3,6 +3,7 @@
 //! Pure: no I/O, no clock, no randomness. Time, positions, epochs and ids arrive from the store. A state is
 //! only ever made by replaying events through [`evolve`]; a new fact is only ever made by [`decide`].
 
+mod approvals;
 mod canonical;
 mod command;
 mod decide;

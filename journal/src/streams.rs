@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use crate::effect::StreamMode;
 use crate::ids::Lsn;
 use crate::names::StreamName;
+use crate::operation::{Operation, Step};
 use crate::state::State;
 
 /// A stream as it should run. Its true mode and checkpoint are in its row on the side it writes.
@@ -32,7 +33,12 @@ pub fn desired_streams(state: &State) -> BTreeMap<StreamName, StreamSpec> {
     let mut desired = BTreeMap::new();
     let Some(migration) = &state.migration else { return desired };
     for (phase, phase_state) in &state.phases {
-        for (direction, stream) in &phase_state.streams {
+        // While the copy goes on under the slot's snapshot, nothing later than the snapshot may be applied: a delete
+        // would come before the row that it deletes.
+        let loading = phase_state.operation.as_ref().is_some_and(|run| {
+            run.operation == Operation::Start && !run.finished_steps.contains(&Step::Load)
+        });
+        for (direction, stream) in phase_state.streams.iter().filter(|_| !loading) {
             let name = StreamName { phase: phase.clone(), direction: *direction };
             let spec = StreamSpec {
                 name: name.clone(),
