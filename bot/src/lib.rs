@@ -1,1 +1,3 @@
-//! (next)
+//! How people drive a migration: the command language, the conversation, the socket of the terminal, the command line.
+
+pub mod cli;

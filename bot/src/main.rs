@@ -1,3 +1,7 @@
-//! (next)
+//! The program `switchyard`.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    bot::cli::main()
+}
