@@ -10,6 +10,8 @@ use crate::native::TableShape;
 use crate::postgres::database::chain;
 use crate::seams::Cause;
 
+pub use crate::postgres::definitions::{definitions, objects};
+
 /// A catalog query's failure, in words.
 pub(crate) fn unread(what: &str, error: &tokio_postgres::Error) -> Cause {
     Cause(format!("the catalog does not give {what}: {}", chain(error)))

@@ -4,6 +4,7 @@ pub mod apply;
 pub mod catalog;
 pub mod copy;
 pub mod database;
+pub mod definitions;
 pub mod fence;
 pub mod gate;
 pub mod home;
