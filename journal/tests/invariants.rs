@@ -1,0 +1,224 @@
+//! Random commands of people and executors, in any order, at any time: the invariants hold after every event.
+#![allow(
+    missing_docs,
+    let_underscore_drop,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::let_underscore_must_use,
+    reason = "tests"
+)]
+
+mod support;
+
+use std::collections::BTreeSet;
+
+use journal::*;
+use proptest::prelude::*;
+use support::{Journal, executor, person, phase};
+
+#[derive(Debug, Clone)]
+enum Move {
+    /// The executor does what is due; effects picked by the number fail.
+    Tick {
+        fails: u8,
+    },
+    Many,
+    Ask(u8, u8),
+    Approve(u8, u8),
+    Deny(u8, u8),
+    Revoke(u8, u8),
+    Abort,
+    Pause,
+    Resume,
+    Retry,
+    Hold,
+    Release,
+    Wait(u16),
+    OpenWrongly(bool),
+    UndoWrongly,
+    Breach,
+}
+
+fn moves() -> impl Strategy<Value = Move> {
+    prop_oneof![
+        8 => (0u8..20).prop_map(|fails| Move::Tick { fails }),
+        6 => Just(Move::Many),
+        4 => (0u8..3, 0u8..6).prop_map(|(who, what)| Move::Ask(who, what)),
+        8 => (0u8..3, 0u8..4).prop_map(|(who, back)| Move::Approve(who, back)),
+        1 => (0u8..3, 0u8..4).prop_map(|(who, back)| Move::Deny(who, back)),
+        1 => (0u8..3, 0u8..4).prop_map(|(who, back)| Move::Revoke(who, back)),
+        1 => Just(Move::Abort),
+        1 => Just(Move::Pause),
+        2 => Just(Move::Resume),
+        2 => Just(Move::Retry),
+        1 => Just(Move::Hold),
+        2 => Just(Move::Release),
+        2 => any::<u16>().prop_map(Move::Wait),
+        2 => any::<bool>().prop_map(Move::OpenWrongly),
+        1 => Just(Move::UndoWrongly),
+        1 => Just(Move::Breach),
+    ]
+}
+
+fn who(number: u8) -> &'static str {
+    ["ana", "ben", "cy"][usize::from(number) % 3]
+}
+
+fn request(journal: &Journal, back: u8) -> Option<Position> {
+    journal.state.requests.keys().rev().nth(usize::from(back)).copied()
+}
+
+fn play(journal: &mut Journal, step: &Move) {
+    let phase = phase();
+    let reason = "a reason".to_owned();
+    let body = match step {
+        Move::Tick { fails } => {
+            let fails = *fails;
+            let _ = journal.tick(&|effect| effect.label().len() % 20 == usize::from(fails));
+            return;
+        }
+        Move::Many => {
+            for _ in 0..12 {
+                if !journal.tick(&|_| false).unwrap_or(false) {
+                    break;
+                }
+            }
+            return;
+        }
+        Move::Wait(seconds) => {
+            journal.now = journal.now.plus(std::time::Duration::from_secs(u64::from(*seconds) / 64));
+            return;
+        }
+        Move::OpenWrongly(target) => {
+            let side = if *target { Side::Target } else { Side::Source };
+            let step = journal.state.operation(&phase).map_or(Step::Undo, |run| run.step);
+            let body = CommandBody::Intend { phase, step, effect: Effect::OpenGate { side }, undo: vec![] };
+            let _ = journal.give(executor(), body);
+            return;
+        }
+        Move::UndoWrongly => {
+            let _ = journal.give(executor(), CommandBody::BeginUndo { phase, cause: UndoCause::Deadline });
+            return;
+        }
+        Move::Breach => {
+            let body = CommandBody::ReportBreach {
+                phase,
+                direction: Direction::Failback,
+                table: support::table(),
+                at: journal.state.head.to_string(),
+                changes: 1,
+            };
+            let _ = journal.give(executor(), body);
+            return;
+        }
+        Move::Ask(person, what) => {
+            let _ = journal.ask(who(*person), Operation::ALL[usize::from(*what) % 7]);
+            return;
+        }
+        Move::Approve(person_, back) => {
+            let Some(request) = request(journal, *back) else { return };
+            let _ = journal.approve(who(*person_), request);
+            return;
+        }
+        Move::Deny(person_, back) => {
+            let Some(request) = request(journal, *back) else { return };
+            let _ = journal.give(person(who(*person_)), CommandBody::Deny { request, reason });
+            return;
+        }
+        Move::Revoke(person_, back) => {
+            let Some(request) = request(journal, *back) else { return };
+            let _ = journal.give(person(who(*person_)), CommandBody::Revoke { request });
+            return;
+        }
+        Move::Abort => CommandBody::Abort { phase, reason },
+        Move::Pause => CommandBody::Pause { phase },
+        Move::Resume => CommandBody::Resume { phase },
+        Move::Retry => CommandBody::Retry { phase },
+        Move::Hold => CommandBody::Hold { phase: Some(phase), reason },
+        Move::Release => CommandBody::Release { phase: Some(phase) },
+    };
+    let _ = journal.give(person("ana"), body);
+}
+
+/// The invariants of the design that the journal alone can show, over the whole log.
+fn check(journal: &Journal) {
+    let mut state = State::default();
+    let mut consumed = BTreeSet::new();
+    let mut succeeded = BTreeSet::new();
+    let mut intended = BTreeSet::new();
+    for event in &journal.events {
+        let before = state.clone();
+        evolve(&mut state, event);
+        let gates = &state.phases[&phase()].gates;
+        let open = |side| gates.get(&side) == Some(&GateMode::Open);
+        assert!(!(open(Side::Source) && open(Side::Target)), "both sides are open after {event:?}");
+        match &event.body {
+            Fact::EffectIntended { spec: Effect::OpenGate { side }, consumes, step, effect, .. } => {
+                let run = before.operation(&phase()).expect("an effect belongs to an operation");
+                if *step != Step::Undo {
+                    assert_eq!(run.operation.opens(), Some(*side));
+                    let distinct: BTreeSet<_> = consumes.iter().collect();
+                    assert!(distinct.len() >= 2, "two distinct persons open a side");
+                    assert!(consumed.insert(run.request), "a request opens once");
+                    let asked = &before.requests[&run.request];
+                    assert!(event.envelope.recorded_at < asked.expires_at);
+                }
+                intended.insert(*effect);
+            }
+            Fact::EffectIntended { effect, .. } => {
+                intended.insert(*effect);
+            }
+            Fact::EffectSucceeded { effect, .. } => {
+                assert!(intended.contains(effect), "no effect without an intent");
+                assert!(succeeded.insert(*effect), "each effect succeeds once");
+            }
+            _ => {}
+        }
+    }
+    assert_eq!(format!("{state:?}"), format!("{:?}", journal.state), "replay gives the live state");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, max_shrink_iters: 20_000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_invariants_hold_whatever_anybody_does(played in proptest::collection::vec(moves(), 1..160)) {
+        let mut journal = Journal::adopted();
+        for step in &played {
+            play(&mut journal, step);
+        }
+        check(&journal);
+    }
+}
+
+/// A model that can do nothing would pass the above: the good ends must be reachable by the same moves.
+#[test]
+fn random_people_do_reach_the_good_ends() {
+    let mut reached = BTreeSet::new();
+    let mut runner = proptest::test_runner::TestRunner::deterministic();
+    let strategy = proptest::collection::vec(moves(), 100..400);
+    for _ in 0..400 {
+        let played = proptest::strategy::Strategy::new_tree(&strategy, &mut runner).unwrap().current();
+        let mut journal = Journal::adopted();
+        for step in &played {
+            play(&mut journal, step);
+            reached.insert(journal.phase().status);
+        }
+        if journal.events.iter().any(|event| matches!(event.body, Fact::UndoStarted { .. })) {
+            reached.insert(PhaseStatus::Quarantined); // stands for "an undo was seen"
+        }
+    }
+    for status in [
+        PhaseStatus::Replicating,
+        PhaseStatus::OnTarget,
+        PhaseStatus::Completed,
+        PhaseStatus::Retired,
+        PhaseStatus::Quarantined,
+    ] {
+        assert!(reached.contains(&status), "{status} was never reached");
+    }
+}
+
+use proptest::strategy::ValueTree;

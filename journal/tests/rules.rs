@@ -1,0 +1,320 @@
+//! The rules, from outside: commands in, events or refusals out.
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests"
+)]
+
+mod support;
+
+use journal::*;
+use support::{Journal, PLAN, executor, person, phase, plan};
+
+fn started() -> Journal {
+    let mut journal = Journal::adopted();
+    journal.live(Operation::Start);
+    assert_eq!(journal.phase().status, PhaseStatus::Replicating);
+    journal
+}
+
+/// Runs a cutover until the effect of this label is due to be intended.
+fn cutover_until(label: &str) -> (Journal, Position) {
+    let mut journal = started();
+    let request = journal.ask("ana", Operation::Cutover).unwrap();
+    journal.approve("ana", request).unwrap();
+    journal.approve("ben", request).unwrap();
+    for _ in 0..200 {
+        if let Due::Plan(step) = journal.due() {
+            let run = journal.state.operation(&phase()).unwrap();
+            let next = plan(run.operation, step).into_iter().find(|effect| {
+                !run.effects.iter().any(|record| record.effect == *effect && record.step == step)
+            });
+            if next.is_some_and(|next| next.label() == label) {
+                return (journal, request);
+            }
+        }
+        assert!(journal.tick(&|_| false).unwrap());
+    }
+    panic!("{label} never came");
+}
+
+#[test]
+fn a_phase_lives_from_start_to_complete() {
+    let mut journal = started();
+    assert_eq!(journal.phase().writer(), Writer::Source);
+    journal.live(Operation::Cutover);
+    assert_eq!((journal.phase().status, journal.phase().writer()), (PhaseStatus::OnTarget, Writer::Target));
+    assert_eq!(journal.phase().streams[&Direction::Failback].mode, StreamMode::Apply);
+    journal.live(Operation::Failback);
+    assert_eq!(
+        (journal.phase().status, journal.phase().writer()),
+        (PhaseStatus::Replicating, Writer::Source)
+    );
+    journal.live(Operation::Cutover);
+    journal.live(Operation::Complete);
+    assert_eq!((journal.phase().status, journal.phase().writer()), (PhaseStatus::Completed, Writer::Target));
+    assert!(desired_streams(&journal.state).is_empty());
+}
+
+#[test]
+fn replaying_the_stored_bytes_gives_the_same_state() {
+    let mut journal = started();
+    journal.live(Operation::Cutover);
+    let stored: Vec<_> = journal.events.iter().map(|event| event.to_bytes().unwrap()).collect();
+    let read: Vec<_> = stored.iter().map(|bytes| Recorded::from_bytes(bytes).unwrap()).collect();
+    assert_eq!(format!("{:?}", replay(&read)), format!("{:?}", journal.state));
+}
+
+#[test]
+fn a_cutover_waits_for_two_distinct_persons() {
+    let mut journal = started();
+    let request = journal.ask("ana", Operation::Cutover).unwrap();
+    assert_eq!(journal.due(), Due::Idle);
+    journal.approve("ana", request).unwrap();
+    assert_eq!(journal.approve("ana", request), Err(Refusal::SaidAlready));
+    assert_eq!(journal.due(), Due::Idle);
+    let begun = journal.give(executor(), CommandBody::Begin { phase: phase(), request });
+    assert_eq!(begun, Err(Refusal::NoQuorum { have: 1, need: 2 }));
+    let cy = PersonId::new("cy").unwrap();
+    assert_eq!(journal.approve("cy", request), Err(Refusal::LacksRole { person: cy, role: Role::Approver }));
+    journal.approve("ben", request).unwrap();
+    assert_eq!(journal.due(), Due::Begin(request));
+}
+
+#[test]
+fn a_revocation_before_the_start_counts_and_a_denial_voids() {
+    let mut journal = started();
+    let request = journal.ask("ana", Operation::Cutover).unwrap();
+    journal.approve("ana", request).unwrap();
+    journal.approve("ben", request).unwrap();
+    journal.give(person("ben"), CommandBody::Revoke { request }).unwrap();
+    assert_eq!(journal.due(), Due::Idle);
+    let deny = CommandBody::Deny { request, reason: "not on a Friday".to_owned() };
+    journal.give(person("ben"), deny).unwrap();
+    assert_eq!(journal.approve("ben", request), Err(Refusal::RequestClosed { request }));
+}
+
+#[test]
+fn a_request_expires_and_is_voided_once() {
+    let mut journal = started();
+    let request = journal.ask("ana", Operation::Cutover).unwrap();
+    journal.approve("ana", request).unwrap();
+    journal.now = journal.now.plus(std::time::Duration::from_secs(4 * 3600));
+    assert_eq!(journal.approve("ben", request), Err(Refusal::RequestExpired { request }));
+    assert_eq!(journal.due(), Due::VoidStale);
+    journal.run().unwrap();
+    assert_eq!(journal.state.requests[&request].status, RequestStatus::Void(VoidReason::Expired));
+    assert_eq!(journal.due(), Due::Idle);
+}
+
+#[test]
+fn a_changed_plan_voids_open_requests_and_cannot_touch_a_running_phase() {
+    let mut journal = started();
+    let request = journal.ask("ana", Operation::Cutover).unwrap();
+    let changed = PLAN.replace("max_downtime = \"60s\"", "max_downtime = \"61s\"");
+    let adopt = CommandBody::AdoptPlan { text: changed.clone() };
+    assert!(matches!(journal.give(person("ben"), adopt.clone()), Err(Refusal::LacksRole { .. })));
+    journal.give(person("ana"), adopt).unwrap();
+    assert!(matches!(
+        journal.state.requests[&request].status,
+        RequestStatus::Void(VoidReason::PlanChanged { .. })
+    ));
+    let (mut journal, _) = cutover_until("close_gate:source");
+    let refused = journal.give(person("ana"), CommandBody::AdoptPlan { text: changed });
+    assert_eq!(refused, Err(Refusal::PhaseFrozen { phase: phase() }));
+}
+
+#[test]
+fn a_revocation_in_the_window_undoes_the_attempt_and_spends_its_approvals() {
+    let (mut journal, request) = cutover_until("await_marker:forward");
+    journal.give(person("ben"), CommandBody::Revoke { request }).unwrap();
+    let ben = PersonId::new("ben").unwrap();
+    assert_eq!(journal.due(), Due::BeginUndo(UndoCause::ApprovalLost { person: ben }));
+    journal.run().unwrap();
+    assert_eq!(
+        (journal.phase().status, journal.phase().writer()),
+        (PhaseStatus::Replicating, Writer::Source)
+    );
+    assert_eq!(journal.state.requests[&request].status, RequestStatus::Finished(Outcome::Undone));
+    assert_eq!(journal.due(), Due::Idle);
+}
+
+#[test]
+fn from_the_openings_intent_on_nothing_is_undone() {
+    let (mut journal, request) = cutover_until("open_gate:target");
+    assert!(journal.tick(&|_| false).unwrap());
+    assert_eq!(journal.state.requests[&request].status, RequestStatus::Consumed);
+    let late = journal.now.plus(std::time::Duration::from_secs(600));
+    journal.now = late;
+    assert!(matches!(journal.due(), Due::Effect(_)));
+    let refused = |journal: &mut Journal, actor, body| journal.give(actor, body).unwrap_err();
+    let abort = CommandBody::Abort { phase: phase(), reason: "no".to_owned() };
+    assert_eq!(refused(&mut journal, person("ana"), abort), Refusal::PointOfNoReturn);
+    assert_eq!(
+        refused(&mut journal, person("ben"), CommandBody::Revoke { request }),
+        Refusal::PointOfNoReturn
+    );
+    let undo = CommandBody::BeginUndo { phase: phase(), cause: UndoCause::Deadline };
+    assert_eq!(refused(&mut journal, executor(), undo), Refusal::PointOfNoReturn);
+    journal.run().unwrap();
+    assert_eq!(journal.phase().status, PhaseStatus::OnTarget);
+}
+
+#[test]
+fn the_deadline_undoes_from_the_stop_on() {
+    let (mut journal, _) = cutover_until("await_writers:source");
+    journal.now = journal.now.plus(std::time::Duration::from_secs(49));
+    assert!(!matches!(journal.due(), Due::BeginUndo(_)));
+    let early = CommandBody::BeginUndo { phase: phase(), cause: UndoCause::Deadline };
+    assert!(journal.give(executor(), early).is_err());
+    journal.now = journal.now.plus(std::time::Duration::from_secs(1));
+    assert_eq!(journal.due(), Due::BeginUndo(UndoCause::Deadline));
+    journal.run().unwrap();
+    assert_eq!(
+        (journal.phase().status, journal.phase().writer()),
+        (PhaseStatus::Replicating, Writer::Source)
+    );
+    journal.live(Operation::Cutover);
+    assert_eq!(journal.phase().status, PhaseStatus::OnTarget);
+}
+
+#[test]
+fn a_failure_in_the_window_undoes_and_one_before_it_blocks_nobody() {
+    let (mut journal, _) = cutover_until("verify_changed");
+    while journal.tick(&|effect| matches!(effect, Effect::VerifyChanged { .. })).unwrap() {}
+    assert_eq!(
+        (journal.phase().status, journal.phase().writer()),
+        (PhaseStatus::Replicating, Writer::Source)
+    );
+    let undone = journal.events.iter().any(|event| {
+        matches!(
+            &event.body,
+            Fact::UndoStarted { cause: UndoCause::StepFailed { step: Step::VerifyDelta, .. }, .. }
+        )
+    });
+    assert!(undone);
+}
+
+/// Leaves each of the opening's conditions out in turn: each is missed, by name.
+#[test]
+fn the_gate_does_not_open_unless_everything_is_proven() {
+    let labels = [
+        "hold_traffic",
+        "close_gate:source",
+        "await_writers:source",
+        "await_marker:forward",
+        "verify_changed",
+        "set_stream_mode:forward:guard",
+        "set_stream_mode:failback:apply",
+        "advance_sequences:target",
+        "route_traffic:target",
+        "trial_write:target:before",
+    ];
+    for left_out in labels {
+        let (mut journal, _) = cutover_until("open_gate:target");
+        let run = journal.state.phases.get_mut(&phase()).unwrap().operation.as_mut().unwrap();
+        run.effects.retain(|record| record.effect.label() != left_out);
+        let open = CommandBody::Intend {
+            phase: phase(),
+            step: Step::SwitchTraffic,
+            effect: Effect::OpenGate { side: Side::Target },
+            undo: vec![],
+        };
+        let refused = journal.give(executor(), open);
+        assert!(matches!(refused, Err(Refusal::OpeningUnproven { .. })), "{left_out}: {refused:?}");
+    }
+}
+
+#[test]
+fn a_gate_opens_in_its_own_step_alone() {
+    let (mut journal, _) = cutover_until("close_gate:source");
+    for side in Side::ALL {
+        let open = CommandBody::Intend {
+            phase: phase(),
+            step: Step::FenceSource,
+            effect: Effect::OpenGate { side },
+            undo: vec![],
+        };
+        assert!(matches!(journal.give(executor(), open), Err(Refusal::ForeignEffect { .. })));
+    }
+}
+
+#[test]
+fn a_pause_stops_between_steps_and_is_refused_in_the_window() {
+    let mut journal = Journal::adopted();
+    journal.ask("cy", Operation::Start).unwrap();
+    assert!(journal.tick(&|_| false).unwrap());
+    journal.give(person("cy"), CommandBody::Pause { phase: phase() }).unwrap();
+    assert_eq!(journal.due(), Due::Paused);
+    journal.give(person("cy"), CommandBody::Resume { phase: phase() }).unwrap();
+    journal.run().unwrap();
+    let (mut journal, _) = cutover_until("close_gate:source");
+    assert_eq!(journal.give(person("cy"), CommandBody::Pause { phase: phase() }), Err(Refusal::InTheWindow));
+}
+
+#[test]
+fn a_hold_lets_nothing_begin() {
+    let mut journal = started();
+    let request = journal.ask("ana", Operation::Cutover).unwrap();
+    journal.approve("ana", request).unwrap();
+    let hold = CommandBody::Hold { phase: Some(phase()), reason: "freeze".to_owned() };
+    journal.give(person("cy"), hold).unwrap();
+    journal.approve("ben", request).unwrap();
+    assert_eq!(journal.due(), Due::Idle);
+    let begin = CommandBody::Begin { phase: phase(), request };
+    assert!(matches!(journal.give(executor(), begin), Err(Refusal::Held { .. })));
+    journal.give(person("cy"), CommandBody::Release { phase: Some(phase()) }).unwrap();
+    assert_eq!(journal.due(), Due::Begin(request));
+}
+
+#[test]
+fn an_abort_of_start_begins_a_new_generation() {
+    let mut journal = Journal::adopted();
+    journal.ask("cy", Operation::Start).unwrap();
+    for _ in 0..8 {
+        journal.tick(&|_| false).unwrap();
+    }
+    journal.give(person("cy"), CommandBody::Abort { phase: phase(), reason: "later".to_owned() }).unwrap();
+    journal.run().unwrap();
+    assert_eq!((journal.phase().status, journal.phase().generation.get()), (PhaseStatus::New, 2));
+    journal.live(Operation::Start);
+    assert_eq!(journal.phase().status, PhaseStatus::Replicating);
+}
+
+#[test]
+fn a_breach_holds_the_phase() {
+    let mut journal = started();
+    let breach = CommandBody::ReportBreach {
+        phase: phase(),
+        direction: Direction::Failback,
+        table: support::table(),
+        at: "0/1".to_owned(),
+        changes: 1,
+    };
+    assert_eq!(journal.give(executor(), breach.clone()).unwrap().len(), 1);
+    assert_eq!(journal.give(executor(), breach).unwrap().len(), 0, "the same breach is said once");
+    assert!(matches!(journal.ask("ana", Operation::Cutover), Err(Refusal::Held { .. })));
+}
+
+#[test]
+fn executors_and_persons_cannot_do_each_others_work() {
+    let mut journal = started();
+    let request = journal.ask("ana", Operation::Cutover).unwrap();
+    let approve = CommandBody::Approve { request };
+    assert_eq!(journal.give(executor(), approve), Err(Refusal::NotAPerson));
+    let begin = CommandBody::Begin { phase: phase(), request };
+    assert_eq!(journal.give(person("ana"), begin), Err(Refusal::NotAnExecutor));
+    let stranger = PersonId::new("eve").unwrap();
+    assert_eq!(journal.approve("eve", request), Err(Refusal::UnknownPerson { person: stranger }));
+}
+
+#[test]
+fn the_diagram_in_the_documentation_is_the_table() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/transitions.md");
+    let page = std::fs::read_to_string(path).unwrap();
+    let drawn = page.split("```mermaid\n").nth(1).unwrap().split("```").next().unwrap();
+    assert_eq!(drawn, diagram(), "put the table's diagram into docs/transitions.md");
+}

@@ -1,0 +1,246 @@
+//! A journal in memory, and an executor that does what is due with effects that always, or never, work.
+#![allow(
+    dead_code,
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "shared by several test programs"
+)]
+
+use journal::*;
+
+pub const PLAN: &str = r#"
+[migration]
+name = "shop"
+source = "env:SRC"
+target = "env:DST"
+[journal]
+url = "sqlite:x.db"
+[[person]]
+id = "ana"
+roles = ["operator", "approver"]
+[[person]]
+id = "ben"
+roles = ["approver"]
+[[person]]
+id = "cy"
+roles = ["operator"]
+[[phase]]
+name = "a"
+tables = ["shop.orders"]
+max_downtime = "60s"
+undo_reserve = "10s"
+[phase.lever]
+kind = "command"
+stop = ["x"]
+observe = ["x"]
+route = ["x"]
+resume = ["x"]
+"#;
+
+#[derive(Debug, Clone, Default)]
+pub struct Journal {
+    pub events: Vec<Recorded>,
+    pub state: State,
+    pub now: Timestamp,
+}
+
+pub fn phase() -> PhaseName {
+    PhaseName::new("a").unwrap()
+}
+
+pub fn person(id: &str) -> Actor {
+    Actor::Person(PersonId::new(id).unwrap())
+}
+
+pub fn executor() -> Actor {
+    Actor::Executor(Holder::new("host/main").unwrap())
+}
+
+pub fn table() -> TableName {
+    "shop.orders".parse().unwrap()
+}
+
+pub fn stream(direction: Direction) -> StreamName {
+    StreamName { phase: phase(), direction }
+}
+
+impl Journal {
+    pub fn adopted() -> Self {
+        let mut journal = Self { now: Timestamp::from_millis(1_000_000), ..Self::default() };
+        journal.give(Actor::Operator, CommandBody::AdoptPlan { text: PLAN.to_owned() }).unwrap();
+        journal
+    }
+
+    pub fn give(&mut self, actor: Actor, body: CommandBody) -> Result<Vec<Recorded>, Refusal> {
+        let command = Command { actor, body };
+        let facts = decide(&self.state, self.now, &command)?;
+        let mut appended = Vec::new();
+        for fact in facts {
+            let request = match &fact {
+                Fact::Approved { request, .. } | Fact::Denied { request, .. } | Fact::Revoked { request } => {
+                    self.state.requests.get(request).map(|request| request.phase.clone())
+                }
+                _ => None,
+            };
+            let position = self.state.head.next();
+            let recorded = Recorded {
+                envelope: Envelope {
+                    position,
+                    migration: MigrationName::new("shop").unwrap(),
+                    phase: request.or_else(|| command.body.phase().cloned()),
+                    event_id: EventId::new(format!("{position:032}")).unwrap(),
+                    schema_version: SCHEMA_VERSION.to_string(),
+                    actor: command.actor.clone(),
+                    recorded_at: self.now,
+                    command_id: CommandId::new(format!("c{position}")).unwrap(),
+                    epoch: None,
+                },
+                body: fact,
+            };
+            // What is replayed is what was stored: every event of every test goes through its bytes.
+            let recorded = Recorded::from_bytes(&recorded.to_bytes().unwrap()).unwrap();
+            evolve(&mut self.state, &recorded);
+            self.events.push(recorded.clone());
+            appended.push(recorded);
+        }
+        Ok(appended)
+    }
+
+    pub fn ask(&mut self, who: &str, operation: Operation) -> Result<Position, Refusal> {
+        let body = CommandBody::Request { phase: phase(), operation, options: RequestOptions::default() };
+        Ok(self.give(person(who), body)?.last().unwrap().envelope.position)
+    }
+
+    pub fn approve(&mut self, who: &str, request: Position) -> Result<(), Refusal> {
+        self.give(person(who), CommandBody::Approve { request }).map(drop)
+    }
+
+    pub fn due(&self) -> Due {
+        due(&self.state, &phase(), self.now)
+    }
+
+    pub fn phase(&self) -> &PhaseState {
+        &self.state.phases[&phase()]
+    }
+
+    /// Does what is due, once. Every effect works, but those whose label the closure picks, which fail.
+    pub fn tick(&mut self, fails: &dyn Fn(&Effect) -> bool) -> Result<bool, Refusal> {
+        let phase = phase();
+        let body = match self.due() {
+            Due::Idle | Due::Blocked(_) | Due::Paused => return Ok(false),
+            Due::VoidStale => CommandBody::VoidStale { phase },
+            Due::Begin(request) => CommandBody::Begin { phase, request },
+            Due::BeginUndo(cause) => CommandBody::BeginUndo { phase, cause },
+            Due::Effect(effect) => {
+                let record = self.state.operation(&phase).unwrap().effect(effect).unwrap();
+                let outcome = if fails(&record.effect) {
+                    EffectOutcome::Failed { error: "no".to_owned() }
+                } else {
+                    EffectOutcome::Succeeded { adopted: false, evidence: Evidence::new() }
+                };
+                CommandBody::Conclude { phase, effect, outcome }
+            }
+            Due::Plan(step) => {
+                let run = self.state.operation(&phase).unwrap();
+                let effects = plan(run.operation, step);
+                let is_done = |effect: &&Effect| {
+                    run.effects.iter().any(|record| {
+                        record.effect == **effect
+                            && record.step == step
+                            && matches!(record.status, EffectStatus::Succeeded(_))
+                    })
+                };
+                match effects.iter().find(|effect| !is_done(effect)) {
+                    Some(effect) => {
+                        let undo = plan(run.operation, Step::Undo);
+                        CommandBody::Intend { phase, step, effect: effect.clone(), undo }
+                    }
+                    None => CommandBody::FinishStep { phase, step },
+                }
+            }
+        };
+        self.give(executor(), body).map(|_| true)
+    }
+
+    pub fn run(&mut self) -> Result<(), Refusal> {
+        while self.tick(&|_| false)? {}
+        Ok(())
+    }
+
+    /// Asks, has it approved by ana and ben, and runs it to its end.
+    pub fn live(&mut self, operation: Operation) {
+        let request = self.ask("ana", operation).unwrap();
+        if operation.default_approvals() > 0 {
+            self.approve("ana", request).unwrap();
+            self.approve("ben", request).unwrap();
+        }
+        self.run().unwrap();
+    }
+}
+
+/// The least list of effects that each step must have.
+pub fn plan(operation: Operation, step: Step) -> Vec<Effect> {
+    let tables = vec![table()];
+    let to = operation.opens().unwrap_or(Side::Target);
+    let from = to.other();
+    let (applying, guarding) = match to {
+        Side::Target => (Direction::Forward, Direction::Failback),
+        Side::Source => (Direction::Failback, Direction::Forward),
+    };
+    let start = |direction: Direction, mode| Effect::StartStream {
+        stream: stream(direction),
+        mode,
+        slot: "s".to_owned(),
+        publication: "p".to_owned(),
+        origin: "o".to_owned(),
+        from: Lsn::new(1),
+    };
+    let set = |direction, mode| Effect::SetStreamMode { stream: stream(direction), mode };
+    match step {
+        Step::Preflight => vec![Effect::Preflight { tables }],
+        Step::PrepareSource => vec![Effect::InstallHome { side: Side::Source, mode: GateMode::Open }],
+        Step::PrepareTarget => vec![Effect::InstallHome { side: Side::Target, mode: GateMode::Closed }],
+        Step::Load => vec![start(Direction::Forward, StreamMode::Apply)],
+        Step::CatchUp => vec![Effect::AwaitApplied { stream: stream(Direction::Forward), lsn: Lsn::new(2) }],
+        Step::VerifyLoad | Step::VerifyFull => {
+            vec![Effect::VerifyTable { table: table(), stream: stream(applying), moment: "x".to_owned() }]
+        }
+        Step::FinalizeSchema => vec![],
+        Step::Replicate => vec![start(Direction::Failback, StreamMode::Guard)],
+        Step::PrepareSwitch => vec![Effect::TrialWrite {
+            side: to,
+            tables,
+            expect: Expectation::Refused,
+            moment: "before".to_owned(),
+        }],
+        Step::StopTraffic => vec![Effect::HoldTraffic { at: from }],
+        Step::FenceSource | Step::FenceTarget => vec![
+            Effect::CloseGate { side: from },
+            Effect::AwaitWriters { side: from, tables, patience_ms: 1, terminate: false },
+        ],
+        Step::Drain | Step::DrainFailback => {
+            vec![Effect::AwaitMarker { stream: stream(applying), nonce: "n".to_owned() }]
+        }
+        Step::VerifyDelta => vec![Effect::VerifyChanged { tables, stream: stream(applying) }],
+        Step::SwitchTraffic | Step::SwitchTrafficBack => vec![
+            set(applying, StreamMode::Guard),
+            set(guarding, StreamMode::Apply),
+            Effect::AdvanceSequences { side: to, tables },
+            Effect::RouteTraffic { to },
+            Effect::OpenGate { side: to },
+            Effect::ResumeTraffic { to },
+        ],
+        Step::StopFailback => vec![Effect::DropStream { stream: stream(Direction::Failback) }],
+        Step::CleanUp => vec![Effect::DropStream { stream: stream(Direction::Forward) }],
+        Step::Undo if operation.opens().is_some() => vec![
+            set(guarding, StreamMode::Guard),
+            set(applying, StreamMode::Apply),
+            Effect::OpenGate { side: from },
+            Effect::ResumeTraffic { to: from },
+        ],
+        Step::Undo | Step::DrainAvailable | Step::DeclareLoss => vec![],
+    }
+}
