@@ -3,6 +3,8 @@
 //! Business rules live in the crate `journal`; a store that refuses for a business reason is a bug. It decides again
 //! under the head's lock, so callers never hold a transaction.
 
+mod sqlite;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -11,8 +13,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::stream::BoxStream;
 use journal::{
-    Command, CommandId, DecodeError, Epoch, Holder, PhaseName, Position, Recorded, Refusal, State, Timestamp,
+    CanonicalError, Command, CommandId, DecodeError, Epoch, Holder, PhaseName, Position, Recorded, Refusal,
+    State, Timestamp,
 };
+
+pub use sqlite::SqliteStore;
 
 /// A lease on a phase: the right to append for it and to act for it, for a short term.
 ///
@@ -55,6 +60,7 @@ impl Claim {
 
 /// What nobody audits: lag, rates, percentages. Latest wins; never an event.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(default)]
 pub struct Progress {
     /// Replication lag of the applying stream in milliseconds, if it runs.
     pub lag_ms: Option<u64>,
@@ -91,6 +97,12 @@ pub enum StoreError {
     /// It is not a journal, or a newer version's, or a dense position is missing.
     #[error("not a journal this program can use: {0}")]
     Foreign(String),
+    /// What was to be written has no canonical form: a bug of whoever made it. Nothing was written.
+    #[error("it cannot be written to the journal: {0}")]
+    Unwritable(#[from] CanonicalError),
+    /// A rule refuses the change of hands: the plan has no such phase.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
 }
 
 /// A command was not appended.
