@@ -8,7 +8,7 @@
 
 use crate::approvals::{binding_change, quorum};
 use crate::command::{Actor, Command, CommandBody, EffectOutcome, RequestOptions};
-use crate::due::{in_the_window, may_undo};
+use crate::due::{holds_at_deadline, in_the_window, may_undo};
 use crate::effect::{Effect, EffectSpec, Expectation, Side, StreamMode, UndoPlan};
 use crate::event::Fact;
 use crate::evolve::is_opening;
@@ -557,7 +557,7 @@ fn check_opening(state: &State, now: Timestamp, run: &OperationRun) -> Result<Ve
         Side::Source => (Direction::Failback, Direction::Forward),
     };
     let Some((_, undo)) = &run.stopped else { return Err(lacks("the traffic was not stopped")) };
-    if now >= undo.at {
+    if now >= undo.at && !run.overtime {
         return Err(lacks("the time that the downtime allows is over"));
     }
     if run.undo.is_some() {
@@ -678,8 +678,10 @@ fn begin_undo(now: Timestamp, run: &OperationRun, cause: &UndoCause) -> Result<V
         return Err(Refusal::Undoing);
     }
     let founded = match cause {
-        UndoCause::Deadline => run.stopped.as_ref().is_some_and(|(_, undo)| now >= undo.at),
-        UndoCause::StepFailed { .. } => in_the_window(run),
+        UndoCause::Deadline => {
+            !holds_at_deadline(run) && run.stopped.as_ref().is_some_and(|(_, undo)| now >= undo.at)
+        }
+        UndoCause::StepFailed { .. } => in_the_window(run) && !holds_at_deadline(run),
         UndoCause::Aborted { .. } | UndoCause::ApprovalLost { .. } => run.undo_asked.as_ref() == Some(cause),
     };
     if !founded {

@@ -5,7 +5,8 @@
 use crate::approvals::{binding_change, quorum};
 use crate::effect::EffectClass;
 use crate::ids::{EffectId, PhaseName, Position};
-use crate::operation::Step;
+use crate::operation::{Operation, Step};
+use crate::plan::FailbackDeadline;
 use crate::state::{EffectStatus, Finding, OperationRun, RequestStatus, State, UndoCause};
 use crate::time::Timestamp;
 
@@ -24,6 +25,8 @@ pub enum Due {
     Begin(Position),
     /// Append `BeginUndo`.
     BeginUndo(UndoCause),
+    /// Append `Block` with this finding: a person must decide.
+    CallPerson(Finding),
     /// Ask the engine for this step's effects; intend the first that has not succeeded, or finish the step.
     Plan(Step),
     /// Take this intended effect through probe, act, probe, outcome.
@@ -64,11 +67,8 @@ fn in_operation(state: &State, run: &OperationRun, now: Timestamp) -> Due {
         if let Some(cause) = &run.undo_asked {
             return Due::BeginUndo(cause.clone());
         }
-        if run.stopped.as_ref().is_some_and(|(_, undo)| now >= undo.at) {
-            return Due::BeginUndo(UndoCause::Deadline);
-        }
-        if let Some(cause) = failed_in_the_window(run).or_else(|| lapsed_in_the_window(state, run, now)) {
-            return Due::BeginUndo(cause);
+        if let Some(due) = end_of_the_window(state, run, now) {
+            return due;
         }
     }
     // One effect at a time: what is intended and not concluded comes before anything new. An undo leaves the open
@@ -100,6 +100,40 @@ pub(crate) fn in_the_window(run: &OperationRun) -> bool {
 #[must_use]
 pub(crate) const fn may_undo(run: &OperationRun) -> bool {
     run.opening.is_none()
+}
+
+/// What ends a window that cannot go on: an undo, or a person where the plan says so.
+fn end_of_the_window(state: &State, run: &OperationRun, now: Timestamp) -> Option<Due> {
+    let overdue = run.stopped.as_ref().is_some_and(|(_, undo)| now >= undo.at);
+    let failed = failed_in_the_window(run).or_else(|| lapsed_in_the_window(state, run, now));
+    if !holds_at_deadline(run) {
+        let cause = if overdue { Some(UndoCause::Deadline) } else { failed };
+        return cause.map(Due::BeginUndo);
+    }
+    if let Some(blocked) = &run.blocked {
+        return Some(Due::Blocked(blocked.clone()));
+    }
+    if let Some(UndoCause::StepFailed { finding, .. }) = failed {
+        return Some(Due::CallPerson(finding));
+    }
+    let finding = Finding {
+        code: "SW-0504".to_owned(),
+        what: "The failback's downtime is over and the traffic is held: nobody can write.".to_owned(),
+        remedy: "Say `abort` to return the traffic to the target, or `retry` to go on towards the source without a limit."
+            .to_owned(),
+    };
+    (overdue && !run.overtime).then_some(Due::CallPerson(finding))
+}
+
+/// Whether an operation whose downtime is over waits for a person instead of undoing by itself.
+#[must_use]
+pub(crate) fn holds_at_deadline(run: &OperationRun) -> bool {
+    run.operation == Operation::Failback
+        && run
+            .plan
+            .phases
+            .iter()
+            .any(|phase| phase.name == run.phase && phase.failback_deadline == FailbackDeadline::Hold)
 }
 
 /// A request that lapsed in the window can never open the other side, so there is nothing to wait for.

@@ -210,9 +210,11 @@ fn start(state: &mut State, at: &Occurrence<'_>) {
     if let Some(request) = state.requests.get_mut(request) {
         request.status = RequestStatus::Running;
     }
-    let Some(phase) = phase_mut(state, at) else { return };
+    let Some(name) = at.phase else { return };
+    let Some(phase) = state.phases.get_mut(name) else { return };
     phase.generation = *generation;
     phase.operation = Some(OperationRun {
+        phase: name.clone(),
         position: at.position(),
         request: *request,
         operation: *operation,
@@ -227,7 +229,9 @@ fn start(state: &mut State, at: &Occurrence<'_>) {
         paused: false,
         stopped: None,
         opening: None,
+        opening_failed: false,
         opened: false,
+        overtime: false,
         undo: None,
         undo_asked: None,
     });
@@ -239,14 +243,23 @@ fn advance(run: &mut OperationRun, at: &Occurrence<'_>) -> Option<Position> {
         Fact::EffectIntended { .. } => return intend(run, at),
         Fact::Paused {} => run.paused = true,
         Fact::Resumed {} => run.paused = false,
-        Fact::Retried { .. } => run.blocked = None,
+        Fact::Retried { .. } => {
+            run.blocked = None;
+            // Only a person can say this, and only of an operation that holds at its deadline.
+            run.overtime =
+                run.stopped.as_ref().is_some_and(|(_, undo)| at.event.envelope.recorded_at >= undo.at);
+        }
         Fact::AbortRequested { reason } => {
             if let Some(person) = at.person {
                 run.undo_asked = Some(UndoCause::Aborted { person: person.clone(), reason: reason.clone() });
             }
         }
         Fact::EffectFailed { effect, error } => {
-            settle(run, *effect, EffectStatus::Failed(error.clone()));
+            let failed = settle(run, *effect, EffectStatus::Failed(error.clone()));
+            if failed.is_some_and(|effect| is_opening(run.operation, run.step, &effect)) {
+                run.opening = None;
+                run.opening_failed = true;
+            }
         }
         Fact::EffectUnknown { effect, error } => {
             settle(run, *effect, EffectStatus::Unknown(error.clone()));

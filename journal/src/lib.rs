@@ -39,8 +39,8 @@ pub use ids::{
 pub use names::{Direction, StreamName, origin_name, publication_name, slot_name};
 pub use operation::{Operation, PhaseStatus, Step};
 pub use plan::{
-    ApprovalPolicy, LeverSettings, LoadSettings, Person, PhasePlan, Plan, PlanProblem, PlanProblems, Role,
-    SecretRef,
+    ApprovalPolicy, FailbackDeadline, LeverSettings, LoadSettings, Person, PhasePlan, Plan, PlanProblem,
+    PlanProblems, Role, SecretRef,
 };
 pub use refusal::Refusal;
 pub use state::{

@@ -88,6 +88,17 @@ pub struct LoadSettings {
     pub chunk_bytes: u64,
 }
 
+/// How a failback ends whose downtime is over, or that fails, before the source has begun to open.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FailbackDeadline {
+    /// The traffic stays held and a person is called: whoever fails back may have no target worth returning to.
+    #[default]
+    Hold,
+    /// The traffic returns to the target by itself, as a cutover's returns to the source.
+    Return,
+}
+
 /// What stops, holds, routes and resumes a phase's traffic.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
@@ -145,6 +156,8 @@ pub struct PhasePlan {
     /// The replication lag above which no cutover begins.
     #[serde(serialize_with = "millis")]
     pub lag_limit: Duration,
+    /// How a failback ends whose downtime is over.
+    pub failback_deadline: FailbackDeadline,
     /// What stops its traffic.
     pub lever: LeverSettings,
 }
@@ -271,6 +284,8 @@ struct RawPhase {
     #[serde(default)]
     terminate_blockers: bool,
     lag_limit: Option<Spanned<String>>,
+    #[serde(default)]
+    failback_deadline: FailbackDeadline,
     lever: Spanned<RawLever>,
 }
 
@@ -417,6 +432,7 @@ impl Reader<'_> {
             fence_patience,
             terminate_blockers: raw.terminate_blockers,
             lag_limit,
+            failback_deadline: raw.failback_deadline,
             lever: lever?,
         })
     }

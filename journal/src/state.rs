@@ -239,7 +239,13 @@ pub struct UndoRun {
 
 /// A running operation.
 #[derive(Debug, Clone)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact of its own that an event has told, in any combination"
+)]
 pub struct OperationRun {
+    /// The phase.
+    pub phase: PhaseName,
     /// Its number: the position of its first event.
     pub position: Position,
     /// The request that authorises it.
@@ -268,8 +274,13 @@ pub struct OperationRun {
     pub stopped: Option<(Timestamp, UndoPlan)>,
     /// The opening's intent: from here on nothing is undone until a probe has told.
     pub opening: Option<Position>,
+    /// Whether an opening was intended and its probe told that it is not there and will not be: it can be undone again,
+    /// but the side it was meant for must be closed first, under a higher position, against what comes late.
+    pub opening_failed: bool,
     /// Whether the opening is known to be there: the point of no return is passed.
     pub opened: bool,
+    /// Whether a person said `retry` after the downtime was over: from then on a person alone ends the operation.
+    pub overtime: bool,
     /// The undo, if it has begun.
     pub undo: Option<UndoRun>,
     /// A person's wish to undo, not yet acted upon.

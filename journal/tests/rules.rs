@@ -198,6 +198,43 @@ fn a_failure_in_the_window_undoes_and_one_before_it_blocks_nobody() {
     assert!(undone);
 }
 
+#[test]
+fn an_opening_that_is_proven_absent_is_undone_and_its_approvals_are_spent() {
+    let (mut journal, request) = cutover_until("open_gate:target");
+    while journal.tick(&|effect| matches!(effect, Effect::OpenGate { side: Side::Target })).unwrap() {}
+    assert_eq!(
+        (journal.phase().status, journal.phase().writer()),
+        (PhaseStatus::Replicating, Writer::Source)
+    );
+    assert_eq!(journal.state.requests[&request].status, RequestStatus::Finished(Outcome::Undone));
+}
+
+#[test]
+fn a_failback_at_its_deadline_holds_and_calls_a_person() {
+    let mut journal = started();
+    journal.live(Operation::Cutover);
+    let request = journal.ask("ana", Operation::Failback).unwrap();
+    journal.approve("ana", request).unwrap();
+    journal.approve("ben", request).unwrap();
+    while journal.state.operation(&phase()).is_none_or(|run| run.stopped.is_none()) {
+        journal.tick(&|_| false).unwrap();
+    }
+    journal.now = journal.now.plus(std::time::Duration::from_secs(55));
+    let mut retried = journal.clone();
+    journal.run().unwrap();
+    assert!(matches!(journal.due(), Due::Blocked(finding) if finding.code == "SW-0504"));
+    journal.give(person("ana"), CommandBody::Abort { phase: phase(), reason: "back".to_owned() }).unwrap();
+    journal.run().unwrap();
+    assert_eq!((journal.phase().status, journal.phase().writer()), (PhaseStatus::OnTarget, Writer::Target));
+    retried.run().unwrap();
+    retried.give(person("ana"), CommandBody::Retry { phase: phase() }).unwrap();
+    retried.run().unwrap();
+    assert_eq!(
+        (retried.phase().status, retried.phase().writer()),
+        (PhaseStatus::Replicating, Writer::Source)
+    );
+}
+
 /// Leaves each of the opening's conditions out in turn: each is missed, by name.
 #[test]
 fn the_gate_does_not_open_unless_everything_is_proven() {
@@ -313,8 +350,7 @@ fn executors_and_persons_cannot_do_each_others_work() {
 
 #[test]
 fn the_diagram_in_the_documentation_is_the_table() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/transitions.md");
-    let page = std::fs::read_to_string(path).unwrap();
+    let page = include_str!("../../docs/transitions.md");
     let drawn = page.split("```mermaid\n").nth(1).unwrap().split("```").next().unwrap();
     assert_eq!(drawn, diagram(), "put the table's diagram into docs/transitions.md");
 }

@@ -134,6 +134,10 @@ impl Journal {
             Due::VoidStale => CommandBody::VoidStale { phase },
             Due::Begin(request) => CommandBody::Begin { phase, request },
             Due::BeginUndo(cause) => CommandBody::BeginUndo { phase, cause },
+            Due::CallPerson(finding) => {
+                let step = self.state.operation(&phase).unwrap().step;
+                CommandBody::Block { phase, step, finding }
+            }
             Due::Effect(effect) => {
                 let record = self.state.operation(&phase).unwrap().effect(effect).unwrap();
                 let outcome = if fails(&record.effect) {
