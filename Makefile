@@ -1,0 +1,23 @@
+# `make demo` and `make test` are all one needs; both run `make setup` first.
+# One dev profile serves the build, the tests, the demo and the failpoints. CARGO_TARGET_DIR is honoured.
+
+CARGO ?= cargo
+# Scenarios side by side. Each starts its own servers and mostly waits for them.
+TEST_THREADS ?= 3
+
+.PHONY: setup build demo test
+
+setup:
+	@./scripts/setup.sh
+
+build: setup
+	$(CARGO) build --locked --workspace
+
+demo: build
+	@$(CARGO) run --locked --quiet --package product --bin demo
+
+test: setup
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	$(CARGO) build --locked --workspace
+	$(CARGO) test --locked --workspace --no-fail-fast -- --test-threads=$(TEST_THREADS)

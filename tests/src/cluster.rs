@@ -1,0 +1,212 @@
+//! One throwaway PostgreSQL cluster.
+
+use std::path::Path;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use rustix::process::Signal;
+use tempfile::TempDir;
+use tokio_postgres::{Client, NoTls};
+
+use crate::process::{Process, find_program, free_port, give, server_command, server_dir, tail};
+
+/// The database that every cluster holds.
+pub const DATABASE: &str = "shop";
+
+/// A role of the rig.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// What Switchyard connects as: a superuser.
+    Mover,
+    /// What the application connects as: a plain role.
+    App,
+}
+
+impl Role {
+    /// Its name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Mover => "mover",
+            Self::App => "app",
+        }
+    }
+
+    /// Its password. Marked, so that it is found wherever it leaks to.
+    #[must_use]
+    pub const fn password(self) -> &'static str {
+        match self {
+            Self::Mover => "pw-mover-LEAK",
+            Self::App => "pw-app-LEAK",
+        }
+    }
+}
+
+/// A PostgreSQL server with its own directory and port, stopped when dropped.
+#[derive(Debug)]
+pub struct Cluster {
+    name: String,
+    port: u16,
+    // The process before the directory: fields drop in this order.
+    server: Process,
+    dir: TempDir,
+}
+
+impl Cluster {
+    /// Makes and starts a cluster with the rig's roles and an empty database.
+    ///
+    /// # Errors
+    /// A program is missing, or the server does not come up; the message ends with its log.
+    pub async fn start(name: &str) -> Result<Self> {
+        let mut dir = server_dir(name)?;
+        let data = dir.path().join("data");
+        let password = dir.path().join("password");
+        std::fs::write(&password, Role::Mover.password())?;
+        give(&password)?;
+        let log = dir.path().join("server.log");
+        let made = server_command(&find_program("initdb")?, "KILL", dir.path())
+            .arg("-D")
+            .arg(&data)
+            .args(["-U", "mover", "-A", "scram-sha-256", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync"])
+            .arg(format!("--pwfile={}", password.display()))
+            .stdin(Stdio::null())
+            .output()
+            .context("initdb")?;
+        if !made.status.success() {
+            bail!("initdb failed: {}", String::from_utf8_lossy(&made.stderr));
+        }
+        let mut last = String::new();
+        // Another process may take the port between its choice and its use.
+        for _ in 0..5 {
+            let port = free_port()?;
+            let server = Self::run(name, dir.path(), port)?;
+            let mut cluster = Self { name: name.to_owned(), port, server, dir };
+            match cluster.come_up().await {
+                Ok(()) => {
+                    cluster.furnish().await?;
+                    return Ok(cluster);
+                }
+                Err(error) => last = format!("{error:#}\n{}", tail(&log, 20)),
+            }
+            let Self { server, dir: kept, .. } = cluster;
+            drop(server);
+            dir = kept;
+        }
+        bail!("the cluster {name} does not start: {last}")
+    }
+
+    fn run(name: &str, dir: &Path, port: u16) -> Result<Process> {
+        let mut command = server_command(&find_program("postgres")?, "QUIT", dir);
+        command.arg("-D").arg(dir.join("data"));
+        let settings = [
+            ("listen_addresses", "127.0.0.1".to_owned()),
+            ("port", port.to_string()),
+            ("unix_socket_directories", String::new()),
+            ("wal_level", "logical".to_owned()),
+            ("max_replication_slots", "20".to_owned()),
+            ("max_wal_senders", "20".to_owned()),
+            ("max_prepared_transactions", "10".to_owned()),
+            ("max_connections", "120".to_owned()),
+            ("shared_buffers", "64MB".to_owned()),
+            // The machine does not fall in these tests, processes do; and a disk would be the ceiling.
+            ("fsync", "off".to_owned()),
+            ("full_page_writes", "off".to_owned()),
+            ("log_line_prefix", "%m [%p] %q%u@%d %a ".to_owned()),
+        ];
+        for (key, value) in settings {
+            command.arg("-c").arg(format!("{key}={value}"));
+        }
+        Process::spawn(command, &format!("cluster {name}"), &dir.join("server.log"), Signal::QUIT)
+    }
+
+    async fn come_up(&mut self) -> Result<()> {
+        let until = Instant::now() + Duration::from_secs(30);
+        loop {
+            match self.open(Role::Mover, "postgres").await {
+                Ok(_client) => return Ok(()),
+                Err(error) if Instant::now() > until => return Err(error),
+                Err(_) => tokio::time::sleep(Duration::from_millis(30)).await,
+            }
+            if let Some(status) = self.server.exited()? {
+                bail!("the server ended with {status}");
+            }
+        }
+    }
+
+    async fn furnish(&self) -> Result<()> {
+        let client = self.open(Role::Mover, "postgres").await?;
+        client
+            .batch_execute(&format!(
+                "create role {} login password '{}'",
+                Role::App.name(),
+                Role::App.password()
+            ))
+            .await?;
+        client.batch_execute(&format!("create database {DATABASE}")).await?;
+        let client = self.connect(Role::Mover).await?;
+        // What an operator does on a new side: the application's role may use what will be made there.
+        client
+            .batch_execute(
+                "alter default privileges grant usage on schemas to app;
+                 alter default privileges grant all on tables to app;
+                 alter default privileges grant all on sequences to app;
+                 alter default privileges grant usage on types to app",
+            )
+            .await?;
+        Ok(())
+    }
+
+    async fn open(&self, role: Role, database: &str) -> Result<Client> {
+        open(&self.url_of(role, database)).await
+    }
+
+    /// Connects to its database.
+    ///
+    /// # Errors
+    /// The server refuses or is away.
+    pub async fn connect(&self, role: Role) -> Result<Client> {
+        self.open(role, DATABASE).await.with_context(|| format!("connecting to {}", self.name))
+    }
+
+    fn url_of(&self, role: Role, database: &str) -> String {
+        format!("postgres://{}:{}@127.0.0.1:{}/{database}", role.name(), role.password(), self.port)
+    }
+
+    /// Its connection string for a role.
+    #[must_use]
+    pub fn url(&self, role: Role) -> String {
+        self.url_of(role, DATABASE)
+    }
+
+    /// Its port on 127.0.0.1.
+    #[must_use]
+    pub const fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The last lines of its log.
+    #[must_use]
+    pub fn log_tail(&self, lines: usize) -> String {
+        tail(&self.dir.path().join("server.log"), lines)
+    }
+
+    /// The postmaster, to be signalled.
+    #[must_use]
+    pub const fn process(&self) -> &Process {
+        &self.server
+    }
+}
+
+/// Connects and drives the connection in a task of its own.
+///
+/// # Errors
+/// The server refuses or is away.
+pub async fn open(url: &str) -> Result<Client> {
+    let (client, connection) =
+        tokio::time::timeout(Duration::from_secs(20), tokio_postgres::connect(url, NoTls))
+            .await
+            .context("no answer to a connection in 20 s")??;
+    tokio::spawn(connection);
+    Ok(client)
+}

@@ -1,0 +1,275 @@
+//! The product: its binary, started, killed, stopped and asked from outside.
+
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::events::Journal;
+use crate::process::{Process, tail};
+use crate::wait::{Seen, wait_until};
+
+/// The variable that arms the product's failpoints.
+const FAILPOINT: &str = "SWITCHYARD_FAILPOINT";
+
+/// What `chat` answered.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// Whether it exited with 0.
+    pub accepted: bool,
+    /// What it printed, both outputs.
+    pub text: String,
+}
+
+/// The product, with its plan and its secrets' environment.
+#[derive(Debug)]
+pub struct Product {
+    binary: PathBuf,
+    dir: PathBuf,
+    environment: Vec<(String, String)>,
+}
+
+/// Where the binary is: beside the tests that run.
+///
+/// # Errors
+/// It was not built.
+pub fn binary() -> Result<PathBuf> {
+    let here = std::env::current_exe()?;
+    let found = here.ancestors().skip(1).take(3).map(|dir| dir.join("switchyard")).find(|file| file.is_file());
+    found.context("the binary `switchyard` is missing beside the tests: run `cargo build -p bot`")
+}
+
+impl Product {
+    /// The product in a directory that holds `plan.toml`; the journal and the socket will be there too.
+    ///
+    /// # Errors
+    /// The binary was not built.
+    pub fn new(dir: &Path, environment: Vec<(String, String)>) -> Result<Self> {
+        Ok(Self { binary: binary()?, dir: dir.to_owned(), environment })
+    }
+
+    /// The plan's file.
+    #[must_use]
+    pub fn plan(&self) -> PathBuf {
+        self.dir.join("plan.toml")
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(&self.binary);
+        command.current_dir(&self.dir).envs(self.environment.iter().map(|(key, value)| (key, value)));
+        command
+    }
+
+    /// Starts `serve` as an instance, armed with a failpoint or not.
+    ///
+    /// # Errors
+    /// It cannot be started at all.
+    pub fn serve(&self, instance: &str, failpoint: Option<&str>) -> Result<Serve> {
+        self.serve_plan(instance, failpoint, &self.plan())
+    }
+
+    /// The same with another plan file.
+    ///
+    /// # Errors
+    /// It cannot be started at all.
+    pub fn serve_plan(&self, instance: &str, failpoint: Option<&str>, plan: &Path) -> Result<Serve> {
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL", "--"]).arg(&self.binary).arg("serve");
+        command.arg("--plan").arg(plan).args(["--instance", instance]);
+        let socket = self.socket(instance);
+        command.arg("--socket").arg(&socket);
+        command.current_dir(&self.dir).envs(self.environment.iter().map(|(key, value)| (key, value)));
+        command.env("RUST_LOG", std::env::var("RUST_LOG").unwrap_or_else(|_| "info".to_owned()));
+        if let Some(failpoint) = failpoint {
+            command.env(FAILPOINT, failpoint);
+        }
+        let log = self.dir.join(format!("serve-{instance}.log"));
+        let process = Process::spawn(command, &format!("switchyard serve ({instance})"), &log, Signal::TERM)?;
+        Ok(Serve { process, socket })
+    }
+
+    fn socket(&self, instance: &str) -> PathBuf {
+        if instance == "a" { self.dir.join("switchyard.sock") } else { self.dir.join(format!("{instance}.sock")) }
+    }
+
+    async fn run(&self, mut command: Command) -> Result<(bool, String, String)> {
+        command.stdin(Stdio::null());
+        let what = format!("{command:?}");
+        let mut command = tokio::process::Command::from(command);
+        command.kill_on_drop(true);
+        let output = tokio::time::timeout(Duration::from_secs(60), command.output())
+            .await
+            .with_context(|| format!("no end in 60 s: {what}"))??;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        Ok((output.status.success(), text(&output.stdout), text(&output.stderr)))
+    }
+
+    /// Says something as a person.
+    ///
+    /// # Errors
+    /// The client cannot be run.
+    pub async fn chat(&self, person: &str, words: &str) -> Result<Answer> {
+        self.chat_with(person, &token(person), words).await
+    }
+
+    /// Says something as a person, with any token.
+    ///
+    /// # Errors
+    /// The client cannot be run.
+    pub async fn chat_with(&self, person: &str, token: &str, words: &str) -> Result<Answer> {
+        let mut command = self.command();
+        command.args(["chat", "--as", person, "--plan"]).arg(self.plan()).arg(words);
+        command.env("SWITCHYARD_TOKEN", token);
+        let (accepted, out, err) = self.run(command).await?;
+        Ok(Answer { accepted, text: format!("{out}{err}") })
+    }
+
+    /// What `status --json` says.
+    ///
+    /// # Errors
+    /// It fails, or prints no JSON.
+    pub async fn status(&self) -> Result<Value> {
+        let mut command = self.command();
+        command.args(["status", "--json", "--plan"]).arg(self.plan());
+        let (accepted, out, err) = self.run(command).await?;
+        ensure!(accepted, "status failed: {out}{err}");
+        serde_json::from_str(&out).with_context(|| format!("status printed {out}"))
+    }
+
+    /// The whole journal.
+    ///
+    /// # Errors
+    /// The export fails.
+    pub async fn journal(&self) -> Result<Journal> {
+        let mut command = self.command();
+        command.args(["journal", "export", "-", "--plan"]).arg(self.plan());
+        let (accepted, out, err) = self.run(command).await?;
+        ensure!(accepted, "journal export failed: {out}{err}");
+        Journal::parse(&out)
+    }
+
+    /// The last lines of an instance's log.
+    #[must_use]
+    pub fn log_tail(&self, instance: &str, lines: usize) -> String {
+        tail(&self.dir.join(format!("serve-{instance}.log")), lines)
+    }
+
+    /// Everything the product has printed and kept: logs and the exported journal, to be searched for secrets.
+    ///
+    /// # Errors
+    /// The export fails.
+    pub async fn everything_written(&self) -> Result<String> {
+        let mut all = String::new();
+        for entry in std::fs::read_dir(&self.dir)? {
+            let path = entry?.path();
+            if path.extension().is_some_and(|extension| extension == "log") {
+                all.push_str(&String::from_utf8_lossy(&std::fs::read(path)?));
+            }
+        }
+        for event in self.journal().await?.events() {
+            all.push_str(&event.value().to_string());
+        }
+        Ok(all)
+    }
+}
+
+/// A person's token at the terminal.
+#[must_use]
+pub fn token(person: &str) -> String {
+    format!("token-of-{person}-LEAK")
+}
+
+/// A running `switchyard serve`, ended when dropped.
+#[derive(Debug)]
+pub struct Serve {
+    process: Process,
+    socket: PathBuf,
+}
+
+impl Serve {
+    /// Waits until it listens.
+    ///
+    /// # Errors
+    /// It ended, or does not listen in time.
+    pub async fn ready(&mut self) -> Result<()> {
+        let socket = self.socket.clone();
+        wait_until(Duration::from_secs(30), "`serve` to listen", async || {
+            if let Some(status) = self.process.exited()? {
+                bail!("`serve` ended with {status}:\n{}", self.process.log_tail(20));
+            }
+            Ok(match tokio::net::UnixStream::connect(&socket).await {
+                Ok(_connection) => Seen::Done(()),
+                Err(error) => Seen::NotYet(format!("{error}; its log ends:\n{}", self.process.log_tail(5))),
+            })
+        })
+        .await
+    }
+
+    /// Kills it with SIGKILL, as a power cut would.
+    ///
+    /// # Errors
+    /// It had already ended otherwise.
+    pub async fn kill9(mut self) -> Result<()> {
+        self.process.signal(Signal::KILL)?;
+        let status = self.process.ended(Duration::from_secs(5)).await?;
+        ensure!(status.signal() == Some(9), "ended with {status}, not by SIGKILL");
+        Ok(())
+    }
+
+    /// Waits until a failpoint has killed it.
+    ///
+    /// # Errors
+    /// It lives on, or ended otherwise.
+    pub async fn killed_itself(mut self, within: Duration) -> Result<()> {
+        let status = self.process.ended(within).await?;
+        ensure!(
+            status.signal() == Some(9),
+            "ended with {status}, not by SIGKILL:\n{}",
+            self.process.log_tail(30)
+        );
+        Ok(())
+    }
+
+    /// Stops it without ending it (SIGSTOP).
+    ///
+    /// # Errors
+    /// It has ended.
+    pub fn freeze(&self) -> Result<()> {
+        self.process.signal(Signal::STOP)
+    }
+
+    /// Lets it go on (SIGCONT).
+    ///
+    /// # Errors
+    /// It has ended.
+    pub fn thaw(&self) -> Result<()> {
+        self.process.signal(Signal::CONT)
+    }
+
+    /// Its exit status, if it has ended.
+    ///
+    /// # Errors
+    /// The kernel does not say.
+    pub fn exited(&mut self) -> Result<Option<ExitStatus>> {
+        self.process.exited()
+    }
+
+    /// The last lines it wrote.
+    #[must_use]
+    pub fn log_tail(&self, lines: usize) -> String {
+        self.process.log_tail(lines)
+    }
+
+    /// Asks it to end (SIGTERM), and waits until it has.
+    ///
+    /// # Errors
+    /// It does not end in time.
+    pub async fn end(mut self) -> Result<()> {
+        self.process.signal(Signal::TERM)?;
+        self.process.ended(Duration::from_secs(15)).await.map(drop)
+    }
+}
