@@ -1,3 +1,4 @@
 //! How people drive a migration: the command language, the conversation, the socket of the terminal, the command line.
 
 pub mod cli;
+pub mod language;
