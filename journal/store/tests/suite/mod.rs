@@ -32,12 +32,17 @@ pub trait Backend: Send + Sync + Sized + 'static {
 }
 
 /// The machine's clock, moved on by hand.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub struct TestClock {
-    ahead: AtomicI64,
+    ahead: Arc<AtomicI64>,
 }
 
 impl TestClock {
+    /// The same clock for another opening.
+    pub fn shared(&self) -> Arc<dyn Clock> {
+        Arc::new(self.clone())
+    }
+
     pub fn advance(&self, by: Duration) {
         self.ahead.fetch_add(i64::try_from(by.as_millis()).unwrap(), Ordering::SeqCst);
     }
@@ -308,8 +313,8 @@ pub async fn a_plan_of_another_migration_is_refused_from_the_first_on<B: Backend
 pub async fn a_lease_is_held_by_one_and_each_change_of_hands_is_an_event_under_a_new_epoch<B: Backend>() {
     let backend = B::new().await;
     let clock = clock();
-    let store = backend.open(clock.clone()).await;
-    let other = backend.open(clock.clone()).await;
+    let store = backend.open(clock.shared()).await;
+    let other = backend.open(clock.shared()).await;
     planned(&*store).await;
     let nowhere = store.claim(&phase("z"), &holder("one"), TERM).await.unwrap_err();
     assert!(matches!(nowhere, StoreError::Refused(Refusal::NoPhase { .. })), "{nowhere}");
@@ -363,7 +368,7 @@ pub async fn a_lease_is_held_by_one_and_each_change_of_hands_is_an_event_under_a
 pub async fn executors_at_once_get_one_lease_between_them<B: Backend>() {
     let backend = B::new().await;
     let clock = clock();
-    let stores = [backend.open(clock.clone()).await, backend.open(clock.clone()).await];
+    let stores = [backend.open(clock.shared()).await, backend.open(clock.shared()).await];
     planned(&*stores[0]).await;
     for round in 1..=5u64 {
         let (a, holders) = (phase("a"), ["one", "two", "three", "four"].map(holder));
@@ -378,7 +383,7 @@ pub async fn executors_at_once_get_one_lease_between_them<B: Backend>() {
 pub async fn an_append_is_fenced_by_its_claim<B: Backend>() {
     let backend = B::new().await;
     let clock = clock();
-    let store = backend.open(clock.clone()).await;
+    let store = backend.open(clock.shared()).await;
     planned(&*store).await;
     let asked = store.execute(id("ask"), None, request("a")).await.unwrap()[0].envelope.position;
     let old = store.claim(&phase("a"), &holder("one"), TERM).await.unwrap().unwrap();
@@ -398,7 +403,7 @@ pub async fn an_append_is_fenced_by_its_claim<B: Backend>() {
     clock.advance(TERM);
     assert!(lost(store.execute(id("x"), Some(old.claim()), begin(&old, asked)).await));
     // Another has it.
-    let other = backend.open(clock.clone()).await;
+    let other = backend.open(clock.shared()).await;
     let new = other.claim(&phase("a"), &holder("two"), TERM).await.unwrap().unwrap();
     assert!(lost(store.execute(id("x"), Some(old.claim()), begin(&old, asked)).await));
     // Another phase's claim is none.
