@@ -2,6 +2,7 @@
 
 mod engine;
 mod executor;
+mod hands;
 pub mod levers;
 pub mod native;
 mod phase;
@@ -9,6 +10,7 @@ pub mod postgres;
 mod protocol;
 mod seams;
 mod steps;
+mod tenure;
 
 pub use executor::{Settings, run};
 pub use seams::{

@@ -1,1 +1,612 @@
-//! One phase's loop.
+//! One phase's loop: take the lease, replay, find what is due, do it, append what came of it.
+//!
+//! All memory here can be thrown away at any instant: what is due is a function of the journal, and what an effect came
+//! to is a function of its receiver. Recovery and the normal path are one path.
+//!
+//! The races, and what decides each:
+//!
+//! - *Another executor takes the phase.* The tenure completes first, and everything of this phase is dropped in
+//!   mid-await. What was sent is refused by its receiver, what was to be appended by the journal, both by epoch.
+//! - *The deadline passes, a person aborts or revokes, while an effect is under way.* Beside each effect the journal and
+//!   the undo's time are watched; as soon as something else is due than this effect, it is dropped, and is unknown. The
+//!   undo's own effects come with higher positions, so what arrives late is refused. From the opening's intent to its
+//!   outcome nothing else is ever due, so nothing is dropped there.
+//! - *A finding in the window.* The block is written before the effect's failure, so that a crash in between leaves the
+//!   finding there and not a failure that would be tried again by itself.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use journal::{
+    Actor, Command, CommandBody, CommandId, Due, Effect, EffectId, EffectOutcome, EffectSpec, EffectStatus,
+    Finding, Holder, NameError, OperationRun, PhaseName, PhaseState, Recorded, Refusal, Side, State, Step,
+    StreamSpec, Timestamp, desired_streams, due,
+};
+use journal_store::{ExecuteError, Lease, Progress, Store, StoreError};
+use runtime::retry::Backoff;
+use runtime::{Clock, Tasks, failpoint};
+
+use crate::hands::Hands;
+use crate::protocol::{Turn, turn};
+use crate::seams::{Authority, Cause, Engine, Observed};
+use crate::tenure::Tenure;
+
+/// The longest wait before the journal is looked at again, should a wake-up be lost.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// Between two looks of an observation that does not hold yet. The receiver has waited already.
+const OBSERVE_AGAIN: Duration = Duration::from_millis(20);
+
+/// Between two progress reports while an operation runs, and while none does.
+const REPORT_BUSY: Duration = Duration::from_millis(500);
+const REPORT_IDLE: Duration = Duration::from_secs(2);
+
+/// How long an orderly end may take to give the lease up.
+const RELEASE_LIMIT: Duration = Duration::from_secs(2);
+
+/// What one phase's loop works with.
+#[derive(Debug)]
+pub(crate) struct PhaseLoop {
+    /// The phase.
+    pub(crate) name: PhaseName,
+    /// The journal.
+    pub(crate) store: Arc<dyn Store>,
+    /// This process, as leases name it.
+    pub(crate) holder: Holder,
+    /// The lease's term.
+    pub(crate) term: Duration,
+    /// Time.
+    pub(crate) clock: Arc<dyn Clock>,
+    /// What ends everything.
+    pub(crate) tasks: Tasks,
+    /// Plans the steps.
+    pub(crate) engine: Arc<dyn Engine>,
+    /// Does the effects.
+    pub(crate) hands: Arc<dyn Hands>,
+    /// The leases held here, for what reports about streams.
+    pub(crate) leases: Leases,
+}
+
+/// The leases that this process holds now. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Leases(Arc<Mutex<BTreeMap<PhaseName, Lease>>>);
+
+impl Leases {
+    fn set(&self, phase: &PhaseName, lease: Option<Lease>) {
+        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match lease {
+            Some(lease) => held.insert(phase.clone(), lease),
+            None => held.remove(phase),
+        };
+    }
+
+    /// The phase's lease, if it is held here.
+    pub(crate) fn of(&self, phase: &PhaseName) -> Option<Lease> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(phase).cloned()
+    }
+}
+
+/// Why the loop left its lease.
+enum End {
+    Lost,
+    Stopping,
+}
+
+/// Why a command was not appended.
+enum Halt {
+    /// The lease is lost.
+    Lost,
+    /// A rule refuses it: the state has moved on, or something must change.
+    Refused(Refusal),
+}
+
+/// What the loop's parts share under one lease.
+#[derive(Debug, Default)]
+struct Shared {
+    doing: Mutex<Option<String>>,
+    raised: Mutex<BTreeSet<Side>>,
+}
+
+impl Shared {
+    fn doing(&self, text: Option<String>) {
+        let mut doing = self.doing.lock().unwrap_or_else(PoisonError::into_inner);
+        if *doing != text {
+            if let Some(text) = &text {
+                tracing::debug!(doing = %text, "executor");
+            }
+            *doing = text;
+        }
+    }
+
+    fn told(&self) -> Option<String> {
+        self.doing.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl PhaseLoop {
+    /// Runs until the tasks stop. The lease is given up on the way out.
+    pub(crate) async fn run(self) {
+        let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_millis(500));
+        loop {
+            let since = self.clock.monotonic();
+            let claimed = tokio::select! {
+                biased;
+                () = self.tasks.stopping() => return,
+                claimed = self.store.claim(&self.name, &self.holder, self.term) => claimed,
+            };
+            match claimed {
+                Ok(Some(lease)) => {
+                    backoff.reset();
+                    if let End::Stopping = self.hold(Tenure { lease, since }).await {
+                        return;
+                    }
+                }
+                Ok(None) => {}
+                Err(error) => tracing::warn!(phase = %self.name, %error, "no lease"),
+            }
+            tokio::select! {
+                biased;
+                () = self.tasks.stopping() => return,
+                () = self.clock.sleep(backoff.wait()) => {}
+            }
+        }
+    }
+
+    /// Works under a lease until it is lost or the tasks stop.
+    async fn hold(&self, tenure: Tenure) -> End {
+        tracing::info!(phase = %self.name, epoch = %tenure.lease.epoch, "lease taken");
+        self.leases.set(&self.name, Some(tenure.lease.clone()));
+        let shared = Shared::default();
+        let mut work = Work::new(self, &tenure.lease, &shared);
+        let end = tokio::select! {
+            biased;
+            () = tenure.keep(&self.store, &self.clock) => End::Lost,
+            () = self.tasks.stopping() => End::Stopping,
+            () = Box::pin(work.run()) => End::Lost,
+            () = Box::pin(self.raise_both(&tenure.lease, &shared)) => End::Lost,
+            () = Box::pin(self.report(&shared)) => End::Lost,
+        };
+        self.leases.set(&self.name, None);
+        self.hands.stop_streams();
+        if let End::Stopping = end {
+            let released = tokio::time::timeout(RELEASE_LIMIT, self.store.release(&tenure.lease)).await;
+            if !matches!(released, Ok(Ok(()))) {
+                tracing::warn!(phase = %self.name, "lease not given up: it ends with its term");
+            }
+        }
+        end
+    }
+
+    /// Raises the epoch at both sides as soon as each can be reached. Completes only when a newer one was there.
+    async fn raise_both(&self, lease: &Lease, shared: &Shared) {
+        let [one, other] = Side::ALL;
+        tokio::select! {
+            () = self.raise_until_done(one, lease, shared) => {}
+            () = self.raise_until_done(other, lease, shared) => {}
+        }
+    }
+
+    async fn raise_until_done(&self, side: Side, lease: &Lease, shared: &Shared) {
+        let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(2));
+        loop {
+            match self.raise(side, lease, shared).await {
+                Ok(true) => std::future::pending().await,
+                Ok(false) => return,
+                Err(_) => self.clock.sleep(backoff.wait()).await,
+            }
+        }
+    }
+
+    /// Raises the epoch at one side, once a lease. `false`: a newer one was there, so the lease is lost.
+    async fn raise(&self, side: Side, lease: &Lease, shared: &Shared) -> Result<bool, Cause> {
+        if shared.raised.lock().unwrap_or_else(PoisonError::into_inner).contains(&side) {
+            return Ok(true);
+        }
+        let raised = self.hands.raise_epoch(side, lease.epoch).await?;
+        if raised {
+            shared.raised.lock().unwrap_or_else(PoisonError::into_inner).insert(side);
+        } else {
+            tracing::warn!(phase = %self.name, epoch = %lease.epoch, %side, "a newer executor was at this side");
+        }
+        Ok(raised)
+    }
+
+    /// Writes the projection for people, for ever.
+    async fn report(&self, shared: &Shared) {
+        loop {
+            let doing = shared.told();
+            let pause = if doing.is_some() { REPORT_BUSY } else { REPORT_IDLE };
+            let lag_ms = match self.store.state().await {
+                Ok(state) => {
+                    state.phases.get(&self.name).and_then(|phase| self.hands.lag_ms(phase.applying()))
+                }
+                Err(_) => None,
+            };
+            let observed = tokio::time::timeout(REPORT_IDLE, self.hands.facts()).await.unwrap_or_default();
+            if let Err(error) = self.store.report(&self.name, Progress { lag_ms, doing, observed }).await {
+                tracing::debug!(phase = %self.name, %error, "progress not reported");
+            }
+            self.clock.sleep(pause).await;
+        }
+    }
+}
+
+/// The loop's work under one lease.
+struct Work<'a> {
+    home: &'a PhaseLoop,
+    lease: &'a Lease,
+    shared: &'a Shared,
+    tail: Option<BoxStream<'static, Result<Recorded, StoreError>>>,
+    /// What the streams were last set to.
+    streams: Option<Vec<StreamSpec>>,
+    /// The effect that is tried again, and how long to wait for it.
+    pace: Option<(EffectId, Backoff)>,
+    /// What was due when a rule last refused it.
+    refused: Option<Due>,
+    away: Backoff,
+}
+
+impl<'a> Work<'a> {
+    fn new(home: &'a PhaseLoop, lease: &'a Lease, shared: &'a Shared) -> Self {
+        let away = Backoff::new(Duration::from_millis(50), LOOK_AGAIN);
+        Self { home, lease, shared, tail: None, streams: None, pace: None, refused: None, away }
+    }
+
+    /// Does what is due until the lease is lost.
+    async fn run(&mut self) {
+        loop {
+            let (state, now) = match self.look().await {
+                Ok(seen) => seen,
+                Err(error) => {
+                    tracing::warn!(phase = %self.home.name, %error, "journal away");
+                    let wait = self.away.wait();
+                    self.home.clock.sleep(wait).await;
+                    continue;
+                }
+            };
+            self.away.reset();
+            self.follow(&state);
+            let next = due(&state, &self.home.name, now);
+            match self.perform(&next, &state, now).await {
+                Ok(()) => self.refused = None,
+                Err(Halt::Lost) => return,
+                Err(Halt::Refused(refusal)) => {
+                    if let Err(Halt::Lost) = self.refused(next, &state, &refusal).await {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn look(&mut self) -> Result<(Arc<State>, Timestamp), StoreError> {
+        let state = self.home.store.state().await?;
+        let now = self.home.store.now().await?;
+        Ok((state, now))
+    }
+
+    /// Brings what follows the journal by itself to where the journal is: streams and expected identities.
+    fn follow(&mut self, state: &State) {
+        let Some(phase) = state.phases.get(&self.home.name) else { return };
+        for (side, seen) in phase.identities.iter().filter(|(_, seen)| !seen.is_empty()) {
+            self.home.hands.expect_identity(*side, seen);
+        }
+        let specs: Vec<StreamSpec> =
+            desired_streams(state).into_values().filter(|spec| spec.name.phase == self.home.name).collect();
+        if self.streams.as_ref() != Some(&specs) {
+            let plan = state.plan.as_ref().and_then(|(plan, _)| plan.phase(&self.home.name));
+            let lag_limit = plan.map_or(LOOK_AGAIN, |plan| plan.lag_limit);
+            self.home.hands.set_streams(self.lease.epoch, specs.clone(), lag_limit);
+            self.streams = Some(specs);
+        }
+    }
+
+    async fn perform(&mut self, next: &Due, state: &State, now: Timestamp) -> Result<(), Halt> {
+        let phase = self.home.name.clone();
+        match next {
+            Due::Idle | Due::Paused | Due::Blocked(_) => {
+                self.shared.doing(None);
+                self.wake(LOOK_AGAIN).await;
+                Ok(())
+            }
+            Due::VoidStale => self.append(CommandBody::VoidStale { phase }).await,
+            Due::Begin(request) => self.append(CommandBody::Begin { phase, request: *request }).await,
+            Due::BeginUndo(cause) => {
+                self.append(CommandBody::BeginUndo { phase, cause: cause.clone() }).await
+            }
+            Due::CallPerson(finding) => match running(state, &phase) {
+                Some((_, run)) => self.block(run.step, finding.clone()).await,
+                None => Ok(()),
+            },
+            Due::Plan(step) => self.plan(*step, state).await,
+            Due::Effect(id) => self.effect(*id, state, now).await,
+        }
+    }
+
+    /// A rule refused what was due. Once, the state may have moved in between; if the very same is due and refused
+    /// again, it needs a person, or in the window an undo.
+    async fn refused(&mut self, what: Due, state: &State, refusal: &Refusal) -> Result<(), Halt> {
+        tracing::warn!(phase = %self.home.name, %refusal, due = ?what, "refused");
+        let again = self.refused.as_ref() == Some(&what);
+        if let (true, Due::Plan(step)) = (again, &what) {
+            let finding = Finding {
+                code: "SW-0293".to_owned(),
+                what: format!("the step {step} of phase {} cannot go on: {refusal}", self.home.name),
+                remedy: "Remove the cause, then say `retry`; or say `abort`.".to_owned(),
+            };
+            match self.block(*step, finding).await {
+                Err(Halt::Refused(refusal)) => {
+                    tracing::warn!(phase = %self.home.name, %refusal, head = %state.head, "cannot block");
+                }
+                other => return other,
+            }
+        }
+        let wait = if again { LOOK_AGAIN } else { OBSERVE_AGAIN };
+        self.refused = Some(what);
+        self.home.clock.sleep(wait).await;
+        Ok(())
+    }
+
+    // ---- steps ----
+
+    async fn plan(&mut self, step: Step, state: &State) -> Result<(), Halt> {
+        let Some((_, run)) = running(state, &self.home.name) else { return Ok(()) };
+        let phase = self.home.name.clone();
+        self.shared.doing(Some(step.to_string()));
+        let tables = run.plan.phase(&phase).map(|plan| plan.tables.clone()).unwrap_or_default();
+        let seen = match self.observe(step, run, &tables).await {
+            Ok(seen) => seen,
+            Err(cause) => {
+                self.shared.doing(Some(format!("{step}: {cause}")));
+                let wait = self.away.wait();
+                self.wake(wait).await;
+                return Ok(());
+            }
+        };
+        let effects = match self.home.engine.plan(&phase, step, state, &seen) {
+            Ok(effects) => effects,
+            Err(finding) => return self.block(step, finding).await,
+        };
+        let next = effects
+            .into_iter()
+            .map(|effect| EffectSpec::new(run.plan_hash, &phase, run.position, step, effect))
+            .find(|spec| {
+                let status = run.effect(spec.id).map(|record| &record.status);
+                !matches!(status, Some(EffectStatus::Succeeded(_)))
+            });
+        let Some(spec) = next else { return self.append(CommandBody::FinishStep { phase, step }).await };
+        let undo = match &spec.effect {
+            Effect::HoldTraffic { .. } => match self.home.engine.undo(&phase, state) {
+                Ok(undo) => undo,
+                Err(finding) => return self.block(step, finding).await,
+            },
+            _ => Vec::new(),
+        };
+        hit(run, &spec, "before_intent");
+        self.append(CommandBody::Intend { phase, step, effect: spec.effect.clone(), undo }).await?;
+        hit(run, &spec, "after_intent");
+        Ok(())
+    }
+
+    async fn observe(
+        &mut self,
+        step: Step,
+        run: &OperationRun,
+        tables: &[journal::TableName],
+    ) -> Result<Observed, Cause> {
+        // What was intended is planned again as it was intended, so it need not be seen again.
+        let known = run.effects.iter().any(|record| matches!(record.effect, Effect::CreateTables { .. }));
+        match step {
+            Step::PrepareTarget if !known => self.home.hands.observe(step, tables).await,
+            Step::FinalizeSchema => self.home.hands.observe(step, tables).await,
+            _ => Ok(Observed::default()),
+        }
+    }
+
+    // ---- effects ----
+
+    async fn effect(&mut self, id: EffectId, state: &State, now: Timestamp) -> Result<(), Halt> {
+        let Some((_, run)) = running(state, &self.home.name) else { return Ok(()) };
+        let Some(record) = run.effect(id) else { return Ok(()) };
+        let spec = EffectSpec {
+            id,
+            phase: self.home.name.clone(),
+            step: record.step,
+            effect: record.effect.clone(),
+        };
+        self.shared.doing(Some(format!("{}: {}", spec.step, spec.effect.label())));
+        let under = Authority { epoch: self.lease.epoch, position: record.intent };
+        let (wait, mut backoff) = match self.pace.take() {
+            Some((paced, mut backoff)) if paced == id => (backoff.wait(), backoff),
+            _ => (Duration::ZERO, Backoff::new(Duration::from_millis(50), LOOK_AGAIN)),
+        };
+        let deadline = self.deadline(run, now);
+        let (home, lease, shared) = (self.home, self.lease, self.shared);
+        let taking = async {
+            if !wait.is_zero() {
+                home.clock.sleep(wait).await;
+            }
+            if let Err(halt) = may_open(home, lease, shared, &spec).await? {
+                return Ok(Turn::Unreachable(halt));
+            }
+            Ok(turn(home.hands.receiver(spec.effect.party()), &spec, under).await)
+        };
+        let came_to = tokio::select! {
+            biased;
+            () = self.something_else(id, deadline) => {
+                tracing::info!(phase = %spec.phase, effect = %spec.effect.label(), "dropped: something else is due");
+                return Ok(());
+            }
+            came_to = Box::pin(taking) => came_to?,
+        };
+        match came_to {
+            Turn::Succeeded { adopted, evidence } => {
+                hit(run, &spec, "after_effect");
+                self.conclude(id, EffectOutcome::Succeeded { adopted, evidence }).await?;
+                hit(run, &spec, "after_outcome");
+            }
+            Turn::Failed(finding) => {
+                tracing::warn!(phase = %spec.phase, effect = %spec.effect.label(), %finding, "effect failed");
+                hit(run, &spec, "after_effect");
+                let error = finding.to_string();
+                self.block(spec.step, finding).await?;
+                self.conclude(id, EffectOutcome::Failed { error }).await?;
+                hit(run, &spec, "after_outcome");
+            }
+            Turn::Unknown(error) => {
+                tracing::warn!(phase = %spec.phase, effect = %spec.effect.label(), %error, "outcome unknown");
+                self.shared.doing(Some(format!("{}: {}: {error}", spec.step, spec.effect.label())));
+                let new = matches!(record.status, EffectStatus::Intended);
+                self.pace = Some((id, backoff));
+                if new {
+                    self.conclude(id, EffectOutcome::Unknown { error: error.0 }).await?;
+                }
+            }
+            Turn::Unreachable(cause) => {
+                tracing::warn!(phase = %spec.phase, effect = %spec.effect.label(), %cause, "waiting");
+                self.shared.doing(Some(format!("{}: {}: {cause}", spec.step, spec.effect.label())));
+                self.pace = Some((id, backoff));
+            }
+            Turn::Waiting => {
+                backoff = Backoff::new(OBSERVE_AGAIN, OBSERVE_AGAIN);
+                self.pace = Some((id, backoff));
+            }
+        }
+        Ok(())
+    }
+
+    /// When the undo begins by itself, if it may still.
+    fn deadline(&self, run: &OperationRun, now: Timestamp) -> Option<Instant> {
+        let (_, undo) = run.stopped.as_ref()?;
+        let may = run.opening.is_none() && run.undo.is_none();
+        may.then(|| self.home.clock.monotonic() + undo.at.since(now) + Duration::from_millis(1))
+    }
+
+    /// Completes when something else than this effect is due: an abort, a revocation, the deadline. While the journal
+    /// is away the deadline is known from before.
+    async fn something_else(&mut self, id: EffectId, mut deadline: Option<Instant>) {
+        loop {
+            let left = deadline.map(|at| at.saturating_duration_since(self.home.clock.monotonic()));
+            self.wake(left.map_or(LOOK_AGAIN, |left| left.min(LOOK_AGAIN))).await;
+            match self.look().await {
+                Ok((state, now)) => {
+                    if due(&state, &self.home.name, now) != Due::Effect(id) {
+                        return;
+                    }
+                    deadline = running(&state, &self.home.name).and_then(|(_, run)| self.deadline(run, now));
+                }
+                Err(_) if deadline.is_some_and(|at| self.home.clock.monotonic() >= at) => return,
+                Err(_) => self.home.clock.sleep(OBSERVE_AGAIN).await,
+            }
+        }
+    }
+
+    // ---- the journal ----
+
+    /// Waits for a new event, at most this long.
+    async fn wake(&mut self, most: Duration) {
+        let tail = match &mut self.tail {
+            Some(tail) => tail,
+            none => {
+                let Ok(state) = self.home.store.state().await else {
+                    return self.home.clock.sleep(most.min(LOOK_AGAIN)).await;
+                };
+                none.insert(self.home.store.tail(state.head))
+            }
+        };
+        let event = tokio::select! {
+            event = tail.next() => event,
+            () = self.home.clock.sleep(most) => return,
+        };
+        if !matches!(event, Some(Ok(_))) {
+            // A tail that failed is begun anew, from where the journal is then.
+            self.tail = None;
+            self.home.clock.sleep(most.min(Duration::from_millis(100))).await;
+        }
+    }
+
+    async fn conclude(&mut self, effect: EffectId, outcome: EffectOutcome) -> Result<(), Halt> {
+        let phase = self.home.name.clone();
+        match self.append(CommandBody::Conclude { phase, effect, outcome }).await {
+            // Somebody's undo began in between, or it is concluded: the journal has the last word.
+            Err(Halt::Refused(refusal)) => {
+                tracing::info!(phase = %self.home.name, %refusal, "outcome not needed");
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
+    async fn block(&mut self, step: Step, finding: Finding) -> Result<(), Halt> {
+        self.append(CommandBody::Block { phase: self.home.name.clone(), step, finding }).await
+    }
+
+    /// Appends under the lease. A journal that is away is tried again, under the same command id, for as long as the
+    /// lease lasts.
+    async fn append(&mut self, body: CommandBody) -> Result<(), Halt> {
+        let home = self.home;
+        let Ok(id) = command_id(&home.holder, self.lease) else { return Err(Halt::Lost) };
+        let actor = Actor::Executor(home.holder.clone());
+        let mut backoff = Backoff::new(Duration::from_millis(20), Duration::from_millis(500));
+        loop {
+            let command = Command { actor: actor.clone(), body: body.clone() };
+            match home.store.execute(id.clone(), Some(self.lease.claim()), command).await {
+                Ok(_) => return Ok(()),
+                Err(ExecuteError::Refused(refusal)) => return Err(Halt::Refused(refusal)),
+                Err(ExecuteError::LeaseLost { .. } | ExecuteError::IdReused(_)) => return Err(Halt::Lost),
+                Err(ExecuteError::Store(error)) => {
+                    tracing::warn!(phase = %home.name, %error, "not appended yet");
+                    home.clock.sleep(backoff.wait()).await;
+                }
+            }
+        }
+    }
+}
+
+/// A command id of this holder's, under this lease, used by no other.
+///
+/// # Errors
+/// None that can come about: the parts fit a command id's rules.
+pub(crate) fn command_id(holder: &Holder, lease: &Lease) -> Result<CommandId, NameError> {
+    let holder: String = holder.as_str().chars().take(100).collect();
+    CommandId::new(format!("{holder}-{}-{}", lease.epoch, uuid::Uuid::now_v7()))
+}
+
+/// Before an effect that opens a side, both sides must know this epoch: a late effect of an older executor would find the
+/// other side's row without it. An undo reopens a side that the journal never left, so it asks that side alone, and a
+/// dead target does not keep the source closed. `Ok(Err(cause))`: not yet.
+async fn may_open(
+    home: &PhaseLoop,
+    lease: &Lease,
+    shared: &Shared,
+    spec: &EffectSpec,
+) -> Result<Result<(), Cause>, Halt> {
+    let Effect::OpenGate { side } = &spec.effect else { return Ok(Ok(())) };
+    let sides: &[Side] = if spec.step == Step::Undo { std::slice::from_ref(side) } else { &Side::ALL };
+    for side in sides {
+        match home.raise(*side, lease, shared).await {
+            Ok(true) => {}
+            Ok(false) => return Err(Halt::Lost),
+            Err(cause) => return Ok(Err(cause)),
+        }
+    }
+    Ok(Ok(()))
+}
+
+fn running<'s>(state: &'s State, phase: &PhaseName) -> Option<(&'s PhaseState, &'s OperationRun)> {
+    let phase = state.phases.get(phase)?;
+    Some((phase, phase.operation.as_ref()?))
+}
+
+/// A place where a test may kill this process.
+fn hit(run: &OperationRun, spec: &EffectSpec, moment: &str) {
+    if failpoint::is_armed() {
+        failpoint::hit(&format!("{}/{}/{}/{moment}", run.operation, spec.step, spec.effect.label()));
+    }
+}
+
+#[cfg(test)]
+mod tests;

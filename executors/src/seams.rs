@@ -117,4 +117,10 @@ pub trait Engine: Debug + Send + Sync {
         state: &State,
         seen: &Observed,
     ) -> Result<Vec<journal::Effect>, Finding>;
+
+    /// The whole undo of the running operation, as it is written down with the intent that stops the traffic.
+    ///
+    /// # Errors
+    /// A finding that needs a person.
+    fn undo(&self, phase: &journal::PhaseName, state: &State) -> Result<Vec<journal::Effect>, Finding>;
 }

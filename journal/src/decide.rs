@@ -645,7 +645,12 @@ fn finish_step(run: &OperationRun, step: Step) -> Result<Vec<Fact>, Refusal> {
     }
     let mut of_step = run.effects.iter().filter(|record| record.step == step).peekable();
     let none = of_step.peek().is_none();
-    let all_done = of_step.all(|record| matches!(record.status, EffectStatus::Succeeded(_)));
+    // An index or constraint that failed may have been changed or dropped on the source since: it is not there.
+    let all_done = of_step.all(|record| match record.status {
+        EffectStatus::Succeeded(_) => true,
+        EffectStatus::Failed(_) => matches!(record.effect, Effect::AddSchemaObject { .. }),
+        EffectStatus::Intended | EffectStatus::Unknown(_) => false,
+    });
     // An undo may have nothing to undo, and finalize_schema may have nothing to make; every other step does something.
     if !all_done || (none && !matches!(step, Step::Undo | Step::FinalizeSchema)) {
         return Err(Refusal::StepOpen { step });

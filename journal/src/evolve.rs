@@ -189,10 +189,6 @@ fn operate(state: &mut State, at: &Occurrence<'_>) {
     let Some(phase) = phase_mut(state, at) else { return };
     if let Fact::EffectSucceeded { effect, evidence, .. } = &at.event.body {
         let succeeded = EffectStatus::Succeeded(evidence.clone());
-        if let Some(run) = phase.operation.as_mut().filter(|run| run.undo.is_some()) {
-            // What kept the undo is over.
-            run.blocked = None;
-        }
         if let Some(done) = phase.operation.as_mut().and_then(|run| settle(run, *effect, succeeded)) {
             change_phase(phase, &done, evidence);
         }
@@ -236,6 +232,7 @@ fn start(state: &mut State, at: &Occurrence<'_>) {
         opening_failed: false,
         opened: false,
         overtime: false,
+        retried: None,
         undo: None,
         undo_asked: None,
     });
@@ -249,6 +246,7 @@ fn advance(run: &mut OperationRun, at: &Occurrence<'_>) -> Option<Position> {
         Fact::Resumed {} => run.paused = false,
         Fact::Retried { .. } => {
             run.blocked = None;
+            run.retried = Some(at.position());
             // Only a person can say this, and only of an operation that holds at its deadline.
             run.overtime =
                 run.stopped.as_ref().is_some_and(|(_, undo)| at.event.envelope.recorded_at >= undo.at);

@@ -281,6 +281,8 @@ pub struct OperationRun {
     pub opened: bool,
     /// Whether a person said `retry` after the downtime was over: from then on a person alone ends the operation.
     pub overtime: bool,
+    /// The newest `retry`: failures of effects intended before it count no more.
+    pub retried: Option<Position>,
     /// The undo, if it has begun.
     pub undo: Option<UndoRun>,
     /// A person's wish to undo, not yet acted upon.

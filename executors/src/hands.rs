@@ -1,0 +1,38 @@
+//! What a phase's loop works with outside the journal, as one thing, so that tests can put another in its place.
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use journal::{Direction, Epoch, Evidence, Party, Side, Step, StreamSpec, TableName};
+
+use crate::seams::{Cause, Observed, Receiver};
+
+/// Receivers, streams and eyes of one phase.
+#[async_trait]
+pub(crate) trait Hands: Debug + Send + Sync {
+    /// Who receives a party's effects.
+    fn receiver(&self, party: Party) -> &dyn Receiver;
+
+    /// What a step needs to have seen to plan.
+    async fn observe(&self, step: Step, tables: &[TableName]) -> Result<Observed, Cause>;
+
+    /// Raises the phase's epoch at a side. `false`: a newer one was there.
+    async fn raise_epoch(&self, side: Side, epoch: Epoch) -> Result<bool, Cause>;
+
+    /// Holds a side's connections against what first contact saw.
+    fn expect_identity(&self, side: Side, seen: &Evidence);
+
+    /// Makes these the phase's streams.
+    fn set_streams(&self, epoch: Epoch, specs: Vec<StreamSpec>, lag_limit: Duration);
+
+    /// Ends the phase's streams: the lease is lost.
+    fn stop_streams(&self);
+
+    /// A stream's lag in milliseconds, if it runs and knows.
+    fn lag_ms(&self, direction: Direction) -> Option<u64>;
+
+    /// Facts for people, by name, as just probed: `gate.source`, `gate.target`.
+    async fn facts(&self) -> BTreeMap<String, String>;
+}

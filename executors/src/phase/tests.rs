@@ -1,0 +1,657 @@
+//! The loop against a real journal and receivers that pretend.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use async_trait::async_trait;
+use futures::stream::BoxStream;
+use journal::{
+    Direction, Epoch, Evidence, Fact, Operation, Outcome, Party, PersonId, PhaseStatus, Plan, Position,
+    RequestOptions, RequestStatus, SchemaObject, TableDefinition, TableName, UndoCause,
+};
+use journal_store::{Reported, SqliteStore};
+use runtime::SystemClock;
+
+use super::*;
+use crate::engine::NativeEngine;
+use crate::seams::{Acted, EffectError, Probe, Receiver};
+
+const PLAN: &str = r#"
+[migration]
+name = "shop"
+source = "env:SRC"
+target = "env:DST"
+[journal]
+url = "sqlite:unused"
+[[person]]
+id = "ana"
+roles = ["operator", "approver"]
+[[person]]
+id = "ben"
+roles = ["approver"]
+[[phase]]
+name = "a"
+tables = ["shop.orders", "shop.items"]
+max_downtime = "1500ms"
+undo_reserve = "700ms"
+[phase.lever]
+kind = "command"
+stop = ["x"]
+observe = ["x"]
+route = ["x"]
+resume = ["x"]
+"#;
+
+/// How an effect of some label misbehaves.
+#[derive(Debug, Clone)]
+enum Trick {
+    /// Its act never returns; nothing is done.
+    Hang,
+    /// Its act is refused.
+    Definite,
+    /// Its act is done, and its answer lost.
+    LoseAnswer,
+    /// Its probe finds something else.
+    Differ,
+}
+
+/// Both databases, the mover and the lever at once: what was done is there.
+#[derive(Debug, Default)]
+struct World {
+    there: Mutex<BTreeMap<EffectId, Evidence>>,
+    acted: Mutex<Vec<(String, Epoch)>>,
+    tricks: Mutex<BTreeMap<String, Trick>>,
+    streams_stopped: AtomicBool,
+    raised: Mutex<Vec<(Side, Epoch)>>,
+}
+
+impl World {
+    fn trick(&self, label: &str, trick: Trick) {
+        self.tricks.lock().unwrap().insert(label.to_owned(), trick);
+    }
+
+    fn tricked(&self, spec: &EffectSpec) -> Option<Trick> {
+        // What undoes is never tricked: its place is told by its step.
+        let label = spec.effect.label();
+        let at = format!("{}/{label}", spec.step);
+        self.tricks.lock().unwrap().get(&at).cloned()
+    }
+
+    fn acted(&self, label: &str) -> usize {
+        self.acted.lock().unwrap().iter().filter(|(acted, _)| acted == label).count()
+    }
+}
+
+#[async_trait]
+impl Receiver for World {
+    async fn probe(&self, spec: &EffectSpec, _under: Authority) -> Probe {
+        if let Some(Trick::Differ) = self.tricked(spec) {
+            return Probe::Differs(Finding {
+                code: "SW-0401".to_owned(),
+                what: "shop.orders, key 7: amount differs".to_owned(),
+                remedy: "Look.".to_owned(),
+            });
+        }
+        self.there.lock().unwrap().get(&spec.id).cloned().map_or(Probe::Absent, Probe::Ours)
+    }
+
+    async fn act(&self, spec: &EffectSpec, under: Authority) -> Acted {
+        self.acted.lock().unwrap().push((format!("{}/{}", spec.step, spec.effect.label()), under.epoch));
+        let trick = self.tricked(spec);
+        match trick {
+            Some(Trick::Hang) => std::future::pending::<()>().await,
+            Some(Trick::Definite) => return Acted::Definite(EffectError("permission denied".to_owned())),
+            Some(Trick::LoseAnswer | Trick::Differ) | None => {}
+        }
+        let evidence: Evidence =
+            ["lsn", "snapshot_lsn"].into_iter().map(|key| (key.to_owned(), "0/16B3748".to_owned())).collect();
+        self.there.lock().unwrap().insert(spec.id, evidence.clone());
+        match trick {
+            Some(Trick::LoseAnswer) => Acted::Unknown(EffectError("connection closed".to_owned())),
+            _ => Acted::Done(evidence),
+        }
+    }
+}
+
+#[derive(Debug, Clone, Default)]
+struct Pretend(Arc<World>);
+
+#[async_trait]
+impl Hands for Pretend {
+    fn receiver(&self, _party: Party) -> &dyn Receiver {
+        &*self.0
+    }
+
+    async fn observe(&self, _step: Step, tables: &[TableName]) -> Result<Observed, Cause> {
+        let of = |table: &TableName| TableDefinition { table: table.clone(), statements: vec![] };
+        let object = SchemaObject {
+            table: tables[0].clone(),
+            name: "by_day".to_owned(),
+            kind: "index".to_owned(),
+            statement: "create index".to_owned(),
+        };
+        Ok(Observed { tables: tables.iter().map(of).collect(), objects: vec![object] })
+    }
+
+    async fn raise_epoch(&self, side: Side, epoch: Epoch) -> Result<bool, Cause> {
+        self.0.raised.lock().unwrap().push((side, epoch));
+        Ok(true)
+    }
+
+    fn expect_identity(&self, _side: Side, _seen: &Evidence) {}
+
+    fn set_streams(&self, _epoch: Epoch, _specs: Vec<StreamSpec>, _lag_limit: Duration) {}
+
+    fn stop_streams(&self) {
+        self.0.streams_stopped.store(true, Ordering::SeqCst);
+    }
+
+    fn lag_ms(&self, _direction: Direction) -> Option<u64> {
+        Some(3)
+    }
+
+    async fn facts(&self) -> BTreeMap<String, String> {
+        BTreeMap::new()
+    }
+}
+
+/// A journal whose renewals can be made to fail.
+#[derive(Debug)]
+struct Fragile {
+    inner: SqliteStore,
+    renews: Arc<AtomicBool>,
+}
+
+#[async_trait]
+impl Store for Fragile {
+    async fn execute(
+        &self,
+        id: CommandId,
+        claim: Option<journal_store::Claim>,
+        command: Command,
+    ) -> Result<Vec<Recorded>, ExecuteError> {
+        self.inner.execute(id, claim, command).await
+    }
+    async fn claim(
+        &self,
+        phase: &PhaseName,
+        holder: &Holder,
+        term: Duration,
+    ) -> Result<Option<Lease>, StoreError> {
+        if !self.renews.load(Ordering::SeqCst) {
+            return Ok(None);
+        }
+        self.inner.claim(phase, holder, term).await
+    }
+    async fn renew(&self, lease: &Lease) -> Result<bool, StoreError> {
+        if !self.renews.load(Ordering::SeqCst) {
+            return Err(StoreError::Unavailable("away".to_owned()));
+        }
+        self.inner.renew(lease).await
+    }
+    async fn release(&self, lease: &Lease) -> Result<(), StoreError> {
+        self.inner.release(lease).await
+    }
+    async fn state(&self) -> Result<Arc<State>, StoreError> {
+        self.inner.state().await
+    }
+    fn tail(&self, after: Position) -> BoxStream<'static, Result<Recorded, StoreError>> {
+        self.inner.tail(after)
+    }
+    async fn stored(&self, after: Position, limit: u32) -> Result<Vec<(Position, Vec<u8>)>, StoreError> {
+        self.inner.stored(after, limit).await
+    }
+    async fn report(&self, phase: &PhaseName, progress: Progress) -> Result<(), StoreError> {
+        self.inner.report(phase, progress).await
+    }
+    async fn reported(&self) -> Result<BTreeMap<PhaseName, Reported>, StoreError> {
+        self.inner.reported().await
+    }
+    async fn now(&self) -> Result<Timestamp, StoreError> {
+        self.inner.now().await
+    }
+}
+
+struct Trial {
+    store: Arc<dyn Store>,
+    world: Arc<World>,
+    tasks: Tasks,
+    url: String,
+    _home: tempfile::TempDir,
+}
+
+fn phase() -> PhaseName {
+    "a".parse().unwrap()
+}
+
+fn person(id: &str) -> Actor {
+    Actor::Person(PersonId::new(id).unwrap())
+}
+
+async fn open(url: &str) -> SqliteStore {
+    SqliteStore::open(url, &"shop".parse().unwrap(), Arc::new(SystemClock)).await.unwrap()
+}
+
+impl Trial {
+    async fn begin() -> Self {
+        let home = tempfile::tempdir().unwrap();
+        let url = format!("sqlite:{}", home.path().join("journal.db").display());
+        let store: Arc<dyn Store> = Arc::new(open(&url).await);
+        let trial = Self { store, world: Arc::default(), tasks: Tasks::default(), url, _home: home };
+        trial.say(Actor::Operator, CommandBody::AdoptPlan { text: PLAN.to_owned() }).await;
+        trial
+    }
+
+    async fn say(&self, actor: Actor, body: CommandBody) -> Position {
+        let id = CommandId::new(uuid::Uuid::now_v7().to_string()).unwrap();
+        let events = self.store.execute(id, None, Command { actor, body }).await.unwrap();
+        events.last().unwrap().envelope.position
+    }
+
+    async fn ask(&self, operation: Operation) -> Position {
+        let options = RequestOptions::default();
+        let request =
+            self.say(person("ana"), CommandBody::Request { phase: phase(), operation, options }).await;
+        if operation.default_approvals() > 0 {
+            for who in ["ana", "ben"] {
+                self.say(person(who), CommandBody::Approve { request }).await;
+            }
+        }
+        request
+    }
+
+    fn run(&self, holder: &str) {
+        self.run_on(holder, Arc::clone(&self.store), Duration::from_secs(1));
+    }
+
+    fn run_on(&self, holder: &str, store: Arc<dyn Store>, term: Duration) {
+        let one = PhaseLoop {
+            name: phase(),
+            store,
+            holder: Holder::new(holder).unwrap(),
+            term,
+            clock: Arc::new(SystemClock),
+            tasks: self.tasks.clone(),
+            engine: Arc::new(NativeEngine),
+            hands: Arc::new(Pretend(Arc::clone(&self.world))),
+            leases: Leases::default(),
+        };
+        tokio::spawn(one.run());
+    }
+
+    async fn until(&self, what: &str, seen: impl Fn(&State) -> bool) -> Arc<State> {
+        for _ in 0..1000 {
+            let state = self.store.state().await.unwrap();
+            if seen(&state) {
+                return state;
+            }
+            tokio::time::timeout(Duration::from_millis(10), std::future::pending::<()>()).await.unwrap_err();
+        }
+        let state = self.store.state().await.unwrap();
+        panic!("never {what}: {:#?}", state.operation(&phase()));
+    }
+
+    async fn finished(&self, request: Position) -> Outcome {
+        let over = |state: &State| matches!(state.requests[&request].status, RequestStatus::Finished(_));
+        let state = self.until("finished", over).await;
+        let RequestStatus::Finished(outcome) = &state.requests[&request].status else { unreachable!() };
+        *outcome
+    }
+
+    async fn events(&self) -> Vec<Recorded> {
+        let stored = self.store.stored(Position::default(), 10_000).await.unwrap();
+        stored.into_iter().map(|(_, bytes)| Recorded::from_bytes(&bytes).unwrap()).collect()
+    }
+
+    /// The labels that an operation intended, in order, step by step.
+    async fn intended(&self, request: Position) -> Vec<String> {
+        let mut number = None;
+        let mut labels = Vec::new();
+        for event in self.events().await {
+            match event.body {
+                Fact::OperationStarted { request: of, .. } if of == request => {
+                    number = Some(event.envelope.position);
+                }
+                Fact::EffectIntended { operation, step, spec, .. } if Some(operation) == number => {
+                    labels.push(format!("{step}/{}", spec.label()));
+                }
+                _ => {}
+            }
+        }
+        labels
+    }
+}
+
+#[tokio::test]
+async fn a_phase_lives_through_all_its_operations_and_each_effect_is_done_once() {
+    let trial = Trial::begin().await;
+    trial.run("one");
+    let mut requests = Vec::new();
+    for operation in [
+        Operation::Start,
+        Operation::Cutover,
+        Operation::Failback,
+        Operation::Verify,
+        Operation::Cutover,
+        Operation::Complete,
+    ] {
+        let request = trial.ask(operation).await;
+        assert_eq!(trial.finished(request).await, Outcome::Completed, "{operation}");
+        requests.push(request);
+    }
+    let state = trial.store.state().await.unwrap();
+    let phase = &state.phases[&phase()];
+    assert_eq!(phase.status, PhaseStatus::Completed);
+    assert_eq!(phase.writer(), journal::Writer::Target);
+    assert!(phase.streams.is_empty());
+    assert_eq!(
+        trial.intended(requests[0]).await,
+        [
+            "preflight/preflight",
+            "prepare_source/install_home:source",
+            "prepare_source/create_publication:source",
+            "prepare_source/create_origin:source",
+            "prepare_target/install_home:target",
+            "prepare_target/create_tables",
+            "prepare_target/install_fence:target",
+            "prepare_target/trial_write:target:after",
+            "prepare_target/create_origin:target",
+            "load/create_slot:source",
+            "load/start_stream:forward",
+            "load/copy_table:shop.orders",
+            "load/copy_table:shop.items",
+            "catch_up/await_applied:forward",
+            "verify_load/verify_table:shop.orders",
+            "verify_load/verify_table:shop.items",
+            "finalize_schema/add_schema_object:shop.orders:by_day",
+            "replicate/create_publication:target",
+            "replicate/create_slot:target",
+            "replicate/start_stream:failback",
+            "replicate/emit_marker:source",
+            "replicate/await_marker:forward",
+            "replicate/emit_marker:target",
+            "replicate/await_marker:failback",
+        ]
+    );
+    let back = [
+        "prepare_switch/await_lag:failback",
+        "prepare_switch/install_fence:target",
+        "prepare_switch/emit_marker:target",
+        "prepare_switch/await_marker:failback",
+        "prepare_switch/emit_marker:source",
+        "prepare_switch/await_marker:forward",
+        "prepare_switch/verify_table:shop.orders",
+        "prepare_switch/verify_table:shop.items",
+        "prepare_switch/observe_traffic",
+        "prepare_switch/trial_write:source:before",
+        "prepare_switch/await_quiet:target",
+        "stop_traffic/hold_traffic",
+        "fence_target/close_gate:target",
+        "fence_target/await_writers:target",
+        "drain_failback/emit_marker:target",
+        "drain_failback/await_marker:failback",
+        "verify_delta/emit_marker:source",
+        "verify_delta/await_marker:forward",
+        "verify_delta/verify_changed",
+        "switch_traffic_back/set_stream_mode:failback:guard",
+        "switch_traffic_back/set_stream_mode:forward:apply",
+        "switch_traffic_back/emit_marker:source",
+        "switch_traffic_back/await_marker:forward",
+        "switch_traffic_back/emit_marker:target",
+        "switch_traffic_back/await_marker:failback",
+        "switch_traffic_back/advance_sequences:source",
+        "switch_traffic_back/route_traffic:source",
+        "switch_traffic_back/open_gate:source",
+        "switch_traffic_back/resume_traffic:source",
+    ];
+    assert_eq!(trial.intended(requests[2]).await, back);
+    // A cutover is its mirror.
+    let mirrored: Vec<String> = back.iter().map(|label| mirror(label)).collect();
+    assert_eq!(trial.intended(requests[1]).await, mirrored);
+    assert_eq!(
+        trial.intended(requests[5]).await,
+        [
+            "drain_failback/emit_marker:target",
+            "drain_failback/await_marker:failback",
+            "stop_failback/drop_stream:failback",
+            "stop_failback/drop_slot:target",
+            "stop_failback/drop_publication:target",
+            "stop_failback/drop_origin:source",
+            "clean_up/drop_stream:forward",
+            "clean_up/drop_slot:source",
+            "clean_up/drop_publication:source",
+            "clean_up/drop_origin:target",
+            "clean_up/remove_fence:target",
+        ]
+    );
+    // Each intent led to one act, and labels are unique within a step of an operation.
+    for request in &requests {
+        let labels = trial.intended(*request).await;
+        assert_eq!(labels.iter().collect::<BTreeSet<_>>().len(), labels.len());
+    }
+    assert_eq!(trial.world.acted("switch_traffic/open_gate:target"), 2);
+    assert_eq!(trial.world.acted("load/copy_table:shop.orders"), 1);
+    let raised: BTreeSet<Side> = trial.world.raised.lock().unwrap().iter().map(|(side, _)| *side).collect();
+    assert_eq!(raised.len(), 2);
+    trial.tasks.stop().await;
+}
+
+fn mirror(label: &str) -> String {
+    let swap = |text: &str, one: &str, other: &str| {
+        text.replace(one, "\u{1}").replace(other, one).replace('\u{1}', other)
+    };
+    let text = label.replace("drain_failback/", "drain/").replace("switch_traffic_back/", "switch_traffic/");
+    let (step, effect) = text.split_once('/').unwrap();
+    let effect = swap(&swap(effect, "source", "target"), "forward", "failback");
+    format!("{}/{effect}", step.replace("fence_target", "fence_source"))
+}
+
+#[tokio::test]
+async fn the_deadline_drops_what_hangs_and_undoes_by_the_list_that_was_written_before() {
+    let trial = Trial::begin().await;
+    trial.run("one");
+    assert_eq!(trial.finished(trial.ask(Operation::Start).await).await, Outcome::Completed);
+    trial.world.trick("drain/await_marker:forward", Trick::Hang);
+    let request = trial.ask(Operation::Cutover).await;
+    assert_eq!(trial.finished(request).await, Outcome::Undone);
+    let intended = trial.intended(request).await;
+    let undo: Vec<&str> = intended.iter().filter_map(|label| label.strip_prefix("undo/")).collect();
+    // Streams and route were never touched, so they are not undone.
+    let expected = [
+        "open_gate:source",
+        "resume_traffic:source",
+        "trial_write:source:undone",
+        "observe_traffic",
+        "emit_marker:source",
+        "await_marker:forward",
+    ];
+    assert_eq!(undo, expected);
+    let state = trial.store.state().await.unwrap();
+    assert_eq!(state.phases[&phase()].status, PhaseStatus::Replicating);
+    assert_eq!(state.phases[&phase()].writer(), journal::Writer::Source);
+    let events = trial.events().await;
+    let at = |kind: &str| events.iter().rev().find(|e| e.body.kind() == kind).unwrap().envelope.recorded_at;
+    let held = events.iter().find(|e| matches!(&e.body, Fact::EffectIntended { undo: Some(_), .. })).unwrap();
+    let Fact::EffectIntended { undo: Some(written), .. } = &held.body else { unreachable!() };
+    assert_eq!(written.effects.len(), 10, "the whole undo is written down");
+    let begun = at("undo_started").since(held.envelope.recorded_at);
+    assert!(begun >= Duration::from_millis(800), "{begun:?}");
+    assert!(begun < Duration::from_millis(1500), "{begun:?}");
+    let cause = events.iter().find_map(|e| match &e.body {
+        Fact::UndoStarted { cause, .. } => Some(cause.clone()),
+        _ => None,
+    });
+    assert_eq!(cause, Some(UndoCause::Deadline));
+    trial.tasks.stop().await;
+}
+
+#[tokio::test]
+async fn a_difference_in_the_window_undoes_with_its_finding() {
+    let trial = Trial::begin().await;
+    trial.run("one");
+    assert_eq!(trial.finished(trial.ask(Operation::Start).await).await, Outcome::Completed);
+    trial.world.trick("verify_delta/verify_changed", Trick::Differ);
+    let request = trial.ask(Operation::Cutover).await;
+    assert_eq!(trial.finished(request).await, Outcome::Undone);
+    let causes: Vec<UndoCause> = trial
+        .events()
+        .await
+        .into_iter()
+        .filter_map(|e| match e.body {
+            Fact::UndoStarted { cause, .. } => Some(cause),
+            _ => None,
+        })
+        .collect();
+    let [UndoCause::StepFailed { step: Step::VerifyDelta, finding }] = causes.as_slice() else {
+        panic!("{causes:?}")
+    };
+    assert_eq!(finding.code, "SW-0401");
+    trial.tasks.stop().await;
+}
+
+#[tokio::test]
+async fn a_definite_failure_outside_the_window_blocks_until_a_person_says_retry() {
+    let trial = Trial::begin().await;
+    trial.world.trick("prepare_source/create_publication:source", Trick::Definite);
+    trial.run("one");
+    let request = trial.ask(Operation::Start).await;
+    let blocked = |state: &State| state.operation(&phase()).is_some_and(|run| run.blocked.is_some());
+    let state = trial.until("blocked", blocked).await;
+    let finding = state.operation(&phase()).unwrap().blocked.clone().unwrap();
+    assert!(finding.what.contains("permission denied"), "{finding}");
+    assert_eq!(trial.world.acted("prepare_source/create_publication:source"), 1);
+    trial.world.tricks.lock().unwrap().clear();
+    trial.say(person("ana"), CommandBody::Retry { phase: phase() }).await;
+    assert_eq!(trial.finished(request).await, Outcome::Completed);
+    trial.tasks.stop().await;
+}
+
+#[tokio::test]
+async fn a_lost_answer_is_unknown_once_and_then_found_by_the_probe() {
+    let trial = Trial::begin().await;
+    trial.world.trick("prepare_source/install_home:source", Trick::LoseAnswer);
+    trial.run("one");
+    assert_eq!(trial.finished(trial.ask(Operation::Start).await).await, Outcome::Completed);
+    let events = trial.events().await;
+    assert_eq!(events.iter().filter(|e| e.body.kind() == "effect_unknown").count(), 1);
+    let adopted = |e: &&Recorded| matches!(e.body, Fact::EffectSucceeded { adopted: true, .. });
+    assert_eq!(events.iter().filter(adopted).count(), 1);
+    assert_eq!(trial.world.acted("prepare_source/install_home:source"), 1);
+    trial.tasks.stop().await;
+}
+
+#[tokio::test]
+async fn an_abort_drops_a_hanging_load_and_removes_what_the_start_made() {
+    let trial = Trial::begin().await;
+    trial.world.trick("load/copy_table:shop.items", Trick::Hang);
+    trial.run("one");
+    let request = trial.ask(Operation::Start).await;
+    while trial.world.acted("load/copy_table:shop.items") == 0 {
+        tokio::task::yield_now().await;
+    }
+    let reason = "wrong day".to_owned();
+    trial.say(person("ana"), CommandBody::Abort { phase: phase(), reason }).await;
+    assert_eq!(trial.finished(request).await, Outcome::Undone);
+    let intended = trial.intended(request).await;
+    let undo: Vec<&str> = intended.iter().filter_map(|label| label.strip_prefix("undo/")).collect();
+    let expected = [
+        "drop_stream:forward",
+        "drop_slot:source",
+        "drop_publication:source",
+        "drop_origin:target",
+        "drop_origin:source",
+        "remove_fence:target",
+        "drop_tables",
+    ];
+    assert_eq!(undo, expected);
+    let state = trial.store.state().await.unwrap();
+    assert_eq!(state.phases[&phase()].status, PhaseStatus::New);
+    trial.tasks.stop().await;
+}
+
+#[tokio::test]
+async fn a_holder_that_cannot_renew_stops_at_two_thirds_and_another_goes_on() {
+    let trial = Trial::begin().await;
+    let renews = Arc::new(AtomicBool::new(true));
+    let fragile = Fragile { inner: open(&trial.url).await, renews: Arc::clone(&renews) };
+    trial.world.trick("load/copy_table:shop.items", Trick::Hang);
+    trial.run_on("one", Arc::new(fragile), Duration::from_millis(600));
+    let request = trial.ask(Operation::Start).await;
+    while trial.world.acted("load/copy_table:shop.items") == 0 {
+        tokio::task::yield_now().await;
+    }
+    renews.store(false, Ordering::SeqCst);
+    let cut = Instant::now();
+    while !trial.world.streams_stopped.load(Ordering::SeqCst) {
+        tokio::task::yield_now().await;
+    }
+    assert!(cut.elapsed() < Duration::from_millis(550), "the holder outlived two thirds of its term");
+    trial.world.tricks.lock().unwrap().clear();
+    trial.run("two");
+    assert_eq!(trial.finished(request).await, Outcome::Completed);
+    let acted = trial.world.acted.lock().unwrap().clone();
+    let items: Vec<Epoch> = acted
+        .iter()
+        .filter(|(label, _)| label == "load/copy_table:shop.items")
+        .map(|(_, epoch)| *epoch)
+        .collect();
+    let [first, second] = items.as_slice() else { panic!("{items:?}") };
+    assert!(first < second);
+    trial.tasks.stop().await;
+}
+
+#[tokio::test]
+async fn an_opening_that_is_refused_is_undone_after_its_side_is_closed() {
+    let trial = Trial::begin().await;
+    trial.run("one");
+    assert_eq!(trial.finished(trial.ask(Operation::Start).await).await, Outcome::Completed);
+    trial.world.trick("switch_traffic/open_gate:target", Trick::Definite);
+    let request = trial.ask(Operation::Cutover).await;
+    assert_eq!(trial.finished(request).await, Outcome::Undone);
+    let intended = trial.intended(request).await;
+    let undo: Vec<&str> = intended.iter().filter_map(|label| label.strip_prefix("undo/")).collect();
+    let expected = [
+        "close_gate:target",
+        "set_stream_mode:failback:guard",
+        "set_stream_mode:forward:apply",
+        "open_gate:source",
+        "route_traffic:source",
+        "resume_traffic:source",
+        "trial_write:source:undone",
+        "observe_traffic",
+        "emit_marker:source",
+        "await_marker:forward",
+    ];
+    assert_eq!(undo, expected);
+    trial.tasks.stop().await;
+}
+
+#[tokio::test]
+async fn a_failback_at_its_deadline_calls_a_person_who_may_go_on_or_return() {
+    let trial = Trial::begin().await;
+    trial.run("one");
+    assert_eq!(trial.finished(trial.ask(Operation::Start).await).await, Outcome::Completed);
+    assert_eq!(trial.finished(trial.ask(Operation::Cutover).await).await, Outcome::Completed);
+    let blocked = |state: &State| state.operation(&phase()).is_some_and(|run| run.blocked.is_some());
+
+    trial.world.trick("drain_failback/await_marker:failback", Trick::Hang);
+    let request = trial.ask(Operation::Failback).await;
+    trial.until("at its deadline", blocked).await;
+    trial.say(person("ana"), CommandBody::Abort { phase: phase(), reason: "back".to_owned() }).await;
+    assert_eq!(trial.finished(request).await, Outcome::Undone);
+    assert_eq!(trial.store.state().await.unwrap().phases[&phase()].writer(), journal::Writer::Target);
+
+    trial.world.trick("drain_failback/await_marker:failback", Trick::Definite);
+    let request = trial.ask(Operation::Failback).await;
+    trial.until("failed", blocked).await;
+    trial.world.tricks.lock().unwrap().clear();
+    trial.say(person("ana"), CommandBody::Retry { phase: phase() }).await;
+    assert_eq!(trial.finished(request).await, Outcome::Completed);
+    assert_eq!(trial.store.state().await.unwrap().phases[&phase()].writer(), journal::Writer::Source);
+    trial.tasks.stop().await;
+}
+
+#[tokio::test]
+async fn a_plan_is_read() {
+    assert_eq!(Plan::parse(PLAN).unwrap().phases.len(), 1);
+}

@@ -1,0 +1,21 @@
+//! `clean_up`: what the phase leaves behind is removed.
+//!
+//! After `complete` the source's gate stays closed and fenced for ever; after `retire` the target's does.
+
+use journal::{Direction, Effect, Finding, Operation, Side};
+
+use super::StepContext;
+use super::stop_failback::drop_direction;
+
+/// The streams that are left, and the fence of the side that stays the writer.
+pub(crate) fn plan(ctx: &StepContext<'_>) -> Result<Vec<Effect>, Finding> {
+    let retire = ctx.run.operation == Operation::Retire;
+    let mut effects = Vec::new();
+    if retire {
+        effects.extend(drop_direction(ctx, Direction::Failback));
+    }
+    effects.extend(drop_direction(ctx, Direction::Forward));
+    let side = if retire { Side::Source } else { Side::Target };
+    effects.push(Effect::RemoveFence { side, tables: ctx.tables() });
+    Ok(effects)
+}

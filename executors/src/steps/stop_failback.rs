@@ -1,0 +1,21 @@
+//! `stop_failback`: the way back is given up: its stream first, so that nothing reads the slot when it goes.
+
+use journal::{Direction, Effect, Finding};
+
+use super::StepContext;
+
+/// The failback stream and all that served it alone.
+pub(crate) fn plan(ctx: &StepContext<'_>) -> Result<Vec<Effect>, Finding> {
+    Ok(drop_direction(ctx, Direction::Failback))
+}
+
+/// A direction's stream, slot, publication and origin, in the order in which nothing is dropped under a reader.
+pub(crate) fn drop_direction(ctx: &StepContext<'_>, direction: Direction) -> Vec<Effect> {
+    let (reads, writes) = (direction.from(), direction.to());
+    vec![
+        Effect::DropStream { stream: ctx.stream(direction) },
+        Effect::DropSlot { side: reads, slot: ctx.slot(direction) },
+        Effect::DropPublication { side: reads, publication: ctx.publication(direction) },
+        Effect::DropOrigin { side: writes, origin: ctx.origin(direction) },
+    ]
+}
