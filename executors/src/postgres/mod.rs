@@ -2,6 +2,7 @@
 
 pub mod apply;
 pub mod catalog;
+pub mod chunk;
 pub mod copy;
 pub mod database;
 pub mod definitions;
@@ -12,10 +13,12 @@ pub mod marker;
 pub mod objects;
 pub mod pgoutput;
 pub mod preflight;
+pub mod proof;
 pub mod quote;
 pub mod receipt;
 pub mod receiver;
 pub mod sequences;
+pub mod snapshot;
 pub mod stream_row;
 pub mod tables;
 pub mod wire;

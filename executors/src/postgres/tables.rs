@@ -1,1 +1,171 @@
-//! Tables, indexes and constraints on the target.
+//! Tables, indexes and constraints on the target: made behind the closed gate, in one transaction with their receipt.
+
+use journal::{Effect, EffectSpec, Evidence, SchemaObject, TableDefinition, TableName};
+use tokio_postgres::{Client, Transaction};
+
+use crate::postgres::database::Database;
+use crate::postgres::quote::{literal, table as quoted};
+use crate::postgres::receipt::{Admission, acted, admit, leave, probe_receipt};
+use crate::seams::{Acted, Authority, EffectError, Owner, Probe};
+
+/// Looks for the receipt; where there is none, for what is in the way.
+pub async fn probe(database: &Database, spec: &EffectSpec, _under: Authority) -> Probe {
+    let seen = probe_receipt(database, spec).await;
+    let (Probe::Absent, Effect::CreateTables { tables }) = (&seen, &spec.effect) else { return seen };
+    let session = match database.session().await {
+        Ok(session) => session,
+        Err(cause) => return Probe::Unreachable(cause),
+    };
+    match in_the_way(&session, tables).await {
+        Ok(owners) => {
+            session.done();
+            if owners.is_empty() {
+                return Probe::Absent;
+            }
+            Probe::Foreign(Owner(format!(
+                "the {} has {} already, not made by this operation (SW-0231): drop or rename there what is not \
+                 needed, or take the table out of the phase, and `retry`",
+                database.side(),
+                owners.join(", ")
+            )))
+        }
+        Err(error) => Probe::Unreachable(database.cause("does not show its tables", &error)),
+    }
+}
+
+async fn in_the_way(
+    client: &Client,
+    tables: &[TableDefinition],
+) -> Result<Vec<String>, tokio_postgres::Error> {
+    let sql = "select r.rolname::text from pg_class c join pg_namespace n on n.oid = c.relnamespace \
+               join pg_roles r on r.oid = c.relowner where n.nspname = $1 and c.relname = $2";
+    let mut found = Vec::new();
+    for definition in tables {
+        let table = &definition.table;
+        if let Some(row) = client.query_opt(sql, &[&table.schema, &table.table]).await? {
+            found.push(format!("{table} (owned by {})", row.get::<_, &str>(0)));
+        }
+    }
+    Ok(found)
+}
+
+/// Makes or drops, with the receipt in the same transaction.
+pub async fn act(database: &Database, spec: &EffectSpec, under: Authority) -> Acted {
+    let mut session = match database.session().await {
+        Ok(session) => session,
+        Err(cause) => return Acted::Unknown(EffectError(cause.to_string())),
+    };
+    match try_act(&mut session, database, spec, under).await {
+        Ok(Acted::Done(evidence)) => {
+            session.done();
+            Acted::Done(evidence)
+        }
+        Ok(other) => other,
+        Err(error) => acted(database, &error),
+    }
+}
+
+async fn try_act(
+    client: &mut Client,
+    database: &Database,
+    spec: &EffectSpec,
+    under: Authority,
+) -> Result<Acted, tokio_postgres::Error> {
+    let tx = client.transaction().await?;
+    match admit(&tx, database.migration(), spec, under).await? {
+        Admission::Admitted => {}
+        Admission::Already(evidence) => return Ok(Acted::Done(evidence)),
+        Admission::Refused(error) => return Ok(Acted::Definite(error)),
+    }
+    let evidence = match &spec.effect {
+        Effect::CreateTables { tables } => create(&tx, tables).await?,
+        Effect::AddSchemaObject { object } => add(&tx, object).await?,
+        Effect::DropTables { tables } => match drop_ours(&tx, database, spec, tables).await? {
+            Ok(evidence) => evidence,
+            Err(foreign) => return Ok(Acted::Definite(foreign)),
+        },
+        _ => {
+            let label = spec.effect.label();
+            return Ok(Acted::Definite(EffectError(format!("{label} is not about tables"))));
+        }
+    };
+    leave(&tx, database.migration(), spec, under, &evidence).await?;
+    tx.commit().await?;
+    Ok(Acted::Done(evidence))
+}
+
+/// The gate row is locked by now; waits for other locks are not to be cut short by its timeout.
+const PATIENCE: &str = "set local lock_timeout = '30s'";
+
+async fn create(tx: &Transaction<'_>, tables: &[TableDefinition]) -> Result<Evidence, tokio_postgres::Error> {
+    tx.batch_execute(PATIENCE).await?;
+    let mut evidence = Evidence::from([("tables".to_owned(), tables.len().to_string())]);
+    for definition in tables {
+        for statement in &definition.statements {
+            tx.batch_execute(statement).await?;
+        }
+        let oid = oid(tx, &definition.table).await?.unwrap_or(0);
+        evidence.insert(format!("oid:{}", definition.table), oid.to_string());
+    }
+    Ok(evidence)
+}
+
+async fn oid(tx: &Transaction<'_>, table: &TableName) -> Result<Option<u32>, tokio_postgres::Error> {
+    let sql = format!("select to_regclass({})::oid", literal(&quoted(table)));
+    Ok(tx.query_one(&sql, &[]).await?.get(0))
+}
+
+async fn add(tx: &Transaction<'_>, object: &SchemaObject) -> Result<Evidence, tokio_postgres::Error> {
+    tx.batch_execute(PATIENCE).await?;
+    let clock = "select (extract(epoch from clock_timestamp()) * 1000)::int8";
+    let began: i64 = tx.query_one(clock, &[]).await?.get(0);
+    tx.batch_execute(&object.statement).await?;
+    let ended: i64 = tx.query_one(clock, &[]).await?.get(0);
+    Ok(Evidence::from([
+        ("name".to_owned(), object.name.clone()),
+        ("kind".to_owned(), object.kind.clone()),
+        ("duration_ms".to_owned(), (ended - began).to_string()),
+    ]))
+}
+
+/// Drops those of the tables that a receipt of this phase names with this very oid: a table of the same name that
+/// somebody made later is not ours.
+async fn drop_ours(
+    tx: &Transaction<'_>,
+    database: &Database,
+    spec: &EffectSpec,
+    tables: &[TableName],
+) -> Result<Result<Evidence, EffectError>, tokio_postgres::Error> {
+    tx.batch_execute(PATIENCE).await?;
+    let made = "select evidence from _switchyard.receipt \
+                where migration = $1 and phase = $2 and label = 'create_tables'";
+    let (migration, phase) = (database.migration().as_str(), spec.phase.as_str());
+    let receipts: Vec<Evidence> = tx
+        .query(made, &[&migration, &phase])
+        .await?
+        .iter()
+        .map(|row| serde_json::from_str(row.get(0)).unwrap_or_default())
+        .collect();
+    let mut ours = Vec::new();
+    for table in tables {
+        let Some(oid) = oid(tx, table).await? else { continue };
+        let key = format!("oid:{table}");
+        if !receipts.iter().any(|receipt| receipt.get(&key) == Some(&oid.to_string())) {
+            return Ok(Err(EffectError(format!(
+                "{table} at the {} was not made by this phase and is not dropped: drop it by hand if it is to go",
+                database.side()
+            ))));
+        }
+        ours.push(quoted(table));
+    }
+    if !ours.is_empty() {
+        // All at once, since their foreign keys may form a cycle.
+        tx.batch_execute(&format!("drop table {}", ours.join(", "))).await?;
+    }
+    // With the tables goes what was loaded into them: a late chunk finds no row of its plan.
+    let forget =
+        "delete from _switchyard.chunk where migration = $1 and phase = $2 and table_name = any ($3)";
+    let names: Vec<String> = tables.iter().map(ToString::to_string).collect();
+    tx.execute(forget, &[&migration, &phase, &names]).await?;
+    Ok(Ok(Evidence::from([("dropped".to_owned(), ours.len().to_string())])))
+}

@@ -49,6 +49,9 @@ impl ReplicationConnection {
     /// It is there, there is no room, or the server cannot be asked.
     pub async fn create_slot(&mut self, name: &str, temporary: bool) -> Result<CreatedSlot, CreateSlotError> {
         let _unbuilt = temporary;
-        Err(CreateSlotError::Other(Cause(format!("the slot {name} at the {} is not made yet", self.home.side()))))
+        Err(CreateSlotError::Other(Cause(format!(
+            "the slot {name} at the {} is not made yet",
+            self.home.side()
+        ))))
     }
 }

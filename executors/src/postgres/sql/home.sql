@@ -27,7 +27,8 @@ create table if not exists _switchyard.receipt (
   written_at timestamptz not null default clock_timestamp()
 );
 
--- On the target. The plan of a table's load (end_block null is the open end), and what was copied (rows null: not yet).
+-- On the target. The plan of a table's load (end_block null is the open end), and what was copied (rows null: not yet;
+-- filled: under a later snapshot than the slot's, beside rows that the stream had brought).
 create table if not exists _switchyard.chunk (
   migration text not null,
   phase text not null,
@@ -40,6 +41,7 @@ create table if not exists _switchyard.chunk (
   snapshot_lsn pg_lsn,
   rows bigint,
   hash text,
+  filled boolean not null default false,
   epoch bigint not null,
   primary key (migration, phase, generation, table_name, ordinal)
 );
