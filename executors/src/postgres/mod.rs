@@ -21,7 +21,9 @@ pub mod sequences;
 pub mod snapshot;
 pub mod stream_row;
 pub mod tables;
+pub mod trial;
 pub mod wire;
+pub mod writers;
 
 /// Our own schema on a migrated database.
 pub const HOME_SQL: &str = include_str!("sql/home.sql");

@@ -8,7 +8,7 @@
 //! for an effect in flight, and "absent" is never "not yet committed". Whoever undoes takes a higher position, so what
 //! comes late is refused.
 
-use journal::{EffectSpec, Epoch, Evidence, MigrationName, PhaseName, Position};
+use journal::{EffectSpec, Epoch, Evidence, GateMode, MigrationName, PhaseName, Position};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, GenericClient, Transaction};
 
@@ -29,8 +29,59 @@ pub enum Admission {
     Refused(EffectError),
 }
 
+impl Admission {
+    /// How the act ends when it was not admitted now; none if it goes on.
+    #[must_use]
+    pub fn ended(self) -> Option<Acted> {
+        match self {
+            Self::Admitted => None,
+            Self::Already(evidence) => Some(Acted::Done(evidence)),
+            Self::Refused(why) => Some(Acted::Definite(why)),
+        }
+    }
+}
+
+/// A phase's gate row, as it stands under its lock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GateRow {
+    /// Who may write the phase here.
+    pub mode: GateMode,
+    /// The highest epoch seen.
+    pub epoch: i64,
+    /// The position of the highest intent applied.
+    pub position: i64,
+    /// Whether the transaction that wrote this version is still ending: committed, its locks not yet released.
+    pub is_ending: bool,
+}
+
+/// Locks the phase's gate row, under the lock timeout, and reads it. None: there is no row, which means closed.
+///
+/// # Errors
+/// The database's own, a lock timeout (55P03) included.
+pub async fn lock_gate(
+    tx: &Transaction<'_>,
+    migration: &MigrationName,
+    phase: &PhaseName,
+) -> Result<Option<GateRow>, tokio_postgres::Error> {
+    tx.batch_execute(GATE_LOCK_TIMEOUT).await?;
+    let sql = "select g.mode, g.epoch, g.position, \
+                      exists (select from pg_locks l where l.locktype = 'transactionid' \
+                              and l.transactionid = g.xmin and l.pid is distinct from pg_backend_pid()) \
+               from _switchyard.gate g where g.migration = $1 and g.phase = $2 for update of g";
+    let row = tx.query_opt(sql, &[&migration.as_str(), &phase.as_str()]).await?;
+    Ok(row.map(|row| GateRow {
+        mode: if row.get::<_, &str>(0) == "open" { GateMode::Open } else { GateMode::Closed },
+        epoch: row.get(1),
+        position: row.get(2),
+        is_ending: row.get(3),
+    }))
+}
+
 /// The effect's receipt, if it is there.
-async fn receipt(
+///
+/// # Errors
+/// The database's own.
+pub async fn receipt(
     client: &impl GenericClient,
     spec: &EffectSpec,
 ) -> Result<Option<Evidence>, tokio_postgres::Error> {
@@ -49,9 +100,7 @@ pub async fn admit(
     spec: &EffectSpec,
     under: Authority,
 ) -> Result<Admission, tokio_postgres::Error> {
-    tx.batch_execute(GATE_LOCK_TIMEOUT).await?;
-    let sql = "select epoch, position from _switchyard.gate where migration = $1 and phase = $2 for update";
-    let Some(row) = tx.query_opt(sql, &[&migration.as_str(), &spec.phase.as_str()]).await? else {
+    let Some(row) = lock_gate(tx, migration, &spec.phase).await? else {
         return Ok(Admission::Refused(EffectError(format!(
             "phase {} has no gate row here, and a missing row means closed",
             spec.phase
@@ -60,7 +109,7 @@ pub async fn admit(
     if let Some(evidence) = receipt(tx, spec).await? {
         return Ok(Admission::Already(evidence));
     }
-    let (epoch, position): (i64, i64) = (row.get(0), row.get(1));
+    let (epoch, position) = (row.epoch, row.position);
     if signed(under.epoch.get()) < epoch || signed(under.position.get()) <= position {
         return Ok(Admission::Refused(EffectError(format!(
             "refused at the gate: epoch {} and position {} come after epoch {epoch} and position {position}",
@@ -127,9 +176,7 @@ async fn locked_receipt(
     spec: &EffectSpec,
 ) -> Result<Option<Evidence>, tokio_postgres::Error> {
     let tx = client.transaction().await?;
-    tx.batch_execute(GATE_LOCK_TIMEOUT).await?;
-    let lock = "select 1 from _switchyard.gate where migration = $1 and phase = $2 for update";
-    tx.query_opt(lock, &[&migration.as_str(), &spec.phase.as_str()]).await?;
+    lock_gate(&tx, migration, &spec.phase).await?;
     let found = receipt(&tx, spec).await?;
     tx.commit().await?;
     Ok(found)
@@ -183,12 +230,14 @@ pub fn acted(database: &Database, error: &tokio_postgres::Error) -> Acted {
 }
 
 /// Whether a code means that the statement did nothing and waiting will not change that. Lock timeouts, deadlocks,
-/// serialisation failures, shutdowns and resource shortages (classes 08, 40, 53, 55P03, 57, 58) pass.
+/// serialisation failures, shutdowns and resource shortages (classes 08, 40, 53, 55P03, 57, 58) pass, and so does a
+/// catalog row that another replaced at the same instant (XX000).
 fn is_definite(code: &SqlState) -> bool {
     let code = code.code();
     !(["08", "40", "53", "57", "58"].iter().any(|class| code.starts_with(class))
         || code == "55P03"
-        || code == "55006")
+        || code == "55006"
+        || code == "XX000")
 }
 
 /// Whether an error says that our schema or a table of it is not there.

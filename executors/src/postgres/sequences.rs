@@ -1,1 +1,288 @@
-//! Sequences move forward.
+//! `AdvanceSequences`: before a side opens, its sequences go past every value either side has used.
+//!
+//! # The race
+//!
+//! A sequence may serve another phase that is being written at this moment, and `setval` is absolute: a value read,
+//! compared and set in three statements would take back what others drew in between. So a sequence is set in the very
+//! statement that reads it, to the greater of what it has and what it needs; and what it needs is a thousand past the
+//! highest value known, so that what is drawn within that one statement is not drawn again.
+//!
+//! `setval` survives a rollback. That is harmless here: the set is absolute and only ever forward, so an attempt that
+//! was rolled back, or done twice, leaves a gap in the numbers and nothing else. It happens after admission at the gate,
+//! so an executor that was refused moves nothing.
+//!
+//! A value keeps its remainder by the increment: two sides that draw odd and even numbers still do.
+
+use journal::{EffectSpec, Evidence, TableName};
+use tokio_postgres::{Client, GenericClient};
+
+use crate::postgres::database::Database;
+use crate::postgres::quote::{self, ident};
+use crate::postgres::receipt::{self, acted, admit, leave};
+use crate::seams::{Acted, Authority, EffectError, Probe};
+
+/// How many values are left free, at least.
+const HEADROOM: i128 = 1000;
+
+/// A sequence of the tables.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Sequence {
+    name: TableName,
+    increment: i64,
+    min: i64,
+    max: i64,
+    cycles: bool,
+    /// The whole-number columns that draw from it.
+    columns: Vec<(TableName, String)>,
+}
+
+/// The last value drawn, or that the next one will be this.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Standing {
+    last: i64,
+    is_called: bool,
+}
+
+/// Whether the sequences were moved.
+pub async fn probe(database: &Database, spec: &EffectSpec) -> Probe {
+    receipt::probe_receipt(database, spec).await
+}
+
+/// Moves them. Evidence: each sequence, before and after.
+pub async fn act(
+    (database, other): (&Database, &Database),
+    spec: &EffectSpec,
+    tables: &[TableName],
+    under: Authority,
+) -> Acted {
+    let (mut here, there) = match futures::try_join!(database.session(), other.session()) {
+        Ok(sessions) => sessions,
+        Err(cause) => return Acted::Unknown(EffectError(cause.0)),
+    };
+    let ended = match advance(&mut here, &there, database, (spec, under), tables).await {
+        Ok(ended) => ended,
+        Err(Fault::Here(error)) => return acted(database, &error),
+        Err(Fault::There(error)) => {
+            return Acted::Unknown(EffectError(other.cause("does not show its sequences", &error).0));
+        }
+    };
+    here.done();
+    there.done();
+    ended
+}
+
+/// Which side failed: the other one has not been changed, so it is only asked again.
+enum Fault {
+    Here(tokio_postgres::Error),
+    There(tokio_postgres::Error),
+}
+
+impl From<tokio_postgres::Error> for Fault {
+    fn from(error: tokio_postgres::Error) -> Self {
+        Self::Here(error)
+    }
+}
+
+async fn advance(
+    here: &mut Client,
+    there: &Client,
+    database: &Database,
+    (spec, under): (&EffectSpec, Authority),
+    tables: &[TableName],
+) -> Result<Acted, Fault> {
+    let migration = database.migration();
+    let tx = here.transaction().await?;
+    if let Some(ended) = admit(&tx, migration, spec, under).await?.ended() {
+        return Ok(ended);
+    }
+    let mut evidence = Evidence::new();
+    for sequence in sequences(&tx, tables).await? {
+        let Some(now) = standing(&tx, &sequence.name).await? else { continue };
+        let across = standing(there, &sequence.name).await.map_err(Fault::There)?;
+        let mut used = Vec::new();
+        used.extend(drawn(now));
+        used.extend(across.and_then(drawn));
+        for (table, column) in &sequence.columns {
+            used.extend(extreme(&tx, table, column, sequence.increment).await?);
+        }
+        let key = sequence.name.to_string();
+        let before = if now.is_called { now.last.to_string() } else { format!("{} not drawn", now.last) };
+        match next(&sequence, now, &used) {
+            Ok(None) => {
+                evidence.insert(key, format!("{before}, left as it is"));
+            }
+            Ok(Some(value)) => {
+                let sql = format!(
+                    "select pg_catalog.setval({}::regclass, {}($1::bigint, s.last_value), true) from {} s",
+                    quote::literal(&quote::table(&sequence.name)),
+                    if sequence.increment > 0 { "greatest" } else { "least" },
+                    quote::table(&sequence.name)
+                );
+                let after: i64 = tx.query_one(&sql, &[&value]).await?.get(0);
+                evidence.insert(key, format!("{before} → {after}"));
+            }
+            Err(why) => return Ok(Acted::Definite(EffectError(why))),
+        }
+    }
+    leave(&tx, migration, spec, under, &evidence).await?;
+    tx.commit().await?;
+    Ok(Acted::Done(evidence))
+}
+
+fn drawn(standing: Standing) -> Option<i128> {
+    standing.is_called.then_some(i128::from(standing.last))
+}
+
+/// Where the sequence goes: none if nothing was ever drawn, or there is nowhere to go and it cycles.
+fn next(sequence: &Sequence, now: Standing, used: &[i128]) -> Result<Option<i64>, String> {
+    let step = i128::from(sequence.increment);
+    let size = step.abs().max(1);
+    // Downwards is upwards with the signs turned.
+    let sign = if step < 0 { -1 } else { 1 };
+    let Some(highest) = used.iter().map(|value| value * sign).max() else { return Ok(None) };
+    let base = i128::from(now.last) * sign;
+    let limit = if sign > 0 { i128::from(sequence.max) } else { -i128::from(sequence.min) };
+    let up_to =
+        |wanted: i128| if wanted <= base { base } else { base + (wanted - base + size - 1) / size * size };
+    let mut goal = up_to(highest.max(base) + HEADROOM);
+    if goal > limit {
+        // Less headroom rather than none at all; but a value to draw must be left.
+        goal = base + (limit - base) / size * size - size;
+        if goal < highest || goal < base {
+            if sequence.cycles {
+                return Ok(None);
+            }
+            return Err(format!(
+                "SW-0506: the sequence {} has no value left past {} (its limit is {}): give it a wider type or limit, \
+                 then ask for the operation again",
+                sequence.name,
+                highest * sign,
+                limit * sign
+            ));
+        }
+    }
+    i64::try_from(goal * sign).map(Some).map_err(|_| format!("SW-0506: {} has no value left", sequence.name))
+}
+
+/// Sequences that belong to a column of the tables, or that a column's default draws from.
+async fn sequences(
+    client: &impl GenericClient,
+    tables: &[TableName],
+) -> Result<Vec<Sequence>, tokio_postgres::Error> {
+    let sql = "with uses as ( \
+                 select t.oid as tid, tn.nspname as tschema, t.relname as tname, a.attname, a.atttypid, q.seq \
+                 from unnest($1::text[], $2::text[]) as w (schema, name) \
+                 join pg_namespace tn on tn.nspname = w.schema \
+                 join pg_class t on t.relnamespace = tn.oid and t.relname = w.name \
+                 join pg_attribute a on a.attrelid = t.oid and a.attnum > 0 and not a.attisdropped \
+                 join lateral ( \
+                   select d.objid as seq from pg_depend d \
+                   where d.classid = 'pg_class'::regclass and d.refclassid = 'pg_class'::regclass \
+                     and d.refobjid = t.oid and d.refobjsubid = a.attnum and d.deptype in ('a', 'i') \
+                   union \
+                   select d.refobjid from pg_attrdef ad join pg_depend d on d.classid = 'pg_attrdef'::regclass \
+                     and d.objid = ad.oid and d.refclassid = 'pg_class'::regclass \
+                   where ad.adrelid = t.oid and ad.adnum = a.attnum) q on true) \
+               select n.nspname::text, c.relname::text, s.seqincrement, s.seqmin, s.seqmax, s.seqcycle, \
+                      array_agg(u.tschema::text order by u.tid, u.attname) filter (where y.typcategory = 'N'), \
+                      array_agg(u.tname::text order by u.tid, u.attname) filter (where y.typcategory = 'N'), \
+                      array_agg(u.attname::text order by u.tid, u.attname) filter (where y.typcategory = 'N') \
+               from uses u join pg_class c on c.oid = u.seq and c.relkind = 'S' \
+               join pg_namespace n on n.oid = c.relnamespace join pg_sequence s on s.seqrelid = c.oid \
+               join pg_type y on y.oid = u.atttypid \
+               group by 1, 2, 3, 4, 5, 6 order by 1, 2";
+    let schemas: Vec<&str> = tables.iter().map(|table| table.schema.as_str()).collect();
+    let names: Vec<&str> = tables.iter().map(|table| table.table.as_str()).collect();
+    let rows = client.query(sql, &[&schemas, &names]).await?;
+    Ok(rows
+        .iter()
+        .map(|row| {
+            let list = |at: usize| row.get::<_, Option<Vec<String>>>(at).unwrap_or_default();
+            let columns = list(6)
+                .into_iter()
+                .zip(list(7))
+                .zip(list(8))
+                .map(|((schema, table), column)| (TableName { schema, table }, column))
+                .collect();
+            Sequence {
+                name: TableName { schema: row.get(0), table: row.get(1) },
+                increment: row.get(2),
+                min: row.get(3),
+                max: row.get(4),
+                cycles: row.get(5),
+                columns,
+            }
+        })
+        .collect())
+}
+
+async fn standing(
+    client: &impl GenericClient,
+    sequence: &TableName,
+) -> Result<Option<Standing>, tokio_postgres::Error> {
+    let exists = "select exists (select from pg_class c join pg_namespace n on n.oid = c.relnamespace \
+                  where n.nspname = $1 and c.relname = $2 and c.relkind = 'S')";
+    if !client.query_one(exists, &[&sequence.schema, &sequence.table]).await?.get::<_, bool>(0) {
+        return Ok(None);
+    }
+    let sql = format!("select last_value, is_called from {}", quote::table(sequence));
+    let row = client.query_one(&sql, &[]).await?;
+    Ok(Some(Standing { last: row.get(0), is_called: row.get(1) }))
+}
+
+/// The farthest value of a column, in the sequence's direction, as a whole number.
+async fn extreme(
+    client: &impl GenericClient,
+    table: &TableName,
+    column: &str,
+    increment: i64,
+) -> Result<Option<i128>, tokio_postgres::Error> {
+    let (pick, round) = if increment > 0 { ("max", "ceil") } else { ("min", "floor") };
+    let sql = format!(
+        "select {round}({pick}({})::numeric)::numeric(60, 0)::text from {}",
+        ident(column),
+        quote::table(table)
+    );
+    let text: Option<String> = client.query_one(&sql, &[]).await?.get(0);
+    Ok(text.and_then(|text| text.parse().ok()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sequence(increment: i64, min: i64, max: i64) -> Sequence {
+        let name = "public.s".parse().unwrap();
+        Sequence { name, increment, min, max, cycles: false, columns: Vec::new() }
+    }
+
+    fn at(last: i64) -> Standing {
+        Standing { last, is_called: true }
+    }
+
+    #[test]
+    fn a_sequence_goes_past_the_highest_value_and_keeps_its_remainder() {
+        assert_eq!(next(&sequence(1, 1, i64::MAX), at(5), &[5, 900, 40]), Ok(Some(1900)));
+        let odd = next(&sequence(2, 1, i64::MAX), at(7), &[7, 100]).unwrap().unwrap();
+        assert_eq!((odd, odd % 2), (1101, 1));
+    }
+
+    #[test]
+    fn a_sequence_never_goes_back() {
+        assert_eq!(next(&sequence(1, 1, i64::MAX), at(10_000), &[10_000, 3]), Ok(Some(11_000)));
+        let down = next(&sequence(-1, i64::MIN, -1), at(-50), &[-50, -20]).unwrap();
+        assert_eq!(down, Some(-1050));
+    }
+
+    #[test]
+    fn a_sequence_that_nobody_used_is_left_alone() {
+        assert_eq!(next(&sequence(1, 1, 100), Standing { last: 1, is_called: false }, &[]), Ok(None));
+    }
+
+    #[test]
+    fn a_sequence_near_its_end_takes_less_headroom_and_one_at_its_end_is_an_error() {
+        assert_eq!(next(&sequence(1, 1, 32_767), at(32_000), &[32_000]), Ok(Some(32_766)));
+        let error = next(&sequence(1, 1, 32_767), at(5), &[32_767]).unwrap_err();
+        assert!(error.contains("SW-0506") && error.contains("32767"), "{error}");
+    }
+}
