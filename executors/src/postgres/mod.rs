@@ -13,6 +13,7 @@ pub mod marker;
 pub mod objects;
 pub mod pgoutput;
 pub mod preflight;
+mod preflight_tables;
 pub mod proof;
 pub mod quote;
 pub mod receipt;

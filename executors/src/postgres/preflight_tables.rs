@@ -1,0 +1,280 @@
+//! Preflight's look at the phase's tables.
+
+use journal::{Effect, TableName};
+use tokio_postgres::{Client, Error, Row};
+
+use crate::postgres::definitions::types_to_bring;
+use crate::postgres::preflight::{Found, Sides};
+use crate::postgres::quote::{ident, literal, table as quoted};
+
+/// Looks at each table, and at what they need at the target.
+pub(crate) async fn look(sides: &Sides<'_>, found: &mut Found) -> Result<(), Error> {
+    debug_assert!(matches!(sides.spec.effect, Effect::Preflight { .. }), "only preflight looks");
+    let mut oids = Vec::with_capacity(sides.tables.len());
+    for table in sides.tables {
+        let Some(oid) = one(sides.source, table, found).await? else { continue };
+        oids.push(oid);
+        in_the_way(sides.target, table, found).await?;
+        foreign_keys(sides, table, oid, found).await?;
+        triggers_and_rules(sides.source, table, oid, found).await?;
+    }
+    needs(sides, &oids, found).await?;
+    roles(sides, &oids, found).await
+}
+
+const TABLE: &str = "select c.oid, c.relkind::text, c.relpersistence::text, c.relreplident::text, c.relispartition, \
+       exists (select from pg_inherits i where i.inhrelid = c.oid or i.inhparent = c.oid), \
+       c.relrowsecurity, c.reltuples::int8, pg_total_relation_size(c.oid), \
+       (select i.indimmediate and i.indisvalid from pg_index i where i.indrelid = c.oid and i.indisprimary), \
+       has_table_privilege(c.oid, 'SELECT'), pg_has_role(c.relowner, 'USAGE'), \
+       has_table_privilege(c.oid, 'INSERT') and has_table_privilege(c.oid, 'UPDATE') \
+         and has_table_privilege(c.oid, 'DELETE'), \
+       (select rolsuper or rolbypassrls from pg_roles where rolname = current_user), \
+       coalesce((select i.indisprimary from pg_index i where i.indrelid = c.oid and i.indisreplident), false), \
+       current_user::text, pg_get_userbyid(c.relowner)::text \
+     from pg_class c join pg_namespace n on n.oid = c.relnamespace where n.nspname = $1 and c.relname = $2";
+
+/// The table itself, at the source. Its oid if there is such a relation.
+async fn one(source: &Client, table: &TableName, found: &mut Found) -> Result<Option<u32>, Error> {
+    let Some(row) = source.query_opt(TABLE, &[&table.schema, &table.table]).await? else {
+        found.block(
+            "SW-0210",
+            format!("the source has no table {table}"),
+            "Correct its name in the plan, or take it out.",
+        );
+        return Ok(None);
+    };
+    let name = quoted(table);
+    let kind = match row.get::<_, &str>(1) {
+        "r" if row.get(4) => "a partition",
+        "r" if row.get::<_, bool>(5) => "part of an inheritance tree",
+        "r" => "",
+        "p" => "a partitioned table",
+        "f" => "a foreign table",
+        "v" => "a view",
+        "m" => "a materialized view",
+        _ => "no table",
+    };
+    if !kind.is_empty() {
+        found.block(
+            "SW-0211",
+            format!("{table} is {kind}"),
+            "This version moves ordinary tables only: take it out of the phase.",
+        );
+        return Ok(None);
+    }
+    if row.get::<_, &str>(2) != "p" {
+        found.block(
+            "SW-0212",
+            format!("{table} is unlogged, so its changes are not in the stream"),
+            format!("alter table {name} set logged."),
+        );
+    }
+    identity(&row, table, found);
+    privileges(&row, table, found);
+    if row.get(6) {
+        found.warn(format!("{table} has row security, whose policies are not made at the target"));
+    }
+    found.count(row.get(7), row.get(8));
+    Ok(Some(row.get(0)))
+}
+
+fn identity(row: &Row, table: &TableName, found: &mut Found) {
+    let name = quoted(table);
+    match row.get::<_, Option<bool>>(9) {
+        None => found.block(
+            "SW-0213",
+            format!("{table} has no primary key"),
+            format!("Give it one (alter table {name} add primary key …), or take it out of the phase."),
+        ),
+        Some(false) => found.block(
+            "SW-0213",
+            format!(
+                "the primary key of {table} is deferrable or invalid, so it identifies no row in the stream"
+            ),
+            "Make it anew, not deferrable.",
+        ),
+        Some(true) => {}
+    }
+    let other = match row.get::<_, &str>(3) {
+        "n" => Some("NOTHING"),
+        "i" if !row.get::<_, bool>(14) => Some("another index than the primary key"),
+        _ => None,
+    };
+    if let Some(other) = other {
+        found.block(
+            "SW-0214",
+            format!("the replica identity of {table} is {other}"),
+            format!("alter table {name} replica identity default."),
+        );
+    }
+}
+
+fn privileges(row: &Row, table: &TableName, found: &mut Found) {
+    let (name, user) = (quoted(table), ident(row.get(15)));
+    if !row.get::<_, bool>(10) || !row.get::<_, bool>(12) {
+        found.block(
+            "SW-0207",
+            format!("{user} may not read and write {table} at the source"),
+            format!("grant select, insert, update, delete on {name} to {user}."),
+        );
+    }
+    if !row.get::<_, bool>(11) {
+        let owner = ident(row.get(16));
+        found.block(
+            "SW-0207",
+            format!("{user} does not own {table} at the source, and can neither publish nor fence it"),
+            format!("grant {owner} to {user}."),
+        );
+    }
+    if row.get::<_, bool>(6) && !row.get::<_, bool>(13) {
+        found.block(
+            "SW-0207",
+            format!("row security hides rows of {table} from {user}"),
+            format!("alter role {user} bypassrls."),
+        );
+    }
+}
+
+async fn in_the_way(target: &Client, table: &TableName, found: &mut Found) -> Result<(), Error> {
+    let sql = format!("select to_regclass({}) is not null", literal(&quoted(table)));
+    if target.query_one(&sql, &[]).await?.get(0) {
+        found.block(
+            "SW-0231",
+            format!("the target has {table} already"),
+            "Drop or rename it there, or take the table out of the phase.",
+        );
+    }
+    Ok(())
+}
+
+async fn foreign_keys(
+    sides: &Sides<'_>,
+    table: &TableName,
+    oid: u32,
+    found: &mut Found,
+) -> Result<(), Error> {
+    let sql = "select k.conname::text, k.conrelid = $1, n.nspname::text, o.relname::text \
+               from pg_constraint k \
+               join pg_class o on o.oid = case when k.conrelid = $1 then k.confrelid else k.conrelid end \
+               join pg_namespace n on n.oid = o.relnamespace \
+               where k.contype = 'f' and (k.conrelid = $1 or k.confrelid = $1) order by 2 desc, 1";
+    for row in sides.source.query(sql, &[&oid]).await? {
+        let other = TableName { schema: row.get(2), table: row.get(3) };
+        if sides.tables.contains(&other) {
+            continue;
+        }
+        let name: &str = row.get(0);
+        if !row.get::<_, bool>(1) {
+            found.warn(format!(
+                "{other} outside the phase references {table} ({name}): once the target is the writer, the source \
+                 checks it against rows that arrive late"
+            ));
+            continue;
+        }
+        let there = format!("select to_regclass({}) is not null", literal(&quoted(&other)));
+        if !sides.target.query_one(&there, &[]).await?.get::<_, bool>(0) {
+            found.block(
+                "SW-0215",
+                format!(
+                    "the foreign key {name} of {table} leads to {other}, which is in no table of this phase"
+                ),
+                format!("Put {other} into the phase, or move it in one before."),
+            );
+        }
+    }
+    Ok(())
+}
+
+async fn triggers_and_rules(
+    source: &Client,
+    table: &TableName,
+    oid: u32,
+    found: &mut Found,
+) -> Result<(), Error> {
+    let triggers = "select tgname::text, tgenabled in ('A', 'R') from pg_trigger \
+                    where tgrelid = $1 and not tgisinternal and tgname not like 'switchyard%' \
+                      and tgname not like '\\_switchyard%' and tgenabled <> 'D' order by 1";
+    let mut own = Vec::new();
+    for row in source.query(triggers, &[&oid]).await? {
+        let name: String = row.get(0);
+        if row.get(1) {
+            let trigger = ident(&name);
+            found.block(
+                "SW-0216",
+                format!(
+                    "the trigger {name} of {table} fires on replicated rows too (ENABLE ALWAYS or REPLICA)"
+                ),
+                format!("alter table {} enable trigger {trigger}.", quoted(table)),
+            );
+        }
+        own.push(name);
+    }
+    if !own.is_empty() {
+        found.warn(format!("triggers of {table} ({}) are not made at the target", own.join(", ")));
+    }
+    let rules =
+        "select rulename::text from pg_rewrite where ev_class = $1 and rulename <> '_RETURN' order by 1";
+    let rules: Vec<String> = source.query(rules, &[&oid]).await?.iter().map(|row| row.get(0)).collect();
+    if !rules.is_empty() {
+        found.warn(format!("rules of {table} ({}) are not made at the target", rules.join(", ")));
+    }
+    Ok(())
+}
+
+/// Types and functions that the definitions name and that are not made with them.
+async fn needs(sides: &Sides<'_>, oids: &[u32], found: &mut Found) -> Result<(), Error> {
+    let oids = oids.to_vec();
+    for name in types_to_bring(sides.source, &oids).await? {
+        let there = format!("select to_regtype({}) is not null", literal(&name));
+        if !sides.target.query_one(&there, &[]).await?.get::<_, bool>(0) {
+            found.block(
+                "SW-0217",
+                format!("the type {name} is missing at the target"),
+                "Make it there (an extension's by `create extension`).",
+            );
+        }
+    }
+    let functions = "select distinct p.oid::regprocedure::text from pg_depend d \
+                     join pg_proc p on p.oid = d.refobjid and d.refclassid = 'pg_proc'::regclass \
+                     join pg_namespace n on n.oid = p.pronamespace \
+                     where n.nspname <> 'pg_catalog' and ( \
+                       d.classid = 'pg_attrdef'::regclass and d.objid in \
+                         (select oid from pg_attrdef where adrelid = any ($1)) \
+                       or d.classid = 'pg_constraint'::regclass and d.objid in \
+                         (select oid from pg_constraint where conrelid = any ($1)) \
+                       or d.classid = 'pg_class'::regclass and d.objid in \
+                         (select indexrelid from pg_index where indrelid = any ($1))) \
+                     order by 1";
+    for row in sides.source.query(functions, &[&oids]).await? {
+        let name: &str = row.get(0);
+        let there = format!("select to_regprocedure({}) is not null", literal(name));
+        if !sides.target.query_one(&there, &[]).await?.get::<_, bool>(0) {
+            found.block(
+                "SW-0218",
+                format!("the function {name}, which defaults, constraints or indexes call, is missing at the target"),
+                "Make it there.",
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Roles that own or use the tables and that the target lacks.
+async fn roles(sides: &Sides<'_>, oids: &[u32], found: &mut Found) -> Result<(), Error> {
+    let sql = "select distinct r.rolname::text from pg_class c, \
+                 lateral (select c.relowner as role union select grantee from aclexplode(c.relacl)) used \
+               join pg_roles r on r.oid = used.role where c.oid = any ($1) order by 1";
+    let used: Vec<String> =
+        sides.source.query(sql, &[&oids.to_vec()]).await?.iter().map(|row| row.get(0)).collect();
+    let sql = "select u from unnest($1::text[]) u where not exists (select from pg_roles where rolname = u)";
+    let missing: Vec<String> =
+        sides.target.query(sql, &[&used]).await?.iter().map(|row| row.get(0)).collect();
+    if !missing.is_empty() {
+        found.warn(format!(
+            "the target lacks the roles {}: what they own or may do here is not given to them there",
+            missing.join(", ")
+        ));
+    }
+    Ok(())
+}
