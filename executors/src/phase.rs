@@ -450,6 +450,14 @@ impl<'a> Work<'a> {
             }
             Turn::Failed(finding) => {
                 tracing::warn!(phase = %spec.phase, effect = %spec.effect.label(), %finding, "effect failed");
+                if spec.step == Step::Undo {
+                    // While it is not through nobody can write, so it goes on trying, and people read why.
+                    if run.blocked.as_ref().is_none_or(|known| known.code != finding.code) {
+                        self.block(spec.step, finding).await?;
+                    }
+                    self.pace = Some((id, backoff));
+                    return Ok(());
+                }
                 hit(run, &spec, "after_effect");
                 let error = finding.to_string();
                 self.block(spec.step, finding).await?;

@@ -652,6 +652,25 @@ async fn a_failback_at_its_deadline_calls_a_person_who_may_go_on_or_return() {
 }
 
 #[tokio::test]
+async fn an_undo_that_is_refused_goes_on_trying_without_filling_the_journal() {
+    let trial = Trial::begin().await;
+    trial.run("one");
+    assert_eq!(trial.finished(trial.ask(Operation::Start).await).await, Outcome::Completed);
+    trial.world.trick("drain/await_marker:forward", Trick::Definite);
+    trial.world.trick("undo/resume_traffic:source", Trick::Definite);
+    let request = trial.ask(Operation::Cutover).await;
+    while trial.world.acted("undo/resume_traffic:source") < 4 {
+        tokio::task::yield_now().await;
+    }
+    let blocks = |events: &[Recorded]| events.iter().filter(|e| e.body.kind() == "step_blocked").count();
+    assert_eq!(blocks(&trial.events().await), 2, "one for the drain, one for the undo");
+    trial.world.tricks.lock().unwrap().clear();
+    assert_eq!(trial.finished(request).await, Outcome::Undone);
+    assert_eq!(trial.store.state().await.unwrap().phases[&phase()].writer(), journal::Writer::Source);
+    trial.tasks.stop().await;
+}
+
+#[tokio::test]
 async fn a_plan_is_read() {
     assert_eq!(Plan::parse(PLAN).unwrap().phases.len(), 1);
 }
