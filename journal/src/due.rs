@@ -71,6 +71,11 @@ fn in_operation(state: &State, run: &OperationRun, now: Timestamp) -> Due {
             return due;
         }
     }
+    // A blocked step waits for a person, also with an effect open. An undo does not: while it is not through, nobody can
+    // write, so it goes on trying, and the finding is there for people to read.
+    if let (Some(finding), None) = (&run.blocked, &run.undo) {
+        return Due::Blocked(finding.clone());
+    }
     // One effect at a time: what is intended and not concluded comes before anything new. An undo leaves the open
     // effects of the steps it undoes where they are: its own intents are higher, so theirs are refused.
     let open = run.effects.iter().find(|record| {
@@ -79,9 +84,6 @@ fn in_operation(state: &State, run: &OperationRun, now: Timestamp) -> Due {
     });
     if let Some(open) = open {
         return Due::Effect(open.id);
-    }
-    if let Some(finding) = &run.blocked {
-        return Due::Blocked(finding.clone());
     }
     let begun = run.effects.iter().any(|record| record.step == run.step);
     if run.paused && !begun && !in_the_window(run) {

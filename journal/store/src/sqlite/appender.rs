@@ -208,6 +208,14 @@ struct Batch<'t> {
     now: Timestamp,
 }
 
+/// A command to decide, as it goes into the envelopes of its facts.
+struct Asked<'c> {
+    id: &'c CommandId,
+    digest: Digest,
+    epoch: Option<Epoch>,
+    command: &'c Command,
+}
+
 /// A lease's row.
 struct LeaseRow {
     epoch: Epoch,
@@ -253,7 +261,8 @@ impl Batch<'_> {
             return Ok(Err(ExecuteError::LeaseLost { phase: claim.phase.clone(), epoch: claim.epoch }));
         }
         let epoch = member.claim.as_ref().map(Claim::epoch);
-        self.append(&member.id, member.digest, epoch, &member.command).await
+        let asked = Asked { id: &member.id, digest: member.digest, epoch, command: &member.command };
+        self.append(&asked).await
     }
 
     /// Whether the claim is the phase's newest epoch, its term runs, and the command is about that phase.
@@ -265,14 +274,8 @@ impl Batch<'_> {
         Ok(row.is_some_and(|row| row.epoch == claim.epoch && self.now.millis() < row.expires_at))
     }
 
-    async fn append(
-        &mut self,
-        id: &CommandId,
-        digest: Digest,
-        epoch: Option<Epoch>,
-        command: &Command,
-    ) -> Result<Result<Vec<Recorded>, ExecuteError>, Trouble> {
-        let facts = match decide(&self.state, self.now, command) {
+    async fn append(&mut self, asked: &Asked<'_>) -> Result<Result<Vec<Recorded>, ExecuteError>, Trouble> {
+        let facts = match decide(&self.state, self.now, asked.command) {
             Ok(facts) => facts,
             Err(refusal) => return Ok(Err(refusal.into())),
         };
@@ -281,7 +284,7 @@ impl Batch<'_> {
         let mut position = self.state.head;
         for fact in facts {
             position = position.next();
-            let event = self.envelop(position, id, epoch, command, fact)?;
+            let event = self.envelop(position, asked, fact)?;
             match event.to_bytes() {
                 Ok(bytes) => events.push((event, bytes)),
                 Err(error) => return Ok(Err(StoreError::from(error).into())),
@@ -289,7 +292,7 @@ impl Batch<'_> {
         }
         // A command without facts leaves nothing, and a repeat of it is decided anew.
         if !events.is_empty() {
-            self.insert_command(id, digest, self.state.head.next(), position).await?;
+            self.insert_command(asked, self.state.head.next(), position).await?;
         }
         let mut recorded = Vec::with_capacity(events.len());
         for (event, bytes) in events {
@@ -307,25 +310,18 @@ impl Batch<'_> {
         Ok(Ok(recorded))
     }
 
-    fn envelop(
-        &self,
-        position: Position,
-        id: &CommandId,
-        epoch: Option<Epoch>,
-        command: &Command,
-        fact: Fact,
-    ) -> Result<Recorded, StoreError> {
+    fn envelop(&self, position: Position, asked: &Asked<'_>, fact: Fact) -> Result<Recorded, StoreError> {
         Ok(Recorded {
             envelope: Envelope {
                 position,
                 migration: self.reader.migration().clone(),
-                phase: phase_of(&self.state, &command.body, &fact),
+                phase: phase_of(&self.state, &asked.command.body, &fact),
                 event_id: event_id(self.now)?,
                 schema_version: SCHEMA_VERSION.to_string(),
-                actor: command.actor.clone(),
+                actor: asked.command.actor.clone(),
                 recorded_at: self.now,
-                command_id: id.clone(),
-                epoch,
+                command_id: asked.id.clone(),
+                epoch: asked.epoch,
             },
             body: fact,
         })
@@ -333,16 +329,15 @@ impl Batch<'_> {
 
     async fn insert_command(
         &mut self,
-        id: &CommandId,
-        digest: Digest,
+        asked: &Asked<'_>,
         first: Position,
         last: Position,
     ) -> Result<(), Trouble> {
         sqlx::query(
             "insert into command (id, digest, first_position, last_position) values (?1, ?2, ?3, ?4)",
         )
-        .bind(id.as_str())
-        .bind(digest.as_slice())
+        .bind(asked.id.as_str())
+        .bind(asked.digest.as_slice())
         .bind(number(first.get())?)
         .bind(number(last.get())?)
         .execute(&mut *self.connection)
@@ -398,7 +393,7 @@ impl Batch<'_> {
             Ok(digest) => digest,
             Err(error) => return Ok(Err(error.into())),
         };
-        match self.append(id, digest, Some(epoch), &command).await? {
+        match self.append(&Asked { id, digest, epoch: Some(epoch), command: &command }).await? {
             Ok(_events) => {}
             Err(ExecuteError::Refused(refusal)) => return Ok(Err(StoreError::Refused(refusal))),
             Err(ExecuteError::Store(error)) => return Ok(Err(error)),

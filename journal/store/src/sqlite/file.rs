@@ -166,12 +166,15 @@ impl JournalFile {
     }
 
     async fn is_ours_or_empty(&self, connection: &mut SqliteConnection) -> Result<(), Trouble> {
-        if application_id(connection).await? == APPLICATION_ID {
-            return Ok(());
-        }
+        // In this order: tables and mark appear together, so tables that were seen without the mark are another's.
+        // The other way round, both could appear between the two reads.
         let objects: i64 =
-            sqlx::query_scalar("select count(*) from sqlite_schema").fetch_one(connection).await?;
-        if objects == 0 { Ok(()) } else { Err(self.no_journal().into()) }
+            sqlx::query_scalar("select count(*) from sqlite_schema").fetch_one(&mut *connection).await?;
+        if objects == 0 || application_id(connection).await? == APPLICATION_ID {
+            Ok(())
+        } else {
+            Err(self.no_journal().into())
+        }
     }
 
     async fn belongs_to(
@@ -227,4 +230,24 @@ impl JournalFile {
 
 async fn application_id(connection: &mut SqliteConnection) -> Result<i64, sqlx::Error> {
     sqlx::query_scalar("pragma application_id").fetch_one(connection).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_commit_of_the_appender_is_on_the_disk_and_a_reader_cannot_write() {
+        let directory = tempfile::TempDir::new().unwrap();
+        let url = format!("sqlite:{}", directory.path().join("journal.db").display());
+        let file = JournalFile::of(&url).unwrap();
+        file.prepare(&MigrationName::new("shop").unwrap(), &runtime::SystemClock).await.unwrap();
+        let mut writer = file.writing().connect().await.unwrap();
+        let full: i64 = sqlx::query_scalar("pragma synchronous").fetch_one(&mut writer).await.unwrap();
+        assert_eq!(full, 2, "SQLite's number for FULL");
+        let mut reader = file.reading().connect().await.unwrap();
+        let refused = sqlx::query("delete from progress").execute(&mut reader).await.unwrap_err();
+        // SQLITE_READONLY.
+        assert_eq!(primary_code(&refused), Some(8), "{refused}");
+    }
 }

@@ -43,7 +43,9 @@ impl Reader {
             .max_connections(READERS)
             .test_before_acquire(false)
             .connect_lazy_with(file.reading());
-        Self { pool, newest: watch::Sender::new(Arc::default()), migration, clock }
+        // Known before the first event, so that not even the first plan can be another migration's.
+        let empty = State { migration: Some(migration.clone()), ..State::default() };
+        Self { pool, newest: watch::Sender::new(Arc::new(empty)), migration, clock }
     }
 
     pub(super) fn now(&self) -> Timestamp {
