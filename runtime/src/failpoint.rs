@@ -3,10 +3,13 @@
 //! `SWITCHYARD_FAILPOINT=name` kills at the first passage of that name. `SWITCHYARD_FAILPOINT=each:FILE` kills at every
 //! name that FILE does not list yet, and lists it first: a process restarted in a loop dies once at each place.
 //! `each:FILE:PREFIX` does so for names with the prefix alone. The death is a real SIGKILL of the real process.
+//! `stop:name` stops the process at the first passage of that name (SIGSTOP), until somebody lets it go on: a
+//! process that was thought dead and comes back.
 
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The environment variable that arms failpoints.
 pub const VARIABLE: &str = "SWITCHYARD_FAILPOINT";
@@ -14,6 +17,7 @@ pub const VARIABLE: &str = "SWITCHYARD_FAILPOINT";
 enum Armed {
     Never,
     At(String),
+    Stop(String),
     Each { file: String, prefix: String },
 }
 
@@ -25,7 +29,10 @@ fn armed() -> &'static Armed {
                 let (file, prefix) = rest.split_once(':').unwrap_or((rest, ""));
                 Armed::Each { file: file.to_owned(), prefix: prefix.to_owned() }
             }
-            None => Armed::At(text),
+            None => match text.strip_prefix("stop:") {
+                Some(name) => Armed::Stop(name.to_owned()),
+                None => Armed::At(text),
+            },
         },
         Err(_) => Armed::Never,
     })
@@ -36,7 +43,8 @@ pub fn hit(name: &str) {
     match armed() {
         Armed::Never => {}
         Armed::At(at) if at == name => die(),
-        Armed::At(_) => {}
+        Armed::Stop(at) if at == name => stop_once(),
+        Armed::At(_) | Armed::Stop(_) => {}
         Armed::Each { file, prefix } => {
             let seen = std::fs::read_to_string(file).unwrap_or_default();
             if name.starts_with(prefix.as_str()) && !seen.lines().any(|line| line == name) {
@@ -61,7 +69,18 @@ pub fn is_armed() -> bool {
 
 fn die() {
     // SIGKILL by the shell's own kill: no unsafe code, and nothing of this process runs on.
-    let pid = std::process::id().to_string();
-    let _killed = std::process::Command::new("kill").args(["-KILL", &pid]).status();
+    signal("-KILL");
     std::process::abort();
+}
+
+fn stop_once() {
+    static STOPPED: AtomicBool = AtomicBool::new(false);
+    if !STOPPED.swap(true, Ordering::SeqCst) {
+        signal("-STOP");
+    }
+}
+
+fn signal(which: &str) {
+    let pid = std::process::id().to_string();
+    let _sent = std::process::Command::new("kill").args([which, &pid]).status();
 }

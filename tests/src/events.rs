@@ -146,7 +146,8 @@ impl Journal {
             })
         };
         let newest = self.of("effect_intended").next_back()?;
-        let open = self.of("effect_intended").rev().find(|event| !done(event.text("effect"))).unwrap_or(newest);
+        let open =
+            self.of("effect_intended").rev().find(|event| !done(event.text("effect"))).unwrap_or(newest);
         let kind = open.field("spec").get("kind").and_then(Value::as_str).unwrap_or_default();
         Some((open.text("step").to_owned(), kind.to_owned()))
     }

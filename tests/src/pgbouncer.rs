@@ -37,7 +37,11 @@ impl Pgbouncer {
         let users = dir.path().join("users.txt");
         std::fs::write(
             &users,
-            format!("\"{}\" \"{}\"\n\"admin\" \"{ADMIN_PASSWORD}\"\n", Role::App.name(), Role::App.password()),
+            format!(
+                "\"{}\" \"{}\"\n\"admin\" \"{ADMIN_PASSWORD}\"\n",
+                Role::App.name(),
+                Role::App.password()
+            ),
         )?;
         give(&users)?;
         let mut server = None;
@@ -126,12 +130,7 @@ impl Pgbouncer {
     /// What the application connects to.
     #[must_use]
     pub fn app_url(&self) -> String {
-        format!(
-            "postgres://{}:{}@127.0.0.1:{}/{DATABASE}",
-            Role::App.name(),
-            Role::App.password(),
-            self.port
-        )
+        format!("postgres://{}:{}@127.0.0.1:{}/{DATABASE}", Role::App.name(), Role::App.password(), self.port)
     }
 
     /// Its configuration file.

@@ -158,7 +158,8 @@ impl Records {
                 verdict.lost.push(format!("{} {key}: a row from before, now {stamp:?}", table.name()));
             }
         }
-        for ((_, key), slot) in self.rows.range((table, String::new())..).take_while(|(at, _)| at.0 == table) {
+        for ((_, key), slot) in self.rows.range((table, String::new())..).take_while(|(at, _)| at.0 == table)
+        {
             let stamp = found.get(key).cloned();
             if stamp != slot.acked && !slot.possible.contains(&stamp) {
                 verdict.lost.push(format!(

@@ -300,6 +300,24 @@ esac
         Ok(request)
     }
 
+    /// Orders an operation that may rightly be refused; none if nobody took it.
+    ///
+    /// # Errors
+    /// The client cannot be run.
+    pub async fn order_anyway(&self, operation: &str) -> Result<Option<u64>> {
+        let answer = self.product.chat("anna", &format!("/migrate {PHASE} {operation}")).await?;
+        if !answer.accepted {
+            return Ok(None);
+        }
+        let request = self.product.journal().await?.request(operation);
+        if let Some(request) = request.filter(|_| !matches!(operation, "start" | "verify")) {
+            for person in ["ben", "chris"] {
+                self.product.chat(person, &format!("/migrate approve #{request}")).await?;
+            }
+        }
+        Ok(request)
+    }
+
     /// Waits until a request's operation is over, and gives its outcome.
     ///
     /// # Errors
@@ -359,7 +377,11 @@ esac
         };
         wait_until(Duration::from_secs(30), "both databases to be equal", async || {
             let comparison = compare(here, there).await?;
-            Ok(if comparison.is_equal() { Seen::Done(comparison) } else { Seen::NotYet(comparison.summary()) })
+            Ok(if comparison.is_equal() {
+                Seen::Done(comparison)
+            } else {
+                Seen::NotYet(comparison.summary())
+            })
         })
         .await
     }
@@ -386,12 +408,7 @@ esac
             Side::Source => self.on_source().await?,
             Side::Target => self.on_target().await?,
         };
-        let found = {
-            let records = std::mem::replace(&mut *workload.records(), crate::records::Records::new(self.setting.size));
-            let verdict = records.check(&client).await;
-            *workload.records() = records;
-            verdict?
-        };
+        let found = workload.judge(&client).await?;
         ensure!(
             found.lost.is_empty() && found.extra.is_empty(),
             "{} acknowledged writes are lost: {:?}; {} rows are extra: {:?}",
@@ -413,16 +430,29 @@ esac
         Ok(())
     }
 
-    /// The phase in `status --json`.
+    /// The phase in `status --json`: its status, its writer, and all of it.
     ///
     /// # Errors
     /// It is not there.
-    pub async fn phase_status(&self) -> Result<serde_json::Value> {
+    pub async fn phase_status(&self) -> Result<(String, String, serde_json::Value)> {
         let status = self.product.status().await?;
-        status
-            .get("phases")
-            .and_then(|phases| phases.as_array()?.iter().find(|phase| phase["name"] == PHASE).cloned())
-            .with_context(|| format!("status shows no phase {PHASE}: {status}"))
+        let phases = status.get("phases").and_then(serde_json::Value::as_array);
+        let found = phases.and_then(|phases| {
+            phases.iter().find(|phase| phase.get("name").is_some_and(|name| name == PHASE)).cloned()
+        });
+        let phase = found.with_context(|| format!("status shows no phase {PHASE}: {status}"))?;
+        let text = |key| phase.get(key).and_then(serde_json::Value::as_str).unwrap_or_default().to_owned();
+        Ok((text("status"), text("writer"), phase))
+    }
+
+    /// Demands a status and a writer of `status --json`.
+    ///
+    /// # Errors
+    /// They are others.
+    pub async fn shows(&self, status: &str, writer: &str) -> Result<()> {
+        let (found, who, phase) = self.phase_status().await?;
+        ensure!(found == status && who == writer, "expected {status}, writer {writer}: {phase}");
+        Ok(())
     }
 
     /// The plan's settings.

@@ -3,6 +3,7 @@
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -31,6 +32,8 @@ pub struct Product {
     binary: PathBuf,
     dir: PathBuf,
     environment: Vec<(String, String)>,
+    /// The instance that people speak to.
+    spoken_to: Mutex<String>,
 }
 
 /// Where the binary is: beside the tests that run.
@@ -39,7 +42,8 @@ pub struct Product {
 /// It was not built.
 pub fn binary() -> Result<PathBuf> {
     let here = std::env::current_exe()?;
-    let found = here.ancestors().skip(1).take(3).map(|dir| dir.join("switchyard")).find(|file| file.is_file());
+    let found =
+        here.ancestors().skip(1).take(3).map(|dir| dir.join("switchyard")).find(|file| file.is_file());
     found.context("the binary `switchyard` is missing beside the tests: run `cargo build -p bot`")
 }
 
@@ -49,7 +53,8 @@ impl Product {
     /// # Errors
     /// The binary was not built.
     pub fn new(dir: &Path, environment: Vec<(String, String)>) -> Result<Self> {
-        Ok(Self { binary: binary()?, dir: dir.to_owned(), environment })
+        let spoken_to = Mutex::new("a".to_owned());
+        Ok(Self { binary: binary()?, dir: dir.to_owned(), environment, spoken_to })
     }
 
     /// The plan's file.
@@ -83,7 +88,7 @@ impl Product {
         let socket = self.socket(instance);
         command.arg("--socket").arg(&socket);
         command.current_dir(&self.dir).envs(self.environment.iter().map(|(key, value)| (key, value)));
-        command.env("RUST_LOG", std::env::var("RUST_LOG").unwrap_or_else(|_| "info".to_owned()));
+        command.env("SWITCHYARD_LOG", std::env::var("SWITCHYARD_LOG").unwrap_or_else(|_| "info".to_owned()));
         if let Some(failpoint) = failpoint {
             command.env(FAILPOINT, failpoint);
         }
@@ -93,7 +98,11 @@ impl Product {
     }
 
     fn socket(&self, instance: &str) -> PathBuf {
-        if instance == "a" { self.dir.join("switchyard.sock") } else { self.dir.join(format!("{instance}.sock")) }
+        if instance == "a" {
+            self.dir.join("switchyard.sock")
+        } else {
+            self.dir.join(format!("{instance}.sock"))
+        }
     }
 
     async fn run(&self, mut command: Command) -> Result<(bool, String, String)> {
@@ -121,11 +130,18 @@ impl Product {
     /// # Errors
     /// The client cannot be run.
     pub async fn chat_with(&self, person: &str, token: &str, words: &str) -> Result<Answer> {
+        let instance = self.spoken_to.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let mut command = self.command();
-        command.args(["chat", "--as", person, "--plan"]).arg(self.plan()).arg(words);
+        command.args(["chat", "--as", person, "--plan"]).arg(self.plan());
+        command.arg("--socket").arg(self.socket(&instance)).arg(words);
         command.env("SWITCHYARD_TOKEN", token);
         let (accepted, out, err) = self.run(command).await?;
         Ok(Answer { accepted, text: format!("{out}{err}") })
+    }
+
+    /// From now on people speak to this instance.
+    pub fn speak_to(&self, instance: &str) {
+        instance.clone_into(&mut self.spoken_to.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
     /// What `status --json` says.
@@ -150,6 +166,19 @@ impl Product {
         let (accepted, out, err) = self.run(command).await?;
         ensure!(accepted, "journal export failed: {out}{err}");
         Journal::parse(&out)
+    }
+
+    /// Adopts the plan file as it is now.
+    ///
+    /// # Errors
+    /// It is refused.
+    pub async fn adopt_plan(&self, person: &str) -> Result<()> {
+        let mut command = self.command();
+        command.args(["plan", "adopt"]).arg(self.plan());
+        command.env("SWITCHYARD_AS", person).env("SWITCHYARD_TOKEN", token(person));
+        let (accepted, out, err) = self.run(command).await?;
+        ensure!(accepted, "the plan was not adopted: {out}{err}");
+        Ok(())
     }
 
     /// The last lines of an instance's log.
@@ -248,6 +277,23 @@ impl Serve {
     /// It has ended.
     pub fn thaw(&self) -> Result<()> {
         self.process.signal(Signal::CONT)
+    }
+
+    /// Waits until a failpoint has stopped it.
+    ///
+    /// # Errors
+    /// It runs on, or ended.
+    pub async fn stopped_itself(&mut self, within: Duration) -> Result<()> {
+        let stat = format!("/proc/{}/stat", self.process.pid());
+        wait_until(within, "`serve` to stop itself", async || {
+            if let Some(status) = self.process.exited()? {
+                bail!("`serve` ended with {status}:\n{}", self.process.log_tail(20));
+            }
+            let text = std::fs::read_to_string(&stat)?;
+            let state = text.rsplit(')').next().and_then(|rest| rest.split_whitespace().next());
+            Ok(if state == Some("T") { Seen::Done(()) } else { Seen::NotYet(self.process.log_tail(10)) })
+        })
+        .await
     }
 
     /// Its exit status, if it has ended.

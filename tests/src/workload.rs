@@ -10,7 +10,7 @@ use tokio::time::MissedTickBehavior;
 use tokio_postgres::{Client, SimpleQueryMessage};
 
 use crate::cluster::open;
-use crate::records::{Records, Stamp, Write};
+use crate::records::{Records, Stamp, Verdict, Write};
 use crate::shop::{Size, Table};
 use crate::wait::{Seen, wait_until};
 
@@ -75,9 +75,20 @@ impl Workload {
     }
 
     /// What it remembers.
-    #[must_use]
     pub fn records(&self) -> MutexGuard<'_, Records> {
         self.shared.records()
+    }
+
+    /// Compares what it remembers with what a database holds. The application must rest.
+    ///
+    /// # Errors
+    /// The database does not answer.
+    pub async fn judge(&self, client: &Client) -> Result<Verdict> {
+        // No lock is held over the queries: the memory is taken out and put back.
+        let records = std::mem::replace(&mut *self.records(), Records::new(self.shared.size));
+        let verdict = records.check(client).await;
+        *self.records() = records;
+        verdict
     }
 
     /// Begins no more transactions and waits for those under way.
@@ -248,7 +259,9 @@ impl Session {
             })),
             Ok(Err(error)) => match error.as_db_error() {
                 // An error of class 57 or 08 may hide a commit that happened; any other was said before it.
-                Some(said) if !said.code().code().starts_with("57P") && !said.code().code().starts_with("08") => {
+                Some(said)
+                    if !said.code().code().starts_with("57P") && !said.code().code().starts_with("08") =>
+                {
                     Ended::Failed(format!("{} {}", said.code().code(), said.message()))
                 }
                 Some(said) => Ended::Unknown(format!("{} {}", said.code().code(), said.message())),
@@ -390,7 +403,11 @@ impl Session {
                     price.1 = !in_euro;
                 }
                 let (from, to) = if in_euro { ("EUR", "CHF") } else { ("CHF", "EUR") };
-                planned.writes.push(Write { table: Table::Prices, key: format!("{product}/{from}"), stamp: None });
+                planned.writes.push(Write {
+                    table: Table::Prices,
+                    key: format!("{product}/{from}"),
+                    stamp: None,
+                });
                 planned.writes.push(write(Table::Prices, format!("{product}/{to}")));
                 (
                     "priced",

@@ -19,13 +19,7 @@ async fn the_rig_notices_a_lost_write_an_invented_row_and_a_differing_cell() -> 
     workload.acknowledged(300, Duration::from_secs(30)).await?;
     workload.rest(Duration::from_secs(10)).await?;
 
-    let check = async || -> Result<product::records::Verdict> {
-        let records =
-            std::mem::replace(&mut *workload.records(), product::records::Records::new(Size::SMALL));
-        let verdict = records.check(&client).await;
-        *workload.records() = records;
-        verdict
-    };
+    let check = async || workload.judge(&client).await;
     let clean = check().await?;
     ensure!(clean.lost.is_empty() && clean.extra.is_empty(), "a clean run is judged as {clean:?}");
     ensure!(workload.records().failed_requests() == 0, "{:?}", workload.records().failed);
@@ -49,7 +43,9 @@ async fn the_rig_notices_a_lost_write_an_invented_row_and_a_differing_cell() -> 
     ensure!(compare(&second, &third).await?.is_equal(), "{}", compare(&second, &third).await?.summary());
     third.batch_execute("update shop.products set title = title || ' ' where id = 5").await?;
     third.batch_execute("delete from shop.order_items where order_id = 9 and line = 2").await?;
-    third.batch_execute("insert into shop.prices (product_id, currency, amount) values (3, 'USD', 1)").await?;
+    third
+        .batch_execute("insert into shop.prices (product_id, currency, amount) values (3, 'USD', 1)")
+        .await?;
     let found = compare(&second, &third).await?;
     ensure!(found.missing_or_different.len() == 2 && found.extra.len() == 1, "{}", found.summary());
     workload.stop().await;

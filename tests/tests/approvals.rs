@@ -1,0 +1,132 @@
+//! Two people: who may approve, what voids an approval, who speaks for whom.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use product::scene::{PHASE, Scene, Setting, Side};
+use product::wait::{Seen, wait_until};
+use product::workload::Pace;
+
+const LONG: Duration = Duration::from_secs(120);
+/// Long enough for an executor that wrongly begins to be seen at it.
+const A_MOMENT: Duration = Duration::from_secs(2);
+
+async fn begins_not(scene: &Scene, request: u64) -> Result<()> {
+    tokio::time::sleep(A_MOMENT).await;
+    let journal = scene.product.journal().await?;
+    ensure!(journal.operation_of(request).is_none(), "#{request} began: {}", journal.tail(5));
+    Ok(())
+}
+
+async fn refused(scene: &Scene, person: &str, words: &str) -> Result<String> {
+    let answer = scene.product.chat(person, words).await?;
+    ensure!(!answer.accepted, "{person} said `{words}` and it was accepted: {}", answer.text);
+    Ok(answer.text)
+}
+
+async fn void(scene: &Scene, request: u64) -> Result<String> {
+    wait_until(LONG, &format!("#{request} to be void"), async || {
+        let journal = scene.product.journal().await?;
+        let found = journal.of("request_voided").find(|event| event.number("request") == request);
+        Ok(match found {
+            Some(event) => Seen::Done(event.field("reason").to_string()),
+            None => Seen::NotYet(journal.tail(5)),
+        })
+    })
+    .await
+}
+
+#[tokio::test]
+async fn one_person_cannot_cut_over_and_two_can() -> Result<()> {
+    let scene = Scene::set(Setting::default()).await?;
+    let workload = scene.workload(Pace::GENTLE);
+    let mut serve = scene.product.serve("a", None)?;
+    serve.ready().await?;
+    // An approver who is no operator may not ask; nobody may with another's token, or unknown.
+    refused(&scene, "ben", &format!("/migrate {PHASE} start")).await?;
+    let stolen =
+        scene.product.chat_with("anna", "token-of-nobody", &format!("/migrate {PHASE} start")).await?;
+    ensure!(!stolen.accepted, "a wrong token was accepted: {}", stolen.text);
+    let other = product::switchyard::token("ben");
+    let stolen = scene.product.chat_with("anna", &other, &format!("/migrate {PHASE} start")).await?;
+    ensure!(!stolen.accepted, "ben's token speaks for anna: {}", stolen.text);
+    refused(&scene, "eve", &format!("/migrate {PHASE} start")).await?;
+    ensure!(scene.product.journal().await?.of("requested").count() == 0, "a refused word is in the journal");
+    scene.complete("start", LONG).await?;
+
+    let request = scene.ask("cutover").await?;
+    begins_not(&scene, request).await?;
+    scene.approve("anna", request).await?;
+    begins_not(&scene, request).await?;
+    // The same person twice is one person; who is no approver is nobody.
+    scene.product.chat("anna", &format!("/migrate approve #{request}")).await?;
+    begins_not(&scene, request).await?;
+    refused(&scene, "dora", &format!("/migrate approve #{request}")).await?;
+    begins_not(&scene, request).await?;
+    // The requester's own and one more are two.
+    scene.approve("ben", request).await?;
+    ensure!(scene.over(request, LONG).await? == "completed", "two persons could not cut over");
+    // Used once: they do not carry the next operation.
+    let next = scene.ask("failback").await?;
+    begins_not(&scene, next).await?;
+    // A denial stands against approvals.
+    scene.approve("ben", next).await?;
+    scene.say("chris", &format!("/migrate deny #{next} --reason \"not today\"")).await?;
+    void(&scene, next).await?;
+    begins_not(&scene, next).await?;
+    // An approval taken back does not count.
+    let next = scene.ask("failback").await?;
+    scene.approve("ben", next).await?;
+    scene.say("ben", &format!("/migrate revoke #{next}")).await?;
+    scene.approve("chris", next).await?;
+    begins_not(&scene, next).await?;
+    scene.approve("ben", next).await?;
+    ensure!(scene.over(next, LONG).await? == "completed", "the failback did not run");
+    scene.sound(&workload, Side::Source).await?;
+    scene.product.journal().await?.check()?;
+    workload.stop().await;
+    serve.end().await
+}
+
+#[tokio::test]
+async fn requests_expire_and_a_changed_plan_voids_them() -> Result<()> {
+    let approvals = "[approvals.cutover]\nrequired = 2\nexpires = \"3s\"\n\n[approvals.failback]\nrequired = 2\nexclude_requester = true\n";
+    let scene = Scene::set(Setting { approvals, ..Setting::default() }).await?;
+    let mut serve = scene.product.serve("a", None)?;
+    serve.ready().await?;
+    scene.complete("start", LONG).await?;
+
+    let request = scene.ask("cutover").await?;
+    scene.approve("ben", request).await?;
+    let why = void(&scene, request).await?;
+    ensure!(why.contains("expired"), "voided because of {why}");
+    refused(&scene, "chris", &format!("/migrate approve #{request}")).await?;
+    begins_not(&scene, request).await?;
+
+    // A changed file is not the adopted plan: `serve` refuses it, adopting it voids what was asked under the old one.
+    scene.complete("cutover", LONG).await?;
+    let request = scene.ask("failback").await?;
+    scene.approve("anna", request).await.ok();
+    scene.approve("ben", request).await?;
+    begins_not(&scene, request).await?;
+    serve.end().await?;
+    scene.rewrite_plan(|setting| setting.fence_patience = "4s")?;
+    let mut changed = scene.product.serve("a", None)?;
+    wait_until(Duration::from_secs(20), "`serve` to refuse a plan that was not adopted", async || {
+        Ok(match changed.exited()? {
+            Some(status) if !status.success() => Seen::Done(()),
+            Some(status) => anyhow::bail!("it ended with {status}"),
+            None => Seen::NotYet(changed.log_tail(5)),
+        })
+    })
+    .await?;
+    scene.product.adopt_plan("anna").await?;
+    let mut serve = scene.product.serve("a", None)?;
+    serve.ready().await?;
+    let why = void(&scene, request).await?;
+    ensure!(why.contains("plan_changed"), "voided because of {why}");
+    refused(&scene, "chris", &format!("/migrate approve #{request}")).await?;
+    begins_not(&scene, request).await?;
+    scene.product.journal().await?.check()?;
+    serve.end().await
+}
