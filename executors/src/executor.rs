@@ -1,19 +1,40 @@
 //! The executor: one loop for each phase of the plan, until the tasks stop.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use journal::{Holder, Plan};
-use journal_store::Store;
+use anyhow::Context as _;
+use async_trait::async_trait;
+use journal::{
+    Actor, Command, CommandBody, Direction, Epoch, Evidence, Holder, Party, PhaseName, PhasePlan, Plan, Side,
+    Step, StreamHealth, StreamMode, StreamName, StreamSpec, TableName,
+};
+use journal_store::{ExecuteError, Store};
+use runtime::retry::Backoff;
 use runtime::{Clock, Scrubber, Tasks};
+use tokio::task::JoinSet;
 
+use crate::engine::NativeEngine;
+use crate::hands::Hands;
+use crate::levers::lever;
+use crate::native::Breach;
+use crate::native::mover::Mover;
+use crate::native::plane::Plane;
+use crate::native::streams::{StreamReports, Streams};
+use crate::phase::{Leases, PhaseLoop, command_id};
 use crate::postgres::database::Database;
+use crate::postgres::receipt::raise_epoch;
+use crate::postgres::receiver::DatabaseReceiver;
+use crate::postgres::{definitions, facts};
+use crate::seams::{Cause, Lever, Observed, Receiver};
 
 /// What an executor works with.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// The journal.
     pub store: Arc<dyn Store>,
-    /// The plan that was adopted: its phases, its lease term, its connection to levers.
+    /// The plan that was adopted: its phases, its lease term, its levers.
     pub plan: Arc<Plan>,
     /// The database being left.
     pub source: Database,
@@ -23,17 +44,225 @@ pub struct Settings {
     pub holder: Holder,
     /// Time.
     pub clock: Arc<dyn Clock>,
-    /// What ends everything.
+    /// What ends everything. [`run`] must not itself be one of these tasks: it gives leases up after the stop.
     pub tasks: Tasks,
     /// What keeps secrets out of events and logs.
     pub scrubber: Scrubber,
 }
 
-/// Runs every phase of the plan until the tasks stop. Leases are given up on the way out.
+/// Runs every phase of the plan until the tasks stop. Leases are given up on the way out. Dropped, it stops at once, and
+/// the leases end with their terms.
 ///
 /// # Errors
 /// A lever of the plan cannot be built.
 pub async fn run(settings: Settings) -> anyhow::Result<()> {
-    settings.tasks.stopping().await;
+    let leases = Leases::default();
+    let reports = Reports {
+        store: Arc::clone(&settings.store),
+        holder: settings.holder.clone(),
+        clock: Arc::clone(&settings.clock),
+        leases: leases.clone(),
+    };
+    let streams = Streams::new(
+        settings.source.clone(),
+        settings.target.clone(),
+        Arc::new(reports),
+        Arc::clone(&settings.clock),
+        settings.tasks.clone(),
+    );
+    let plane = Plane::new(
+        settings.source.clone(),
+        settings.target.clone(),
+        streams,
+        settings.plan.load.clone(),
+        Arc::clone(&settings.clock),
+    );
+    let mut loops = JoinSet::new();
+    for phase in &settings.plan.phases {
+        let hands = PhaseHands::new(&settings, &plane, phase)
+            .with_context(|| format!("phase {} has no lever", phase.name))?;
+        let one = PhaseLoop {
+            name: phase.name.clone(),
+            plan_hash: settings.plan.hash_for(&phase.name),
+            store: Arc::clone(&settings.store),
+            holder: settings.holder.clone(),
+            term: settings.plan.lease_term,
+            clock: Arc::clone(&settings.clock),
+            tasks: settings.tasks.clone(),
+            engine: Arc::new(NativeEngine),
+            hands: Arc::new(hands),
+            leases: leases.clone(),
+        };
+        loops.spawn(one.run());
+    }
+    while let Some(ended) = loops.join_next().await {
+        ended.context("a phase's loop died")?;
+    }
     Ok(())
+}
+
+/// The receivers of one phase, against real databases and a real lever.
+#[derive(Debug)]
+struct PhaseHands {
+    phase: PhaseName,
+    plane: Plane,
+    mover: Mover,
+    source: DatabaseReceiver,
+    target: DatabaseReceiver,
+    lever: Arc<dyn Lever>,
+    /// The slots that serve the phase now, by direction, for the facts.
+    slots: Mutex<Vec<(Direction, String)>>,
+}
+
+impl PhaseHands {
+    fn new(settings: &Settings, plane: &Plane, phase: &PhasePlan) -> Result<Self, Cause> {
+        let receiver = |one: &Database, other: &Database| {
+            DatabaseReceiver::new(one.clone(), other.clone()).with_clock(Arc::clone(&settings.clock))
+        };
+        Ok(Self {
+            phase: phase.name.clone(),
+            plane: plane.clone(),
+            mover: Mover::new(plane.clone()),
+            source: receiver(&settings.source, &settings.target),
+            target: receiver(&settings.target, &settings.source),
+            lever: lever(
+                &phase.lever,
+                &settings.plan.migration,
+                &phase.name,
+                &settings.scrubber,
+                Arc::clone(&settings.clock),
+            )?,
+            slots: Mutex::default(),
+        })
+    }
+
+    fn stream(&self, direction: Direction) -> StreamName {
+        StreamName { phase: self.phase.clone(), direction }
+    }
+
+    async fn facts_at(&self, side: Side) -> BTreeMap<String, String> {
+        let slots: Vec<(String, String)> = self
+            .slots
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .iter()
+            .filter(|(direction, _)| direction.from() == side)
+            .map(|(direction, slot)| (direction.to_string(), slot.clone()))
+            .collect();
+        facts::seen(self.plane.side(side), &self.phase, &slots).await
+    }
+}
+
+#[async_trait]
+impl Hands for PhaseHands {
+    fn receiver(&self, party: Party) -> &dyn Receiver {
+        match party {
+            Party::Database(Side::Source) => &self.source,
+            Party::Database(Side::Target) => &self.target,
+            Party::Mover => &self.mover,
+            Party::Lever => &*self.lever,
+        }
+    }
+
+    async fn observe(&self, step: Step, tables: &[TableName]) -> Result<Observed, Cause> {
+        let session = self.plane.source.session().await?;
+        let mut seen = Observed::default();
+        if step == Step::PrepareTarget {
+            seen.tables = definitions::definitions(&*session, tables).await?;
+        } else if step == Step::FinalizeSchema {
+            seen.objects = definitions::objects(&*session, tables).await?;
+        }
+        session.done();
+        Ok(seen)
+    }
+
+    async fn raise_epoch(&self, side: Side, epoch: Epoch) -> Result<bool, Cause> {
+        raise_epoch(self.plane.side(side), &self.phase, epoch).await
+    }
+
+    fn expect_identity(&self, side: Side, seen: &Evidence) {
+        self.plane.side(side).expect_identity(seen.clone());
+    }
+
+    fn set_streams(&self, epoch: Epoch, specs: Vec<StreamSpec>, lag_limit: Duration) {
+        *self.slots.lock().unwrap_or_else(PoisonError::into_inner) =
+            specs.iter().map(|spec| (spec.name.direction, spec.slot.clone())).collect();
+        self.plane.streams.set_desired(&self.phase, epoch, specs, lag_limit);
+    }
+
+    fn stop_streams(&self) {
+        self.plane.streams.stop_phase(&self.phase);
+        self.plane.snapshots.release(&self.phase);
+        self.plane.doing.clear(&self.phase);
+    }
+
+    fn lag_ms(&self, direction: Direction) -> Option<u64> {
+        self.plane.streams.handle(&self.stream(direction))?.progress().borrow().lag_ms
+    }
+
+    fn doing(&self) -> Option<String> {
+        self.plane.doing.of(&self.phase)
+    }
+
+    async fn facts(&self) -> BTreeMap<String, String> {
+        let (mut facts, target) =
+            futures::future::join(self.facts_at(Side::Source), self.facts_at(Side::Target)).await;
+        facts.extend(target);
+        facts
+    }
+}
+
+/// Writes what becomes of the streams into the journal, under the phase's lease.
+#[derive(Debug)]
+struct Reports {
+    store: Arc<dyn Store>,
+    holder: Holder,
+    clock: Arc<dyn Clock>,
+    leases: Leases,
+}
+
+impl Reports {
+    /// Appends until the journal has it or refuses it, or the lease is another's.
+    async fn append(&self, phase: &PhaseName, epoch: Epoch, body: CommandBody) {
+        let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(1));
+        let Some(lease) = self.leases.of(phase).filter(|lease| lease.epoch == epoch) else { return };
+        let Ok(id) = command_id(&self.holder, &lease) else { return };
+        loop {
+            let command = Command { actor: Actor::Executor(self.holder.clone()), body: body.clone() };
+            match self.store.execute(id.clone(), Some(lease.claim()), command).await {
+                Ok(_) => return,
+                Err(ExecuteError::Store(error)) => {
+                    tracing::warn!(%phase, %error, "a stream's report waits for the journal");
+                }
+                Err(error) => {
+                    tracing::debug!(%phase, %error, "a stream's report was not taken");
+                    return;
+                }
+            }
+            self.clock.sleep(backoff.wait()).await;
+            if self.leases.of(phase).is_none_or(|held| held.epoch != epoch) {
+                return;
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl StreamReports for Reports {
+    async fn stream(&self, name: &StreamName, epoch: Epoch, mode: StreamMode, health: StreamHealth) {
+        let (phase, direction) = (name.phase.clone(), name.direction);
+        self.append(&name.phase, epoch, CommandBody::ReportStream { phase, direction, mode, health }).await;
+    }
+
+    async fn breach(&self, name: &StreamName, epoch: Epoch, breach: &Breach) {
+        let crate::native::Checkpoint::Lsn(at) = breach.at;
+        let body = CommandBody::ReportBreach {
+            phase: name.phase.clone(),
+            direction: name.direction,
+            table: breach.table.clone(),
+            at: at.to_string(),
+            changes: breach.changes,
+        };
+        self.append(&name.phase, epoch, body).await;
+    }
 }

@@ -33,6 +33,9 @@ pub(crate) trait Hands: Debug + Send + Sync {
     /// A stream's lag in milliseconds, if it runs and knows.
     fn lag_ms(&self, direction: Direction) -> Option<u64>;
 
+    /// What the data plane is doing, in words for people.
+    fn doing(&self) -> Option<String>;
+
     /// Facts for people, by name, as just probed: `gate.source`, `gate.target`.
     async fn facts(&self) -> BTreeMap<String, String>;
 }

@@ -22,8 +22,8 @@ use futures::StreamExt;
 use futures::stream::BoxStream;
 use journal::{
     Actor, Command, CommandBody, CommandId, Due, Effect, EffectId, EffectOutcome, EffectSpec, EffectStatus,
-    Finding, Holder, NameError, OperationRun, PhaseName, PhaseState, Recorded, Refusal, Side, State, Step,
-    StreamSpec, Timestamp, desired_streams, due,
+    Finding, Holder, NameError, OperationRun, PhaseName, PhaseState, PlanHash, Recorded, Refusal, Side,
+    State, Step, StreamSpec, Timestamp, desired_streams, due,
 };
 use journal_store::{ExecuteError, Lease, Progress, Store, StoreError};
 use runtime::retry::Backoff;
@@ -52,6 +52,8 @@ const RELEASE_LIMIT: Duration = Duration::from_secs(2);
 pub(crate) struct PhaseLoop {
     /// The phase.
     pub(crate) name: PhaseName,
+    /// The hash of the plan's section of it, as this process read it: its lever and its limits.
+    pub(crate) plan_hash: PlanHash,
     /// The journal.
     pub(crate) store: Arc<dyn Store>,
     /// This process, as leases name it.
@@ -217,7 +219,10 @@ impl PhaseLoop {
     /// Writes the projection for people, for ever.
     async fn report(&self, shared: &Shared) {
         loop {
-            let doing = shared.told();
+            let doing = shared.told().map(|doing| match self.hands.doing() {
+                Some(more) => format!("{doing}: {more}"),
+                None => doing,
+            });
             let pause = if doing.is_some() { REPORT_BUSY } else { REPORT_IDLE };
             let lag_ms = match self.store.state().await {
                 Ok(state) => {
@@ -313,6 +318,11 @@ impl<'a> Work<'a> {
                 Ok(())
             }
             Due::VoidStale => self.append(CommandBody::VoidStale { phase }).await,
+            Due::Begin(_) if self.is_outdated(state) => {
+                self.shared.doing(Some("the plan was revised: restart this executor with it".to_owned()));
+                self.wake(LOOK_AGAIN).await;
+                Ok(())
+            }
             Due::Begin(request) => self.append(CommandBody::Begin { phase, request: *request }).await,
             Due::BeginUndo(cause) => {
                 self.append(CommandBody::BeginUndo { phase, cause: cause.clone() }).await
@@ -324,6 +334,12 @@ impl<'a> Work<'a> {
             Due::Plan(step) => self.plan(*step, state).await,
             Due::Effect(id) => self.effect(*id, state, now).await,
         }
+    }
+
+    /// Whether the journal's plan has another section for this phase than the one that the lever was made from.
+    fn is_outdated(&self, state: &State) -> bool {
+        let name = &self.home.name;
+        state.plan.as_ref().is_some_and(|(plan, _)| plan.hash_for(name) != self.home.plan_hash)
     }
 
     /// A rule refused what was due. Once, the state may have moved in between; if the very same is due and refused

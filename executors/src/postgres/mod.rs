@@ -6,6 +6,7 @@ pub mod chunk;
 pub mod copy;
 pub mod database;
 pub mod definitions;
+pub mod facts;
 pub mod fence;
 pub mod gate;
 pub mod home;
