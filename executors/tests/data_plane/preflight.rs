@@ -1,0 +1,78 @@
+use executors::{Probe, Receiver};
+use journal::{Effect, Side, Step};
+
+use crate::fixture::{Fixture, table};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn everything_that_blocks_is_told_at_once_with_its_code_and_remedy() {
+    let fixture = Fixture::new().await;
+    fixture
+        .on(Side::Source)
+        .await
+        .batch_execute(
+            "create schema shop;
+             create table shop.parent (id int primary key);
+             create table shop.good (id int primary key, parent int references shop.parent);
+             create table shop.keyless (id int);
+             create unlogged table shop.fleeting (id int primary key);
+             create table shop.parts (id int primary key) partition by range (id);
+             create table shop.nothing (id int primary key);
+             alter table shop.nothing replica identity nothing;
+             create table shop.late (id int primary key deferrable);
+             create table shop.there (id int primary key);
+             create type shop.span as range (subtype = int4);
+             create function shop.f() returns int language sql as 'select 1';
+             create table shop.needy (id int primary key, s shop.span, n int default shop.f());
+             create function shop.t() returns trigger language plpgsql as 'begin return new; end';
+             create trigger loud before insert on shop.good for each row execute function shop.t();
+             alter table shop.good enable always trigger loud;
+             create table shop.outside (id int references shop.good)",
+        )
+        .await
+        .unwrap();
+    fixture
+        .on(Side::Target)
+        .await
+        .batch_execute("create schema shop; create table shop.there (id int)")
+        .await
+        .unwrap();
+    let names = ["good", "keyless", "fleeting", "parts", "nothing", "late", "there", "needy", "absent"];
+    let tables = names.iter().map(|name| table(&format!("shop.{name}"))).collect();
+    let spec = fixture.spec(Step::Preflight, Effect::Preflight { tables });
+    let Probe::Differs(finding) = fixture.mover().probe(&spec, fixture.authority()).await else {
+        panic!("preflight passes");
+    };
+    for expected in [
+        "[SW-0215] the foreign key good_parent_fkey of shop.good leads to shop.parent",
+        "[SW-0216] the trigger loud",
+        "[SW-0213] shop.keyless has no primary key",
+        "[SW-0212] shop.fleeting is unlogged",
+        "[SW-0211] shop.parts is a partitioned table",
+        "[SW-0214] the replica identity of shop.nothing",
+        "[SW-0213] the primary key of shop.late is deferrable",
+        "[SW-0231] the target has shop.there",
+        "[SW-0217] the type \"shop\".\"span\" is missing",
+        "[SW-0218] the function shop.f()",
+        "[SW-0210] the source has no table shop.absent",
+    ] {
+        assert!(finding.what.contains(expected), "{expected} is not in:\n{}", finding.what);
+    }
+    let good = vec![table("shop.good"), table("shop.parent"), table("shop.nothing")];
+    fixture
+        .on(Side::Source)
+        .await
+        .batch_execute(
+            "alter table shop.good enable trigger loud; alter table shop.nothing replica identity default",
+        )
+        .await
+        .unwrap();
+    let spec = fixture.spec(Step::Preflight, Effect::Preflight { tables: good });
+    match fixture.mover().probe(&spec, fixture.authority()).await {
+        Probe::Ours(evidence) => {
+            assert_eq!(evidence["tables"], "3");
+            assert!(evidence["warnings"].contains("triggers of shop.good (loud)"));
+            assert!(evidence["warnings"].contains("shop.outside outside the phase references shop.good"));
+        }
+        other => panic!("{other:?}"),
+    }
+}
