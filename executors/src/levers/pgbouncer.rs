@@ -1,1 +1,397 @@
-//! One database entry of a pgbouncer.
+//! pgbouncer as a lever: PAUSE holds, a rewritten entry and RELOAD route, RESUME resumes.
+//!
+//! # The race
+//!
+//! PAUSE raises its flag at once and answers when the last transaction has ended. A console that is cut off meanwhile
+//! leaves the flag up, with transactions still running: the flag alone proves nothing. Held means the flag *and* no
+//! server connection in a transaction. A restarted pgbouncer forgets the flag and reads the file: so the flag is looked
+//! at before each routing and PAUSE is repeated, and routed means that both the console and the file say so. What comes
+//! through in such a gap meets a closed gate.
+//!
+//! The console cannot repoint an entry. RELOAD under PAUSE closes the connections to the old place; a waiting client goes
+//! on with the new one and sees nothing, which is why transaction pooling is required: a session's state would be lost.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use journal::{Effect, EffectSpec, Evidence, Finding, PhaseName, Side};
+use runtime::{Clock, Scrubber, Secret};
+use tokio_postgres::config::SslMode;
+use tokio_postgres::{Client, Config, NoTls, SimpleQueryMessage, SimpleQueryRow};
+
+use super::{Standing, ini};
+use crate::postgres::database::chain;
+use crate::postgres::quote::ident;
+use crate::seams::{Acted, Authority, Cause, EffectError, Lever, Probe, Receiver, TrafficState};
+
+/// How long the console may take to connect, and to answer anything but PAUSE.
+const CONSOLE: Duration = Duration::from_secs(2);
+
+/// How long a RELOAD may take to show.
+const RELOADED: Duration = Duration::from_secs(3);
+
+/// How often it is looked whether it shows.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// What the lever is made of.
+#[derive(Debug)]
+pub struct Settings {
+    /// The console's connection string.
+    pub admin: Secret,
+    /// The configuration file.
+    pub ini: PathBuf,
+    /// The entry's name.
+    pub database: String,
+    /// The entry's connect string for the source.
+    pub source: String,
+    /// The same for the target.
+    pub target: String,
+    /// How long PAUSE may wait.
+    pub pause_limit: Duration,
+    /// The phase, for messages.
+    pub phase: PhaseName,
+    /// What keeps secrets out of them.
+    pub scrubber: Scrubber,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// One entry of a pgbouncer.
+pub struct PgbouncerLever {
+    settings: Settings,
+    console: Config,
+    source: ini::Pairs,
+    target: ini::Pairs,
+}
+
+impl fmt::Debug for PgbouncerLever {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PgbouncerLever({})", self.settings.database)
+    }
+}
+
+/// Where an entry points, as SHOW DATABASES says it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Place {
+    host: String,
+    port: String,
+    database: String,
+}
+
+impl Place {
+    fn of(pairs: &ini::Pairs, entry: &str) -> Self {
+        let value = |key: &str, default: &str| {
+            pairs.iter().find(|(k, _)| k == key).map_or_else(|| default.to_owned(), |(_, v)| v.clone())
+        };
+        Self { host: value("host", ""), port: value("port", "5432"), database: value("dbname", entry) }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "host={} port={} dbname={}", self.host, self.port, self.database)
+    }
+}
+
+/// The entry, as one look at the console found it.
+struct Shown {
+    place: Place,
+    is_paused: bool,
+    is_busy: bool,
+    pool_mode: String,
+}
+
+impl PgbouncerLever {
+    /// A lever. Nothing is connected yet.
+    ///
+    /// # Errors
+    /// A connect string cannot be read, or both sides' say the same place.
+    pub fn new(settings: Settings) -> Result<Self, Cause> {
+        settings.scrubber.learn(&settings.admin);
+        let bad = |what: &str, why: String| {
+            Cause(settings.scrubber.scrub(&format!("{what} cannot be read: {why}")))
+        };
+        let mut console: Config = settings
+            .admin
+            .expose()
+            .parse()
+            .map_err(|error| bad("the connection string of pgbouncer's console", chain(&error)))?;
+        if console.get_ssl_mode() == SslMode::Require {
+            return Err(Cause(
+                "pgbouncer's console: this version speaks no TLS, set sslmode=disable".to_owned(),
+            ));
+        }
+        console.ssl_mode(SslMode::Disable).connect_timeout(CONSOLE).application_name("switchyard");
+        if console.get_dbname().is_none() {
+            console.dbname("pgbouncer");
+        }
+        let source = ini::pairs(&settings.source).map_err(|why| bad("the lever's `source`", why))?;
+        let target = ini::pairs(&settings.target).map_err(|why| bad("the lever's `target`", why))?;
+        let place = Place::of(&source, &settings.database);
+        if place == Place::of(&target, &settings.database) {
+            return Err(Cause(format!("the lever's `source` and `target` are the same place: {place}")));
+        }
+        Ok(Self { settings, console, source, target })
+    }
+
+    fn cause(&self, what: &str, why: &str) -> Cause {
+        let entry = &self.settings.database;
+        Cause(self.settings.scrubber.scrub(&format!("pgbouncer (entry {entry}) {what}: {why}")))
+    }
+
+    const fn pairs(&self, side: Side) -> &ini::Pairs {
+        match side {
+            Side::Source => &self.source,
+            Side::Target => &self.target,
+        }
+    }
+
+    fn side_of(&self, place: &Place, said_by: &str) -> Result<Side, Cause> {
+        let is_at = |side: &Side| Place::of(self.pairs(*side), &self.settings.database) == *place;
+        Side::ALL.into_iter().find(is_at).ok_or_else(|| {
+            let [source, target] = Side::ALL.map(|side| Place::of(self.pairs(side), &self.settings.database));
+            let why = format!(
+                "{place} by {said_by}; the plan knows the source ({source}) and the target ({target})"
+            );
+            self.cause("points at neither side", &why)
+        })
+    }
+
+    async fn connect(&self) -> Result<Client, Cause> {
+        let connecting = tokio::time::timeout(CONSOLE, self.console.connect(NoTls)).await;
+        let (client, connection) = connecting
+            .map_err(|_| self.cause("has a console that does not answer", &format!("within {CONSOLE:?}")))?
+            .map_err(|error| self.cause("has a console that cannot be reached", &chain(&error)))?;
+        // The driver's task ends when the client is dropped.
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(error = %chain(&error), "pgbouncer's console ended");
+            }
+        });
+        Ok(client)
+    }
+
+    async fn ask(&self, console: &Client, command: &str) -> Result<Vec<SimpleQueryRow>, Cause> {
+        let answer = tokio::time::timeout(CONSOLE, console.simple_query(command))
+            .await
+            .map_err(|_| self.cause(&format!("does not answer {command}"), &format!("within {CONSOLE:?}")))?
+            .map_err(|error| self.cause(&format!("refuses {command}"), &chain(&error)))?;
+        Ok(answer
+            .into_iter()
+            .filter_map(|message| match message {
+                SimpleQueryMessage::Row(row) => Some(row),
+                _ => None,
+            })
+            .collect())
+    }
+
+    async fn show(&self, console: &Client) -> Result<Shown, Cause> {
+        let entry = self.settings.database.as_str();
+        let databases = self.ask(console, "SHOW DATABASES").await?;
+        let Some(row) = databases.iter().find(|row| field(row, "name") == entry) else {
+            return Err(self.cause("is not there", "SHOW DATABASES does not list it"));
+        };
+        let pools = self.ask(console, "SHOW POOLS").await?;
+        let is_busy = pools
+            .iter()
+            .filter(|pool| field(pool, "database") == entry)
+            .any(|pool| !["", "0"].contains(&field(pool, "sv_active")));
+        let mut pool_mode = field(row, "pool_mode").to_owned();
+        if pool_mode.is_empty() {
+            let config = self.ask(console, "SHOW CONFIG").await?;
+            let default = config.iter().find(|row| field(row, "key") == "pool_mode");
+            default.map_or("unknown", |row| field(row, "value")).clone_into(&mut pool_mode);
+        }
+        Ok(Shown {
+            place: Place {
+                host: field(row, "host").to_owned(),
+                port: field(row, "port").to_owned(),
+                database: field(row, "database").to_owned(),
+            },
+            is_paused: field(row, "paused") == "1",
+            is_busy,
+            pool_mode,
+        })
+    }
+
+    async fn standing(&self) -> Result<(Standing, Shown), Cause> {
+        let console = self.connect().await?;
+        let shown = self.show(&console).await?;
+        let at = self.side_of(&shown.place, "SHOW DATABASES")?;
+        Ok((Standing { at, is_held: shown.is_paused, is_busy: shown.is_busy }, shown))
+    }
+
+    /// Where the file says that the entry points: what a restart would read.
+    async fn filed(&self) -> Result<Side, Cause> {
+        let (path, name) = (self.settings.ini.clone(), self.settings.database.clone());
+        let read = tokio::task::spawn_blocking(move || ini::entry(&path, &name)).await;
+        let pairs = read
+            .map_err(|error| self.cause("has a file that was not read", &error.to_string()))?
+            .map_err(|why| self.cause("has a file that cannot be read", &why))?;
+        self.side_of(&Place::of(&pairs, &self.settings.database), "the file")
+    }
+
+    /// Who is in a transaction: for a PAUSE that waits for them.
+    async fn blockers(&self, console: &Client) -> Result<String, Cause> {
+        let entry = self.settings.database.as_str();
+        let (servers, clients) =
+            (self.ask(console, "SHOW SERVERS").await?, self.ask(console, "SHOW CLIENTS").await?);
+        let named: Vec<String> = servers
+            .iter()
+            .filter(|server| field(server, "database") == entry && field(server, "state") == "active")
+            .map(|server| {
+                let client = clients.iter().find(|client| field(client, "ptr") == field(server, "link"));
+                let of = |name| client.map_or("unknown", |client| field(client, name));
+                format!(
+                    "client {}:{} (user {}, application {}) in server pid {} since {}",
+                    of("addr"),
+                    of("port"),
+                    field(server, "user"),
+                    of("application_name"),
+                    field(server, "remote_pid"),
+                    of("request_time")
+                )
+            })
+            .collect();
+        Ok(if named.is_empty() { "nobody that is seen now".to_owned() } else { named.join("; ") })
+    }
+
+    /// PAUSE, under its time limit; lets everybody through again when that is over.
+    async fn hold(&self) -> Result<Acted, Cause> {
+        let limit = self.settings.pause_limit;
+        let console = self.connect().await?;
+        let began = self.settings.clock.monotonic();
+        let command = format!("PAUSE {}", ident(&self.settings.database));
+        match tokio::time::timeout(limit, console.simple_query(&command)).await {
+            Ok(Ok(_)) => {
+                let waited = (self.settings.clock.monotonic() - began).as_millis().to_string();
+                return Ok(Acted::Done(Evidence::from([("pause_ms".to_owned(), waited)])));
+            }
+            Ok(Err(error)) => return Err(self.cause("refuses PAUSE", &chain(&error))),
+            Err(_) => drop(console),
+        }
+        let console = self.connect().await?;
+        let who = self.blockers(&console).await?;
+        self.resume(&console).await?;
+        let why = format!("{who}; the traffic runs on");
+        let what = format!("could not be paused within {limit:?}, since transactions were open");
+        Ok(Acted::Definite(EffectError(self.cause(&what, &why).0)))
+    }
+
+    async fn resume(&self, console: &Client) -> Result<(), Cause> {
+        // RESUME of what is not paused is an error; a look first makes it a setting.
+        if self.show(console).await?.is_paused {
+            self.ask(console, &format!("RESUME {}", ident(&self.settings.database))).await?;
+        }
+        Ok(())
+    }
+
+    async fn route(&self, to: Side) -> Result<Acted, Cause> {
+        let (standing, _) = self.standing().await?;
+        // A restart forgot the PAUSE, or a console was cut off in the middle of one.
+        if !standing.is_held || standing.is_busy {
+            match self.hold().await? {
+                Acted::Done(_) => {}
+                ended => return Ok(ended),
+            }
+        }
+        let (path, name) = (self.settings.ini.clone(), self.settings.database.clone());
+        let (new, old) = (self.pairs(to).clone(), self.pairs(to.other()).clone());
+        let written = tokio::task::spawn_blocking(move || ini::repoint(&path, &name, &new, &old)).await;
+        match written {
+            Ok(Ok(())) => {}
+            Ok(Err(why)) => {
+                let cause = self.cause("has a file that cannot be rewritten", &why);
+                return Ok(Acted::Definite(EffectError(cause.0)));
+            }
+            Err(error) => return Err(self.cause("has a file that was not rewritten", &error.to_string())),
+        }
+        let console = self.connect().await?;
+        self.ask(&console, "RELOAD").await?;
+        let wanted = Place::of(self.pairs(to), &self.settings.database);
+        let began = self.settings.clock.monotonic();
+        loop {
+            let shown = self.show(&console).await?;
+            if shown.place == wanted {
+                let evidence = [("place", wanted.to_string()), ("paused", shown.is_paused.to_string())];
+                return Ok(Acted::Done(evidence.map(|(key, value)| (key.to_owned(), value)).into()));
+            }
+            if self.settings.clock.monotonic() - began > RELOADED {
+                let why =
+                    format!("SHOW DATABASES says {}, the file says {wanted}; its log says why", shown.place);
+                return Err(self.cause("did not take the new entry at RELOAD", &why));
+            }
+            self.settings.clock.sleep(LOOK).await;
+        }
+    }
+
+    async fn let_through(&self, to: Side) -> Result<Acted, Cause> {
+        let (standing, _) = self.standing().await?;
+        if standing.at != to {
+            let why = format!("it is {}; route it first", standing.words());
+            return Ok(Acted::Definite(EffectError(
+                self.cause(&format!("does not point at the {to}"), &why).0,
+            )));
+        }
+        let console = self.connect().await?;
+        self.resume(&console).await?;
+        Ok(Acted::Done(Evidence::from([("traffic".to_owned(), to.to_string())])))
+    }
+}
+
+fn field<'r>(row: &'r SimpleQueryRow, name: &str) -> &'r str {
+    row.try_get(name).ok().flatten().unwrap_or_default()
+}
+
+#[async_trait]
+impl Receiver for PgbouncerLever {
+    async fn probe(&self, spec: &EffectSpec, _under: Authority) -> Probe {
+        let (standing, shown) = match self.standing().await {
+            Ok(seen) => seen,
+            Err(cause) => return Probe::Unreachable(cause),
+        };
+        if shown.pool_mode != "transaction" && matches!(spec.effect, Effect::ObserveTraffic { .. }) {
+            return Probe::Differs(Finding {
+                code: "SW-0512".to_owned(),
+                what: format!(
+                    "pgbouncer's entry {} pools by {}, and a switch under it would break its clients",
+                    self.settings.database, shown.pool_mode
+                ),
+                remedy: "Set pool_mode = transaction for it, or use another lever; then `retry`.".to_owned(),
+            });
+        }
+        if let Effect::RouteTraffic { to } = spec.effect
+            && standing.at == to
+        {
+            match self.filed().await {
+                Ok(side) if side != to => return Probe::Absent,
+                Ok(_) => {}
+                Err(cause) => return Probe::Unreachable(cause),
+            }
+        }
+        standing.probe(spec)
+    }
+
+    async fn act(&self, spec: &EffectSpec, _under: Authority) -> Acted {
+        let ended = match &spec.effect {
+            Effect::HoldTraffic { .. } => self.hold().await,
+            Effect::RouteTraffic { to } => self.route(*to).await,
+            Effect::ResumeTraffic { to } => self.let_through(*to).await,
+            _ => {
+                self.settings.clock.sleep(LOOK * 10).await;
+                Ok(Acted::Done(Evidence::new()))
+            }
+        };
+        ended.unwrap_or_else(|cause| Acted::Unknown(EffectError(cause.0)))
+    }
+}
+
+#[async_trait]
+impl Lever for PgbouncerLever {
+    async fn observe(&self) -> Result<TrafficState, Cause> {
+        self.standing().await.map(|(standing, _)| standing.state())
+    }
+}
