@@ -24,7 +24,7 @@ alter table shop.orders alter column big set storage external;
 create table shop.items ("Order" bigint, line text, qty numeric, "we""ird	x" char(5), primary key (line, "Order"));
 insert into shop.orders (n, note, big, price)
   select i, case when i % 7 = 0 then null when i % 5 = 0 then E'tab\t\\N\nline\r\b' else 'note ' || i end,
-         repeat(md5(i::text), 100), case when i % 3 = 0 then '-0' else i / 7.0 end
+         repeat(md5(i::text), 100), case when i % 3 = 0 then '-0'::float8 else i / 7.0 end
   from generate_series(1, 4000) i;
 insert into shop.items select i, E'l\t\\' || i % 3, i * 1.10, 'ab' from generate_series(1, 3000) i;
 "#;
