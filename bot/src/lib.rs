@@ -1,4 +1,7 @@
 //! How people drive a migration: the command language, the conversation, the socket of the terminal, the command line.
 
 pub mod cli;
+pub mod conversation;
 pub mod language;
+pub mod status;
+pub mod words;

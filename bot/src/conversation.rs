@@ -1,0 +1,310 @@
+//! What a person says becomes what the journal is asked; what the journal answers becomes what the person reads.
+//!
+//! A text may hold several commands. They are done in their order, each under an id made from the one that the caller
+//! gave to the text before its first try, so that a repeated text does nothing twice. The first that is refused stops
+//! the rest.
+
+use std::sync::Arc;
+
+use journal::{
+    Actor, Command as JournalCommand, CommandBody, CommandId, PersonId, PhaseName, Position, Refusal, Role, State,
+    merkle,
+};
+use journal_store::{ExecuteError, Store, StoreError};
+
+use crate::language::{Command, Dialect, Heard, read};
+use crate::status::Report;
+use crate::words::{self, Narrator, World};
+
+/// How many events are read at once.
+const PAGE: u32 = 1000;
+
+/// How many lines of a phase's history are told.
+const HISTORY: usize = 40;
+
+/// The answer to a text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reply {
+    /// Whether everything was done.
+    pub ok: bool,
+    /// What a person reads.
+    pub text: String,
+    /// The code of what was refused.
+    pub code: Option<String>,
+    /// The operation that the last command was about, for those who want to follow it.
+    pub follow: Option<Follow>,
+}
+
+/// An operation to follow.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Follow {
+    /// Its request.
+    pub request: Position,
+    /// Whether its undo is what was asked for.
+    pub wants_undo: bool,
+    /// The last event that the reply has told.
+    pub after: Position,
+}
+
+/// Why a command was not done.
+#[derive(Debug)]
+struct No {
+    text: String,
+    code: String,
+}
+
+impl No {
+    fn refused(refusal: &Refusal, command: &Command, world: World<'_>) -> Self {
+        Self { text: words::refusal(refusal, Some(command), world), code: refusal.code() }
+    }
+}
+
+impl From<StoreError> for No {
+    fn from(error: StoreError) -> Self {
+        Self { text: words::store_failed(&error), code: words::STORE_FAILED.to_owned() }
+    }
+}
+
+/// A command that was done.
+#[derive(Debug)]
+struct Yes {
+    text: String,
+    follow: Option<Follow>,
+}
+
+/// Executes what people say.
+#[derive(Debug, Clone)]
+pub struct Conversation {
+    store: Arc<dyn Store>,
+}
+
+impl Conversation {
+    /// A conversation about the migration of a journal.
+    #[must_use]
+    pub fn new(store: Arc<dyn Store>) -> Self {
+        Self { store }
+    }
+
+    /// Does what a text says. `id` is the caller's, made before the first try; the person is known to be who they are.
+    ///
+    /// Dropped at any await, a command is done or not; the same text under the same id tells.
+    pub async fn hear(&self, person: &PersonId, id: &str, text: &str, dialect: Dialect) -> Reply {
+        let heard = read(text, dialect);
+        if heard.is_empty() {
+            let (text, code) = (words::NOTHING_SAID.to_owned(), Some(words::NOTHING_SAID_CODE.to_owned()));
+            return Reply { ok: false, text, code, follow: None };
+        }
+        let several = heard.len() > 1;
+        let mut told = Vec::new();
+        let mut follow = None;
+        for (index, Heard { line, said }) in heard.iter().enumerate() {
+            let ended = match said {
+                Ok(command) => self.one(person, &format!("{id}.{index}"), command).await,
+                Err(problem) => match self.world().await {
+                    Ok((state, now)) => Err(No {
+                        text: words::problem(problem, World { state: &state, now }),
+                        code: problem.code().to_owned(),
+                    }),
+                    Err(error) => Err(error.into()),
+                },
+            };
+            match ended {
+                Ok(yes) => {
+                    told.push(yes.text);
+                    follow = yes.follow;
+                }
+                Err(no) if several => {
+                    told.push(words::stopped_at(*line, &no.text, heard.len() - index - 1));
+                    return Reply { ok: false, text: told.join("\n\n"), code: Some(no.code), follow: None };
+                }
+                Err(no) => return Reply { ok: false, text: no.text, code: Some(no.code), follow: None },
+            }
+        }
+        Reply { ok: true, text: told.join("\n\n"), code: None, follow }
+    }
+
+    async fn world(&self) -> Result<(Arc<State>, journal::Timestamp), StoreError> {
+        Ok((self.store.state().await?, self.store.now().await?))
+    }
+
+    async fn one(&self, person: &PersonId, id: &str, command: &Command) -> Result<Yes, No> {
+        let Some(body) = body(command) else {
+            let text = self.told(person, command).await?;
+            return Ok(Yes { text, follow: None });
+        };
+        let id = CommandId::new(id)
+            .map_err(|error| No { text: error.to_string(), code: words::MALFORMED.to_owned() })?;
+        let asked = JournalCommand { actor: Actor::Person(person.clone()), body };
+        let events = match self.store.execute(id, None, asked).await {
+            Ok(events) => events,
+            Err(ExecuteError::Refused(refusal)) => {
+                let (state, now) = self.world().await?;
+                return Err(No::refused(&refusal, command, World { state: &state, now }));
+            }
+            Err(ExecuteError::Store(error)) => return Err(error.into()),
+            Err(error @ (ExecuteError::LeaseLost { .. } | ExecuteError::IdReused(_))) => {
+                return Err(No {
+                    text: words::id_reused(&error.to_string()),
+                    code: words::ID_REUSED.to_owned(),
+                });
+            }
+        };
+        let (state, now) = self.world().await?;
+        let world = World { state: &state, now };
+        // A request's number is the position of its own event; requests that it makes void come before it.
+        let request = events.iter().find(|event| matches!(event.body, journal::Fact::Requested { .. }));
+        let at = request.or(events.first()).map_or(state.head, |event| event.envelope.position);
+        let after = events.last().map_or(state.head, |event| event.envelope.position);
+        let follow = followed(command, at, &state).map(|request| Follow {
+            request,
+            wants_undo: matches!(
+                command,
+                Command::Abort { .. } | Command::Deny { .. } | Command::Revoke { .. }
+            ),
+            after,
+        });
+        Ok(Yes { text: words::done(person, command, at, world), follow })
+    }
+
+    /// The answer to a command that changes nothing.
+    async fn told(&self, person: &PersonId, command: &Command) -> Result<String, No> {
+        let (state, now) = self.world().await?;
+        let world = World { state: &state, now };
+        let Some((plan, _)) = &state.plan else { return Err(No::refused(&Refusal::NoPlan, command, world)) };
+        let named = match command {
+            Command::Status { phase } | Command::Plan { phase } => phase.as_ref(),
+            Command::History { phase } => Some(phase),
+            _ => None,
+        };
+        if let Some(phase) = named.filter(|phase| !state.phases.contains_key(*phase) && plan.phase(phase).is_none()) {
+            let known = plan.phases.iter().map(|phase| phase.name.clone()).collect();
+            return Err(No::refused(&Refusal::NoPhase { phase: phase.clone(), known }, command, world));
+        }
+        Ok(match command {
+            Command::Status { phase } => {
+                let reported = self.store.reported().await?;
+                Report::new(&state, &reported, now, phase.as_ref())
+                    .map_or_else(String::new, |report| words::status(&report))
+            }
+            Command::Plan { phase } => words::plan_next(plan, phase.as_ref(), world),
+            Command::Help { topic: Some(topic) } => words::about(*topic),
+            Command::Help { topic: None } => words::overview(),
+            Command::Whoami => {
+                let roles = plan.people.get(person).map(|known| known.roles.clone()).unwrap_or_default();
+                words::whoami(person, &roles, plan)
+            }
+            Command::History { phase } => self.history(phase).await?,
+            Command::Audit => self.audit().await?,
+            Command::Request { .. }
+            | Command::Abort { .. }
+            | Command::Pause { .. }
+            | Command::Resume { .. }
+            | Command::Retry { .. }
+            | Command::Approve { .. }
+            | Command::Deny { .. }
+            | Command::Revoke { .. }
+            | Command::Hold { .. }
+            | Command::Release { .. } => String::new(),
+        })
+    }
+
+    async fn history(&self, phase: &PhaseName) -> Result<String, No> {
+        let mut narrator = Narrator::default();
+        let mut lines = std::collections::VecDeque::new();
+        let mut older = 0_usize;
+        let mut after = Position::default();
+        loop {
+            let page = self.store.stored(after, PAGE).await?;
+            let Some((last, _)) = page.last() else { break };
+            after = *last;
+            for (position, bytes) in &page {
+                let event = journal::Recorded::from_bytes(bytes)
+                    .map_err(|source| StoreError::Unreadable { position: *position, source })?;
+                if event.envelope.phase.as_ref() == Some(phase)
+                    && let Some(line) = narrator.headline(&event)
+                {
+                    lines.push_back(line);
+                    if lines.len() > HISTORY {
+                        lines.pop_front();
+                        older += 1;
+                    }
+                }
+            }
+        }
+        Ok(words::history(phase, &Vec::from(lines), older))
+    }
+
+    async fn audit(&self) -> Result<String, No> {
+        let mut tree = merkle::Tree::default();
+        let mut after = Position::default();
+        loop {
+            let page = self.store.stored(after, PAGE).await?;
+            let Some((last, _)) = page.last() else { break };
+            after = *last;
+            for (_, bytes) in &page {
+                tree.push(merkle::leaf(bytes));
+            }
+        }
+        Ok(words::audit(tree.size(), &hex::encode(tree.root())))
+    }
+}
+
+/// What the journal is asked; none if the command changes nothing.
+fn body(command: &Command) -> Option<CommandBody> {
+    let given = |reason: &Option<String>| reason.clone().unwrap_or_default();
+    Some(match command {
+        Command::Request { phase, operation, options } => CommandBody::Request {
+            phase: phase.clone(),
+            operation: *operation,
+            options: options.clone(),
+        },
+        Command::Abort { phase, reason } => {
+            CommandBody::Abort { phase: phase.clone(), reason: given(reason) }
+        }
+        Command::Pause { phase } => CommandBody::Pause { phase: phase.clone() },
+        Command::Resume { phase } => CommandBody::Resume { phase: phase.clone() },
+        Command::Retry { phase } => CommandBody::Retry { phase: phase.clone() },
+        Command::Approve { request } => CommandBody::Approve { request: *request },
+        Command::Deny { request, reason } => {
+            CommandBody::Deny { request: *request, reason: given(reason) }
+        }
+        Command::Revoke { request } => CommandBody::Revoke { request: *request },
+        Command::Hold { phase, reason } => CommandBody::Hold { phase: phase.clone(), reason: given(reason) },
+        Command::Release { phase } => CommandBody::Release { phase: phase.clone() },
+        Command::History { .. }
+        | Command::Status { .. }
+        | Command::Plan { .. }
+        | Command::Help { .. }
+        | Command::Whoami
+        | Command::Audit => return None,
+    })
+}
+
+/// The request whose operation a command is about.
+fn followed(command: &Command, at: Position, state: &State) -> Option<Position> {
+    match command {
+        Command::Request { .. } => Some(at),
+        Command::Approve { request } | Command::Deny { request, .. } | Command::Revoke { request } => Some(*request),
+        Command::Abort { phase, .. }
+        | Command::Pause { phase }
+        | Command::Resume { phase }
+        | Command::Retry { phase } => state.operation(phase).map(|run| run.request),
+        Command::Hold { .. }
+        | Command::Release { .. }
+        | Command::History { .. }
+        | Command::Status { .. }
+        | Command::Plan { .. }
+        | Command::Help { .. }
+        | Command::Whoami
+        | Command::Audit => None,
+    }
+}
+
+/// What roles are called.
+#[must_use]
+pub const fn role_word(role: Role) -> &'static str {
+    match role {
+        Role::Operator => "operator",
+        Role::Approver => "approver",
+    }
+}

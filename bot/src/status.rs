@@ -1,0 +1,448 @@
+//! Where a migration is, as data: from the journal and the newest reports, without a server.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use journal::{
+    Due, Finding, GateMode, Operation, OperationRun, Outcome, PhaseName, PhaseState, PhaseStatus, Plan, Position,
+    Request, RequestStatus, Side, State, Step, StreamHealth, Timestamp, UndoCause, Writer, due,
+};
+use journal_store::Reported;
+use serde::Serialize;
+
+use crate::words;
+
+/// After this long without a report its lag is no longer shown as the present one: three terms of the default lease.
+const STALE: Duration = Duration::from_secs(15);
+
+/// How many requests that are over are shown with the live ones.
+const PAST_REQUESTS: usize = 5;
+
+/// What happens next by itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Next {
+    /// Nothing.
+    Nothing,
+    /// Nothing until `retry` or `abort`.
+    NeedsPerson,
+    /// Nothing until `resume`.
+    NeedsResume,
+    /// Nothing until `release`.
+    NeedsRelease,
+    /// A request waits.
+    NeedsApprovals {
+        /// Which.
+        request: Position,
+        /// When it voids.
+        expires_at: Timestamp,
+    },
+    /// A request begins.
+    Begins {
+        /// Which.
+        request: Position,
+    },
+    /// A request is voided.
+    Voids,
+    /// A step runs.
+    Runs {
+        /// Which.
+        step: Step,
+    },
+    /// A step runs, with the traffic stopped.
+    RunsUntil {
+        /// Which.
+        step: Step,
+        /// When the undo begins by itself.
+        at: Timestamp,
+    },
+    /// The undo runs.
+    Undoes,
+    /// The undo is about to begin.
+    BeginsUndo,
+    /// The step is about to be blocked.
+    CallsPerson,
+}
+
+/// Everything.
+#[derive(Debug, Clone, Serialize)]
+pub struct Report {
+    /// The version of this shape.
+    pub v: u8,
+    /// The migration's name.
+    pub migration: String,
+    /// The current plan's hash.
+    pub plan_hash: String,
+    /// The newest event.
+    pub position: u64,
+    /// The journal's clock.
+    pub now: Timestamp,
+    /// Why no new operation begins anywhere.
+    pub hold: Option<String>,
+    /// The phases, in the plan's order.
+    pub phases: Vec<PhaseReport>,
+}
+
+/// One phase.
+#[derive(Debug, Clone, Serialize)]
+pub struct PhaseReport {
+    /// Its name.
+    pub name: String,
+    /// Where it rests, or what is being done.
+    pub status: &'static str,
+    /// The operation that runs.
+    pub operation: Option<&'static str>,
+    /// Its step.
+    pub step: Option<&'static str>,
+    /// Who may write.
+    pub writer: Writer,
+    /// The applying stream's lag, if it was reported lately.
+    pub lag_ms: Option<u64>,
+    /// Its requests: the live ones, then some that are over.
+    pub requests: Vec<RequestReport>,
+    /// What a person has to look at.
+    pub blocked: Option<Finding>,
+    /// Whether the operation is paused.
+    pub paused: bool,
+    /// Why no new operation begins here.
+    pub hold: Option<String>,
+    /// Why the operation is being undone.
+    pub undoing: Option<String>,
+    /// When the operation undoes by itself.
+    pub deadline: Option<Timestamp>,
+    /// Whether nothing of the operation is undone any more.
+    pub point_of_no_return_passed: bool,
+    /// What happens next by itself.
+    pub next: String,
+    /// What is being done, for people.
+    pub doing: Option<String>,
+    /// The gates there are.
+    pub gates: BTreeMap<&'static str, GateReport>,
+    /// The streams there are.
+    pub streams: Vec<StreamReport>,
+    /// What no fence should have let through.
+    pub breaches: Vec<BreachReport>,
+    /// `about n s`, `one-way` or `none`; null while the source is the writer and the way back is not needed.
+    pub way_back: Option<String>,
+    /// What else was last probed.
+    pub observed: BTreeMap<String, String>,
+    /// The executor that took the phase last.
+    pub holder: Option<String>,
+    /// Under which epoch.
+    pub epoch: u64,
+    /// When it was last heard of.
+    pub reported_at: Option<Timestamp>,
+    /// Whether that is so long ago that nobody seems to be there.
+    pub is_stale: bool,
+}
+
+/// One request.
+#[derive(Debug, Clone, Serialize)]
+pub struct RequestReport {
+    /// Its number.
+    pub number: u64,
+    /// The operation.
+    pub operation: &'static str,
+    /// Who asked.
+    pub requester: String,
+    /// How many approvals count.
+    pub approvals: usize,
+    /// How many are needed.
+    pub required: u8,
+    /// Whose count.
+    pub approved_by: Vec<String>,
+    /// When it voids by itself.
+    #[serde(rename = "expires_at")]
+    pub expires: Timestamp,
+    /// `open`, `running`, `consumed`, `completed`, `undone`, `void`.
+    pub status: &'static str,
+    /// The plan it is bound to.
+    pub plan_hash: String,
+    /// Whether it waits or runs.
+    #[serde(skip)]
+    pub is_live: bool,
+}
+
+/// One gate.
+#[derive(Debug, Clone, Serialize)]
+pub struct GateReport {
+    /// By the journal.
+    pub mode: &'static str,
+    /// As last probed.
+    pub seen: Option<String>,
+}
+
+/// One stream.
+#[derive(Debug, Clone, Serialize)]
+pub struct StreamReport {
+    /// Its direction.
+    pub direction: String,
+    /// What it does.
+    pub mode: &'static str,
+    /// How it is.
+    pub health: String,
+    /// The slot it reads.
+    pub slot: String,
+    /// What the slot retains, if it was probed.
+    pub retained_bytes: Option<String>,
+}
+
+/// One breach.
+#[derive(Debug, Clone, Serialize)]
+pub struct BreachReport {
+    /// Its event.
+    pub position: u64,
+    /// The guarding stream.
+    pub stream: String,
+    /// The table.
+    pub table: String,
+    /// Where in the stream.
+    pub at: String,
+}
+
+impl Report {
+    /// The report of a migration, or of one of its phases; none before a plan was adopted.
+    #[must_use]
+    pub fn new(
+        state: &State,
+        reported: &BTreeMap<PhaseName, Reported>,
+        now: Timestamp,
+        only: Option<&PhaseName>,
+    ) -> Option<Self> {
+        let (plan, hash) = state.plan.as_ref()?;
+        let mut names: Vec<&PhaseName> = plan.phases.iter().map(|phase| &phase.name).collect();
+        names.extend(state.phases.keys().filter(|name| plan.phase(name).is_none()));
+        let fresh = PhaseState::default();
+        let phases = names
+            .into_iter()
+            .filter(|name| only.is_none_or(|only| only == *name))
+            .map(|name| {
+                let phase = state.phases.get(name).unwrap_or(&fresh);
+                Seen { state, plan, name, phase, reported: reported.get(name), now }.report()
+            })
+            .collect();
+        Some(Self {
+            v: 1,
+            migration: plan.migration.to_string(),
+            plan_hash: hash.to_string(),
+            position: state.head.get(),
+            now,
+            hold: state.hold.as_ref().map(|hold| hold.reason.clone()),
+            phases,
+        })
+    }
+}
+
+/// A phase and all that is known of it.
+struct Seen<'s> {
+    state: &'s State,
+    plan: &'s Plan,
+    name: &'s PhaseName,
+    phase: &'s PhaseState,
+    reported: Option<&'s Reported>,
+    now: Timestamp,
+}
+
+impl Seen<'_> {
+    fn report(&self) -> PhaseReport {
+        let phase = self.phase;
+        let run = phase.operation.as_ref();
+        let is_stale = self.reported.is_none_or(|reported| self.now.since(reported.at) > STALE);
+        let progress = self.reported.map(|reported| &reported.progress);
+        let lag_ms = progress.filter(|_| !is_stale).and_then(|progress| progress.lag_ms);
+        let observed = progress.map(|progress| progress.observed.clone()).unwrap_or_default();
+        let is_shown = |key: &str| key.starts_with("gate.") || key.ends_with(".retained_bytes");
+        PhaseReport {
+            name: self.name.to_string(),
+            status: status_word(phase),
+            operation: run.map(|run| run.operation.word()),
+            step: run.map(|run| run.step.word()),
+            writer: phase.writer(),
+            lag_ms,
+            requests: self.requests(),
+            blocked: run.and_then(|run| run.blocked.clone()),
+            paused: run.is_some_and(|run| run.paused),
+            hold: phase.hold.as_ref().map(|hold| hold.reason.clone()),
+            undoing: run.and_then(undo_cause).map(words::because),
+            deadline: run.and_then(deadline),
+            point_of_no_return_passed: run.is_some_and(|run| run.opening.is_some() || run.opened),
+            next: words::next(&self.next()),
+            doing: progress.filter(|_| !is_stale && run.is_some()).and_then(|progress| progress.doing.clone()),
+            gates: self.gates(&observed),
+            streams: self.streams(&observed),
+            breaches: self.breaches(),
+            way_back: self.way_back(lag_ms),
+            observed: observed.into_iter().filter(|(key, _)| !is_shown(key)).collect(),
+            holder: phase.holder.as_ref().map(ToString::to_string),
+            epoch: phase.epoch.get(),
+            reported_at: self.reported.map(|reported| reported.at),
+            is_stale,
+        }
+    }
+
+    fn next(&self) -> Next {
+        let run = self.phase.operation.as_ref();
+        match due(self.state, self.name, self.now) {
+            Due::Blocked(_) => Next::NeedsPerson,
+            Due::Paused => Next::NeedsResume,
+            Due::VoidStale => Next::Voids,
+            Due::Begin(request) => Next::Begins { request },
+            Due::BeginUndo(_) => Next::BeginsUndo,
+            Due::CallPerson(_) => Next::CallsPerson,
+            Due::Plan(_) | Due::Effect(_) => match run {
+                Some(run) if run.undo.is_some() => Next::Undoes,
+                Some(run) => match deadline(run) {
+                    Some(at) => Next::RunsUntil { step: run.step, at },
+                    None => Next::Runs { step: run.step },
+                },
+                None => Next::Nothing,
+            },
+            Due::Idle => self.waiting(),
+        }
+    }
+
+    /// Why nothing is due at rest.
+    fn waiting(&self) -> Next {
+        let open = self
+            .state
+            .requests
+            .values()
+            .find(|request| request.phase == *self.name && request.status == RequestStatus::Open);
+        match open {
+            None => Next::Nothing,
+            Some(_) if self.state.hold.is_some() || self.phase.hold.is_some() => Next::NeedsRelease,
+            Some(request) => {
+                Next::NeedsApprovals { request: request.position, expires_at: request.expires_at }
+            }
+        }
+    }
+
+    fn requests(&self) -> Vec<RequestReport> {
+        let mine = || self.state.requests.values().filter(|request| request.phase == *self.name);
+        let mut shown: Vec<RequestReport> =
+            mine().filter(|request| is_live(request)).map(|request| self.request(request)).collect();
+        shown.extend(
+            mine().rev().filter(|request| !is_live(request)).take(PAST_REQUESTS).map(|request| self.request(request)),
+        );
+        shown
+    }
+
+    fn request(&self, request: &Request) -> RequestReport {
+        let approved_by: Vec<String> =
+            words::approvers(self.plan, request).iter().map(ToString::to_string).collect();
+        RequestReport {
+            number: request.position.get(),
+            operation: request.operation.word(),
+            requester: request.requester.to_string(),
+            approvals: approved_by.len(),
+            required: self.plan.policy(request.operation).required,
+            approved_by,
+            expires: request.expires_at,
+            status: match &request.status {
+                RequestStatus::Open => "open",
+                RequestStatus::Running => "running",
+                RequestStatus::Consumed => "consumed",
+                RequestStatus::Finished(Outcome::Completed) => "completed",
+                RequestStatus::Finished(Outcome::Undone) => "undone",
+                RequestStatus::Void(_) => "void",
+            },
+            plan_hash: request.plan_hash.to_string(),
+            is_live: is_live(request),
+        }
+    }
+
+    fn gates(&self, observed: &BTreeMap<String, String>) -> BTreeMap<&'static str, GateReport> {
+        Side::ALL
+            .into_iter()
+            .filter_map(|side| {
+                let mode = self.phase.gates.get(&side)?;
+                let mode = match mode {
+                    GateMode::Open => "open",
+                    GateMode::Closed => "closed",
+                };
+                let seen = observed.get(&format!("gate.{side}")).cloned();
+                Some((side.word(), GateReport { mode, seen }))
+            })
+            .collect()
+    }
+
+    fn streams(&self, observed: &BTreeMap<String, String>) -> Vec<StreamReport> {
+        self.phase
+            .streams
+            .iter()
+            .map(|(direction, stream)| StreamReport {
+                direction: direction.to_string(),
+                mode: stream.mode.word(),
+                health: stream.health.as_ref().map_or_else(|| "not reported yet".to_owned(), words::stream_health),
+                slot: stream.slot.clone(),
+                retained_bytes: observed.get(&format!("slot.{direction}.retained_bytes")).cloned(),
+            })
+            .collect()
+    }
+
+    fn breaches(&self) -> Vec<BreachReport> {
+        self.phase
+            .breaches
+            .iter()
+            .map(|breach| BreachReport {
+                position: breach.position.get(),
+                stream: breach.direction.to_string(),
+                table: breach.table.to_string(),
+                at: breach.at.clone(),
+            })
+            .collect()
+    }
+
+    /// How long a failback would take now. The lag must be worked off in the window; a second is kept for the rest of it,
+    /// which measures well below that on an idle pair.
+    fn way_back(&self, lag_ms: Option<u64>) -> Option<String> {
+        let back = self.phase.streams.get(&journal::Direction::Failback);
+        let is_lost = back.is_none_or(|stream| matches!(stream.health, Some(StreamHealth::Stopped { .. })));
+        let told = match self.phase.status {
+            PhaseStatus::New | PhaseStatus::Retired => return None,
+            PhaseStatus::Replicating if is_lost && back.is_some() => "one-way",
+            PhaseStatus::Replicating => return None,
+            PhaseStatus::Completed | PhaseStatus::Quarantined => "none",
+            PhaseStatus::OnTarget if is_lost => "one-way",
+            PhaseStatus::OnTarget => match lag_ms {
+                Some(lag) => return Some(format!("about {} s", lag.div_ceil(1000) + 1)),
+                None => "there, how long is not known: no lag was reported lately",
+            },
+        };
+        Some(told.to_owned())
+    }
+}
+
+const fn is_live(request: &Request) -> bool {
+    matches!(request.status, RequestStatus::Open | RequestStatus::Running | RequestStatus::Consumed)
+}
+
+fn undo_cause(run: &OperationRun) -> Option<&UndoCause> {
+    run.undo.as_ref().map(|undo| &undo.cause).or(run.undo_asked.as_ref())
+}
+
+/// When the operation undoes by itself, while it can.
+fn deadline(run: &OperationRun) -> Option<Timestamp> {
+    let (_, undo) = run.stopped.as_ref()?;
+    (run.opening.is_none() && run.undo.is_none() && !run.overtime).then_some(undo.at)
+}
+
+const fn status_word(phase: &PhaseState) -> &'static str {
+    let Some(run) = &phase.operation else { return phase.status.word() };
+    if run.blocked.is_some() {
+        return "blocked";
+    }
+    if run.undo.is_some() {
+        return "undoing";
+    }
+    if run.paused {
+        return "paused";
+    }
+    match run.operation {
+        Operation::Start => "starting",
+        Operation::Cutover => "cutting_over",
+        Operation::Failback | Operation::FailbackTargetLost => "failing_back",
+        Operation::Complete => "completing",
+        Operation::Verify => "verifying",
+        Operation::Retire => "retiring",
+    }
+}

@@ -1,0 +1,157 @@
+//! Events in one line each.
+
+use std::collections::BTreeMap;
+
+use journal::{Actor, EffectId, Fact, Outcome, PhaseName, Recorded, StreamHealth, UndoCause};
+
+use super::{instant, list, voided};
+
+/// Tells events one after another. It remembers what effects were called, since their outcomes name them by id alone.
+#[derive(Debug, Default)]
+pub struct Narrator {
+    labels: BTreeMap<EffectId, String>,
+}
+
+impl Narrator {
+    /// An event with its position, time, phase and actor.
+    pub fn line(&mut self, event: &Recorded) -> String {
+        let what = self.tell(&event.body);
+        let envelope = &event.envelope;
+        let phase = envelope.phase.as_ref().map_or("-", PhaseName::as_str);
+        format!(
+            "#{:<5} {}  {phase:<12} {what} · {}",
+            envelope.position.to_string(),
+            instant(envelope.recorded_at),
+            actor(&envelope.actor)
+        )
+    }
+
+    /// The same, for events above the level of single effects; the others are remembered and not told.
+    pub fn headline(&mut self, event: &Recorded) -> Option<String> {
+        let line = self.line(event);
+        is_headline(&event.body).then_some(line)
+    }
+
+    /// An event that somebody who waits for an operation wants to read.
+    pub fn progress(&mut self, event: &Recorded) -> Option<String> {
+        let what = self.tell(&event.body);
+        is_headline(&event.body)
+            .then(|| format!("#{} {} {what}", event.envelope.position, instant(event.envelope.recorded_at)))
+    }
+
+    fn label(&self, effect: EffectId) -> String {
+        self.labels.get(&effect).cloned().unwrap_or_else(|| format!("effect {effect}"))
+    }
+
+    fn tell(&mut self, fact: &Fact) -> String {
+        match fact {
+            Fact::PlanAdopted { plan_hash, .. } => format!("plan {} was adopted", plan_hash.short()),
+            Fact::Requested { operation, plan_hash, .. } => {
+                format!("{operation} was asked for, under plan {}", plan_hash.short())
+            }
+            Fact::Approved { request, .. } => format!("request #{request} was approved"),
+            Fact::Denied { request, reason } => format!("request #{request} was denied: “{reason}”"),
+            Fact::Revoked { request } => format!("an approval of request #{request} was taken back"),
+            Fact::RequestVoided { request, reason } => {
+                format!("request #{request} is void: {}", voided(reason))
+            }
+            Fact::HoldPlaced { reason } => format!("held: “{reason}”"),
+            Fact::HoldReleased {} => "the hold was released".to_owned(),
+            Fact::Paused {} => "paused".to_owned(),
+            Fact::Resumed {} => "goes on".to_owned(),
+            Fact::Retried { step } => format!("{step} is tried again"),
+            Fact::AbortRequested { reason } => format!("abort: “{reason}”"),
+            Fact::LeaseTaken { epoch, holder } => format!("{holder} took the phase, epoch {epoch}"),
+            Fact::OperationStarted { request, operation, reserved, .. } if reserved.is_empty() => {
+                format!("{operation} began (request #{request})")
+            }
+            Fact::OperationStarted { request, operation, reserved, .. } => {
+                format!("{operation} began (request #{request}), approved by {}", list(reserved))
+            }
+            Fact::EffectIntended { step, effect, spec, consumes, .. } => {
+                self.labels.insert(*effect, format!("{step}: {}", spec.label()));
+                if consumes.is_empty() {
+                    format!("{step}: {} is to be done", spec.label())
+                } else {
+                    format!("{step}: {} is to be done, by the approvals of {}", spec.label(), list(consumes))
+                }
+            }
+            Fact::EffectSucceeded { effect, adopted, evidence } => {
+                let found = if *adopted { "was there already" } else { "is done" };
+                let shown: Vec<String> = evidence.iter().map(|(key, value)| format!("{key} {value}")).collect();
+                let shown = if shown.is_empty() { String::new() } else { format!(" ({})", shown.join(", ")) };
+                format!("{} {found}{shown}", self.label(*effect))
+            }
+            Fact::EffectFailed { effect, error } => format!("{} failed: {error}", self.label(*effect)),
+            Fact::EffectUnknown { effect, error } => {
+                format!("{} may or may not be done: {error}", self.label(*effect))
+            }
+            Fact::StepFinished { step, .. } => format!("{step} is done"),
+            Fact::StepBlocked { step, finding, .. } => format!("{step} needs a person: {finding}"),
+            Fact::UndoStarted { cause, .. } => format!("it is being undone: {}", because(cause)),
+            Fact::OperationFinished { outcome: Outcome::Completed, .. } => "completed".to_owned(),
+            Fact::OperationFinished { outcome: Outcome::Undone, .. } => "undone".to_owned(),
+            Fact::StreamChanged { direction, mode, health } => {
+                format!("the {direction} stream ({}) {}", mode.word(), stream_health(health))
+            }
+            Fact::FenceBreached { direction, table, at, changes } => format!(
+                "ALARM: {changes} changes of {table} at {at} that no fence should have let through ({direction} guard)"
+            ),
+        }
+    }
+}
+
+const fn is_headline(fact: &Fact) -> bool {
+    match fact {
+        Fact::PlanAdopted { .. }
+        | Fact::Requested { .. }
+        | Fact::Approved { .. }
+        | Fact::Denied { .. }
+        | Fact::Revoked { .. }
+        | Fact::RequestVoided { .. }
+        | Fact::HoldPlaced { .. }
+        | Fact::HoldReleased {}
+        | Fact::Paused {}
+        | Fact::Resumed {}
+        | Fact::Retried { .. }
+        | Fact::AbortRequested { .. }
+        | Fact::OperationStarted { .. }
+        | Fact::EffectFailed { .. }
+        | Fact::StepFinished { .. }
+        | Fact::StepBlocked { .. }
+        | Fact::UndoStarted { .. }
+        | Fact::OperationFinished { .. }
+        | Fact::FenceBreached { .. } => true,
+        Fact::LeaseTaken { .. }
+        | Fact::EffectIntended { .. }
+        | Fact::EffectSucceeded { .. }
+        | Fact::EffectUnknown { .. }
+        | Fact::StreamChanged { .. } => false,
+    }
+}
+
+fn actor(actor: &Actor) -> String {
+    match actor {
+        Actor::Person(person) => person.to_string(),
+        Actor::Executor(holder) => format!("executor {holder}"),
+        Actor::Operator => "the operator of serve".to_owned(),
+    }
+}
+
+pub(crate) fn because(cause: &UndoCause) -> String {
+    match cause {
+        UndoCause::Deadline => "the downtime that the plan allows is nearly over".to_owned(),
+        UndoCause::StepFailed { step, finding } => format!("{step} failed: {finding}"),
+        UndoCause::Aborted { person, reason } => format!("{person} aborted it: “{reason}”"),
+        UndoCause::ApprovalLost { person } => format!("{person} took the approval back, or denied it"),
+    }
+}
+
+pub(crate) fn stream_health(health: &StreamHealth) -> String {
+    match health {
+        StreamHealth::CaughtUp => "follows".to_owned(),
+        StreamHealth::Lagging => "lags".to_owned(),
+        StreamHealth::Broken { error } => format!("is broken and being restarted: {error}"),
+        StreamHealth::Stopped { finding } => format!("has stopped and needs a person: {finding}"),
+    }
+}

@@ -1,0 +1,182 @@
+//! Every sentence that people read. A reply says what happened, what is next, and who has to do it.
+
+mod done;
+mod event;
+mod help;
+mod plan;
+mod problem;
+mod refusal;
+mod status;
+mod told;
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+use journal::{Operation, PersonId, PhaseName, PhaseStatus, Plan, Request, RequestStatus, State, Timestamp, VoidReason};
+
+pub use done::done;
+pub use event::Narrator;
+pub(crate) use event::{because, stream_health};
+pub use help::{about, overview, summary};
+pub use plan::{adopted, checked, full as plan_shown, next as plan_next, problems};
+pub use problem::problem;
+pub use refusal::refusal;
+pub use status::{next, status};
+pub use told::*;
+
+/// What a sentence may need to know of the world.
+#[derive(Debug, Clone, Copy)]
+pub struct World<'w> {
+    /// What the journal says.
+    pub state: &'w State,
+    /// The journal database's clock.
+    pub now: Timestamp,
+}
+
+/// A moment, for people: the time alone if it is today.
+pub(crate) fn moment(at: Timestamp, now: Timestamp) -> String {
+    match (parts(at), parts(now)) {
+        (Some((date, time)), Some((today, _))) => {
+            let minute: String = time.chars().take(5).collect();
+            if date == today { format!("{minute} UTC") } else { format!("{date} {minute} UTC") }
+        }
+        _ => at.to_string(),
+    }
+}
+
+/// A moment with its seconds.
+pub(crate) fn instant(at: Timestamp) -> String {
+    match parts(at) {
+        Some((date, time)) => format!("{date} {} UTC", time.chars().take(8).collect::<String>()),
+        None => at.to_string(),
+    }
+}
+
+/// Date and time of a moment, as RFC 3339 writes them.
+fn parts(at: Timestamp) -> Option<(String, String)> {
+    let text = at.to_string();
+    let (date, time) = text.split_once('T')?;
+    Some((date.to_owned(), time.to_owned()))
+}
+
+/// A length of time, for people.
+pub(crate) fn length(of: Duration) -> String {
+    let seconds = of.as_secs();
+    match seconds {
+        0 => format!("{} ms", of.as_millis()),
+        1..120 => format!("{seconds} s"),
+        120..7200 => format!("{} min", seconds / 60),
+        7200..172_800 => format!("{} h", seconds / 3600),
+        _ => format!("{} days", seconds / 86_400),
+    }
+}
+
+/// Names in a row.
+pub(crate) fn list<T: ToString>(names: impl IntoIterator<Item = T>) -> String {
+    let names: Vec<String> = names.into_iter().map(|name| name.to_string()).collect();
+    if names.is_empty() { "nobody".to_owned() } else { names.join(", ") }
+}
+
+/// Where a phase rests, as a clause.
+pub(crate) const fn resting(status: PhaseStatus) -> &'static str {
+    match status {
+        PhaseStatus::New => "new: nothing of it was moved yet",
+        PhaseStatus::Replicating => "replicating: the source is the writer, the target follows",
+        PhaseStatus::OnTarget => "on_target: the target is the writer, the source follows",
+        PhaseStatus::Completed => "completed: the target is the writer for ever",
+        PhaseStatus::Retired => "retired: it was given up, the source is the writer",
+        PhaseStatus::Quarantined => "quarantined: the source was opened although the target was lost",
+    }
+}
+
+/// Why a request counts no more, as a clause.
+pub(crate) fn voided(reason: &VoidReason) -> String {
+    match reason {
+        VoidReason::Expired => "it expired before it had its approvals".to_owned(),
+        VoidReason::PlanChanged { plan_hash } => {
+            format!("the plan changed (it is {} now), and approvals are for one plan alone", plan_hash.short())
+        }
+        VoidReason::PhaseMoved { status } => format!("the phase has moved on: it is {}", resting(*status)),
+        VoidReason::Denied { person } => format!("{person} denied it"),
+        VoidReason::Undone => "its operation was undone, which spends the approvals".to_owned(),
+    }
+}
+
+/// A request in words: `#41 (cutover of region-a)`.
+pub(crate) fn named(request: &Request) -> String {
+    format!("#{} ({} of {})", request.position, request.operation, request.phase)
+}
+
+/// Where a request stands, as a clause.
+pub(crate) fn standing(request: &Request) -> String {
+    match &request.status {
+        RequestStatus::Open => "it is open".to_owned(),
+        RequestStatus::Running => "its operation runs".to_owned(),
+        RequestStatus::Consumed => "its approvals are used: the other side's opening has begun".to_owned(),
+        RequestStatus::Finished(journal::Outcome::Completed) => "its operation is completed".to_owned(),
+        RequestStatus::Finished(journal::Outcome::Undone) => "its operation was undone".to_owned(),
+        RequestStatus::Void(reason) => format!("it is void, because {}", voided(reason)),
+    }
+}
+
+/// The persons whose approvals count for a request now.
+#[must_use]
+pub fn approvers(plan: &Plan, request: &Request) -> Vec<PersonId> {
+    let policy = plan.policy(request.operation);
+    request
+        .words
+        .iter()
+        .filter(|(_, word)| word.word == journal::ApprovalWord::Approved && word.plan_hash == request.plan_hash)
+        .map(|(person, _)| person.clone())
+        .filter(|person| plan.people.get(person).is_some_and(|known| known.roles.contains(&policy.role)))
+        .filter(|person| !(policy.exclude_requester && *person == request.requester))
+        .collect()
+}
+
+/// The persons who could still approve a request.
+pub(crate) fn able(plan: &Plan, request: &Request) -> Vec<PersonId> {
+    let policy = plan.policy(request.operation);
+    let said = approvers(plan, request);
+    plan.people
+        .values()
+        .filter(|person| person.roles.contains(&policy.role) && !said.contains(&person.id))
+        .filter(|person| !(policy.exclude_requester && person.id == request.requester))
+        .map(|person| person.id.clone())
+        .collect()
+}
+
+/// What a request still waits for, and who can give it.
+pub(crate) fn waiting(world: World<'_>, request: &Request) -> String {
+    let Some((plan, _)) = &world.state.plan else { return String::new() };
+    let required = usize::from(plan.policy(request.operation).required);
+    let have = approvers(plan, request).len();
+    if required == 0 {
+        return "It needs no approval and begins as soon as an executor is free.".to_owned();
+    }
+    if have >= required {
+        return format!("It has its {required} approvals and begins as soon as an executor is free.");
+    }
+    let plural = if required == 1 { "approval" } else { "approvals" };
+    format!(
+        "It needs {required} {plural} ({have} so far) from {} before {}: /migrate approve #{}",
+        list(able(plan, request)),
+        moment(request.expires_at, world.now),
+        request.position,
+    )
+}
+
+/// What can be asked for where a phase rests.
+pub(crate) fn possible(status: PhaseStatus) -> Vec<Operation> {
+    journal::transitions().iter().filter(|row| row.from == status).map(|row| row.operation).collect()
+}
+
+/// The lines that ask for what is possible.
+pub(crate) fn possible_lines(phase: &PhaseName, status: PhaseStatus) -> String {
+    let lines: Vec<String> = possible(status)
+        .into_iter()
+        .filter(|operation| *operation != Operation::FailbackTargetLost)
+        .map(|operation| format!("`/migrate {phase} {operation}`"))
+        .collect();
+    if lines.is_empty() { "nothing more".to_owned() } else { lines.join(", ") }
+}

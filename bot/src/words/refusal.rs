@@ -1,0 +1,368 @@
+//! Why a command was not done: what, why, and what to do next, with the code.
+
+use journal::{Operation, PhaseName, PhaseStatus, PlanHash, Position, Refusal, RequestStatus, Role};
+
+use super::{World, able, approvers, instant, list, moment, named, possible_lines, resting, standing, waiting};
+use crate::language::{Command, nearest};
+
+/// The sentence for a refusal of a command, or of something that no person said.
+#[must_use]
+pub fn refusal(refusal: &Refusal, command: Option<&Command>, world: World<'_>) -> String {
+    format!("{} ({})", Told { world, command }.sentence(refusal), refusal.code())
+}
+
+struct Told<'w> {
+    world: World<'w>,
+    command: Option<&'w Command>,
+}
+
+impl Told<'_> {
+    fn sentence(&self, refusal: &Refusal) -> String {
+        match refusal {
+            Refusal::NoPlan => "No plan was adopted yet, so there is nothing to command. `switchyard serve --plan FILE` \
+                 adopts the file."
+                .to_owned(),
+            Refusal::BadPlan(problems) => {
+                format!("The plan is wrong, nothing was adopted:\n{problems}\nCorrect the file and adopt it again.")
+            }
+            Refusal::OtherMigration => format!(
+                "The journal belongs to the migration {}, and this plan is another's. Give this migration a journal \
+                 of its own ([journal] url), or use the right plan.",
+                self.world.state.migration.as_ref().map_or("?", |name| name.as_str()),
+            ),
+            Refusal::PhaseFrozen { phase } => self.frozen(phase),
+            Refusal::SamePlan => "This very plan is the adopted one. There is nothing to do.".to_owned(),
+            Refusal::OtherPlan { current } => self.other_plan(current),
+            Refusal::NoPhase { phase, known } => no_phase(phase, known),
+            Refusal::UnknownPerson { person } => format!(
+                "{person} is no person of the plan, so what they say does not count. Add a [[person]] to the plan and \
+                 adopt it."
+            ),
+            Refusal::LacksRole { person, role } => self.lacks_role(person.as_str(), *role),
+            Refusal::NotAPerson => {
+                "Only a person of the plan can do this. Say who you are: `switchyard chat --as PERSON`.".to_owned()
+            }
+            Refusal::NotAnExecutor => {
+                "Only an executor that holds the phase's lease can do this. Executors run in `switchyard serve`."
+                    .to_owned()
+            }
+            Refusal::WrongStatus { operation, status } => self.wrong_status(*operation, *status),
+            Refusal::Busy { operation, request } => format!(
+                "{operation} (request #{request}) runs in {}, and a phase does one thing at a time. Wait for its end \
+                 (`/migrate status {0}`), or undo it: `/migrate {0} abort --reason \"…\"`.",
+                self.phase(Some(*request))
+            ),
+            Refusal::AskedAlready { request } => {
+                let next = self.request(*request, |asked| waiting(self.world, asked));
+                format!("Request #{request} asks for this already. {next}")
+            }
+            Refusal::Held { reason } => self.held(reason),
+            Refusal::NoRequest { request } => format!("There is no request #{request}. {}", self.open_requests()),
+            Refusal::RequestClosed { request } => self.closed(*request),
+            Refusal::RequestExpired { request } => self.request(*request, |asked| {
+                format!(
+                    "Request {} expired at {}. Ask anew: `/migrate {} {}`.",
+                    named(asked),
+                    moment(asked.expires_at, self.world.now),
+                    asked.phase,
+                    asked.operation
+                )
+            }),
+            Refusal::BindingChanged { request } => self.request(*request, |asked| {
+                format!(
+                    "Request {} was made for plan {}, and another plan was adopted since: no approval of it counts. \
+                     Ask anew: `/migrate {} {}`.",
+                    named(asked),
+                    asked.plan_hash.short(),
+                    asked.phase,
+                    asked.operation
+                )
+            }),
+            approval @ (Refusal::RequesterExcluded
+            | Refusal::SaidAlready
+            | Refusal::NothingToRevoke
+            | Refusal::NoApprovalNeeded { .. }
+            | Refusal::NoQuorum { .. }) => self.approval(approval),
+            running @ (Refusal::NothingRuns { .. }
+            | Refusal::InTheWindow
+            | Refusal::PointOfNoReturn
+            | Refusal::NotPaused
+            | Refusal::PausedAlready
+            | Refusal::NotBlocked
+            | Refusal::NotHeld
+            | Refusal::HeldAlready
+            | Refusal::Undoing
+            | Refusal::LossUnconfirmed
+            | Refusal::ReasonNeeded
+            | Refusal::NotAvailable { .. }) => self.running(running),
+            executors @ (Refusal::StepNotDue { .. }
+            | Refusal::StepOpen { .. }
+            | Refusal::EffectNotOpen { .. }
+            | Refusal::EffectOpen { .. }
+            | Refusal::ForeignEffect { .. }
+            | Refusal::OpeningUnproven { .. }
+            | Refusal::OldEpoch { .. }) => of_executors(executors),
+        }
+    }
+
+    fn approval(&self, refusal: &Refusal) -> String {
+        match refusal {
+            Refusal::RequesterExcluded => {
+                let others = self.said_request().map_or_else(|| "the others".to_owned(), |asked| {
+                    self.request(asked, |asked| self.plan(|plan| list(able(plan, asked))))
+                });
+                format!(
+                    "You asked for this yourself, and the plan counts only other persons' approvals of it. Ask {others}."
+                )
+            }
+            Refusal::SaidAlready => {
+                let next = self
+                    .said_request()
+                    .map_or_else(String::new, |asked| self.request(asked, |asked| waiting(self.world, asked)));
+                format!("You approved this already, and a person counts once, from whatever account. {next}")
+                    .trim_end()
+                    .to_owned()
+            }
+            Refusal::NothingToRevoke => {
+                let who = self.said_request().map_or_else(String::new, |asked| {
+                    self.request(asked, |asked| {
+                        format!(" Approved by: {}.", self.plan(|plan| list(approvers(plan, asked))))
+                    })
+                });
+                format!(
+                    "There is no approval of yours to take back.{who} To stop it all the same, deny it: \
+                     `/migrate deny #{} --reason \"…\"`.",
+                    self.said_request().map_or_else(|| "N".to_owned(), |asked| asked.to_string())
+                )
+            }
+            Refusal::NoApprovalNeeded { request } => {
+                format!("Request #{request} needs no approval: it begins as soon as an executor is free.")
+            }
+            Refusal::NoQuorum { have, need } => format!(
+                "There are {have} of {need} approvals that count. The others were revoked or denied, or their persons \
+                 no longer have the role. Have it approved again: `/migrate approve #N`."
+            ),
+            _ => String::new(),
+        }
+    }
+
+    fn running(&self, refusal: &Refusal) -> String {
+        let phase = self.phase(None);
+        match refusal {
+            Refusal::NothingRuns { phase } => {
+                let status = self.world.state.phases.get(phase).map_or(PhaseStatus::New, |phase| phase.status);
+                format!(
+                    "No operation runs in {phase}: it is {}. From here: {}.",
+                    resting(status),
+                    possible_lines(phase, status)
+                )
+            }
+            Refusal::InTheWindow => {
+                let at = self
+                    .said_phase()
+                    .and_then(|phase| self.world.state.operation(&phase))
+                    .and_then(|run| run.stopped.as_ref())
+                    .map(|(_, undo)| format!(" by itself at {}", instant(undo.at)))
+                    .unwrap_or_default();
+                format!(
+                    "The application's traffic is stopped: a pause would only make the downtime longer. Let it end (it \
+                     undoes{at} if it is not done), or undo it now: `/migrate {phase} abort --reason \"…\"`."
+                )
+            }
+            Refusal::PointOfNoReturn => format!(
+                "The point of no return is passed: nothing is undone any more. Wait until the operation has ended \
+                 (`/migrate status {phase}`); after a cutover `/migrate {phase} failback` leads back."
+            ),
+            Refusal::NotPaused => format!("{phase} is not paused. See `/migrate status {phase}`."),
+            Refusal::PausedAlready => {
+                format!("{phase} is paused already. To let it go on: `/migrate {phase} resume`.")
+            }
+            Refusal::NotBlocked => format!(
+                "No step is blocked in {phase}, so there is nothing to try again. See `/migrate status {phase}`."
+            ),
+            Refusal::NotHeld => "No hold stands here. A hold of one phase is released by that phase's name: \
+                 `/migrate release PHASE`; see `/migrate status`."
+                .to_owned(),
+            Refusal::HeldAlready => {
+                let reason = match self.said_phase() {
+                    Some(phase) => self.world.state.phases.get(&phase).and_then(|phase| phase.hold.as_ref()),
+                    None => self.world.state.hold.as_ref(),
+                };
+                let reason = reason.map_or("", |hold| hold.reason.as_str());
+                format!("It is held already: “{reason}”. To end that: `{}`.", self.release_line())
+            }
+            Refusal::Undoing => format!(
+                "The operation is being undone already, newest first. Wait until it is: `/migrate status {phase}`."
+            ),
+            Refusal::LossUnconfirmed => "The source may be opened without the target only if the loss that was shown is \
+                 confirmed. Say it again with the words that were shown: `--confirm \"…\"`."
+                .to_owned(),
+            Refusal::ReasonNeeded => match self.command {
+                Some(command) => format!("Say why, for those who read the journal: `{command} --reason \"…\"`."),
+                None => "Say why, for those who read the journal: `--reason \"…\"`.".to_owned(),
+            },
+            Refusal::NotAvailable { operation } => format!(
+                "`{operation}` is not available in this version. While the target can be reached, \
+                 `/migrate {phase} failback` leads back without a loss."
+            ),
+            _ => String::new(),
+        }
+    }
+
+    fn plan(&self, tell: impl Fn(&journal::Plan) -> String) -> String {
+        self.world.state.plan.as_ref().map_or_else(String::new, |(plan, _)| tell(plan))
+    }
+
+    fn said_phase(&self) -> Option<PhaseName> {
+        match self.command? {
+            Command::Request { phase, .. }
+            | Command::Abort { phase, .. }
+            | Command::Pause { phase }
+            | Command::Resume { phase }
+            | Command::Retry { phase }
+            | Command::History { phase } => Some(phase.clone()),
+            Command::Hold { phase, .. }
+            | Command::Release { phase }
+            | Command::Status { phase }
+            | Command::Plan { phase } => phase.clone(),
+            Command::Approve { request } | Command::Deny { request, .. } | Command::Revoke { request } => {
+                self.world.state.requests.get(request).map(|asked| asked.phase.clone())
+            }
+            Command::Help { .. } | Command::Whoami | Command::Audit => None,
+        }
+    }
+
+    const fn said_request(&self) -> Option<Position> {
+        match self.command {
+            Some(
+                Command::Approve { request } | Command::Deny { request, .. } | Command::Revoke { request },
+            ) => Some(*request),
+            _ => None,
+        }
+    }
+
+    fn phase(&self, request: Option<Position>) -> String {
+        let of_request = || Some(self.world.state.requests.get(&request?)?.phase.clone());
+        self.said_phase().or_else(of_request).map_or_else(|| "PHASE".to_owned(), |phase| phase.to_string())
+    }
+
+    fn request(&self, number: Position, tell: impl Fn(&journal::Request) -> String) -> String {
+        self.world
+            .state
+            .requests
+            .get(&number)
+            .map_or_else(|| format!("Request #{number} is not known. See `/migrate status`."), tell)
+    }
+
+    fn frozen(&self, phase: &PhaseName) -> String {
+        let running = self.world.state.operation(phase).map_or_else(
+            || "an operation".to_owned(),
+            |run| format!("its {} (request #{})", run.operation, run.request),
+        );
+        format!(
+            "This plan changes {phase}, and {running} runs by the plan it began with. Wait until it has ended \
+             (`/migrate status {phase}`), or abort it; then adopt the plan again."
+        )
+    }
+
+    fn other_plan(&self, current: &PlanHash) -> String {
+        let again = match self.command {
+            Some(Command::Request { phase, operation, .. }) => {
+                format!("`/migrate {phase} {operation} --plan {}`", current.short())
+            }
+            _ => format!("--plan {}", current.short()),
+        };
+        format!(
+            "The plan is not the one you named: its hash is {} now. Look at it (`/migrate plan {}`), then say: {again}.",
+            current.short(),
+            self.phase(None)
+        )
+    }
+
+    fn lacks_role(&self, person: &str, role: Role) -> String {
+        let (word, may) = match role {
+            Role::Operator => ("operator", "ask for operations, pause, abort, hold"),
+            Role::Approver => ("approver", "approve or deny this"),
+        };
+        let others = self.plan(|plan| {
+            list(plan.people.values().filter(|known| known.roles.contains(&role)).map(|known| known.id.clone()))
+        });
+        format!("{person} does not have the role {word}, and only an {word} may {may}. Ask {others}.")
+    }
+
+    fn wrong_status(&self, operation: Operation, status: PhaseStatus) -> String {
+        match self.said_phase() {
+            Some(phase) => format!(
+                "{operation} cannot begin: {phase} is {}. From here: {}.",
+                resting(status),
+                possible_lines(&phase, status)
+            ),
+            None => format!("{operation} cannot begin: the phase is {}.", resting(status)),
+        }
+    }
+
+    fn held(&self, reason: &str) -> String {
+        let whole = self.world.state.hold.as_ref().is_some_and(|hold| hold.reason == reason);
+        let line = match self.said_phase() {
+            Some(phase) if !whole => format!("/migrate release {phase}"),
+            _ => "/migrate release".to_owned(),
+        };
+        format!("No operation begins now, somebody holds it: “{reason}”. When that is over: `{line}`.")
+    }
+
+    fn release_line(&self) -> String {
+        match self.said_phase() {
+            Some(phase) => format!("/migrate release {phase}"),
+            None => "/migrate release".to_owned(),
+        }
+    }
+
+    fn open_requests(&self) -> String {
+        let open: Vec<String> = self
+            .world
+            .state
+            .requests
+            .values()
+            .filter(|asked| asked.status == RequestStatus::Open)
+            .map(named)
+            .collect();
+        if open.is_empty() { "No request is open.".to_owned() } else { format!("Open: {}.", open.join(", ")) }
+    }
+
+    fn closed(&self, request: Position) -> String {
+        self.request(request, |asked| {
+            let next = match asked.status {
+                RequestStatus::Running | RequestStatus::Consumed => {
+                    format!("See `/migrate status {}`.", asked.phase)
+                }
+                RequestStatus::Open | RequestStatus::Finished(_) | RequestStatus::Void(_) => {
+                    format!("Ask anew if it is still wanted: `/migrate {} {}`.", asked.phase, asked.operation)
+                }
+            };
+            format!("Request {} is not open: {}. {next}", named(asked), standing(asked))
+        })
+    }
+}
+
+fn no_phase(phase: &PhaseName, known: &[PhaseName]) -> String {
+    let near = nearest(phase.as_str(), known.iter().map(|each| (each, each.as_str())));
+    let guess = near.map_or_else(String::new, |near| format!(" Did you mean {near}?"));
+    format!("The plan has no phase {phase}.{guess} Its phases: {}.", list(known))
+}
+
+/// What executors ran into. People meet these in logs alone.
+fn of_executors(refusal: &Refusal) -> String {
+    let why = match refusal {
+        Refusal::StepNotDue { step } => format!("The step {step} is not due."),
+        Refusal::StepOpen { step } => format!("The step {step} cannot end: an effect of it has no outcome."),
+        Refusal::EffectNotOpen { effect } => format!("The effect {effect} is not open."),
+        Refusal::EffectOpen { effect } => format!("The effect {effect} is open, and only one may be."),
+        Refusal::ForeignEffect { label, step } => format!("The effect {label} does not belong to the step {step}."),
+        Refusal::OpeningUnproven { lacks } => format!("The gate may not open: {lacks}."),
+        Refusal::OldEpoch { given, newest } => {
+            format!("The epoch {given} is not newer than {newest}: another executor has the phase.")
+        }
+        _ => String::new(),
+    };
+    format!("{why} The executor looks again by itself; `switchyard journal show` tells what came before.")
+}

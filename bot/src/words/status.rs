@@ -1,0 +1,135 @@
+//! The table for the night.
+
+use std::fmt::Write as _;
+
+use journal::{Timestamp, Writer};
+
+use super::{instant, length, moment};
+use crate::status::{Next, PhaseReport, Report};
+
+/// What happens next by itself, and when.
+#[must_use]
+pub fn next(next: &Next) -> String {
+    match next {
+        Next::Nothing => "nothing by itself".to_owned(),
+        Next::NeedsPerson => "nothing until a person says retry or abort".to_owned(),
+        Next::NeedsResume => "nothing until a person says resume".to_owned(),
+        Next::NeedsRelease => "nothing until the hold is released".to_owned(),
+        Next::NeedsApprovals { request, expires_at } => {
+            format!("request #{request} waits for approvals and is void at {}", instant(*expires_at))
+        }
+        Next::Begins { request } => format!("request #{request} begins as soon as an executor has the phase"),
+        Next::Voids => "a request that counts no more is made void".to_owned(),
+        Next::Runs { step } => format!("{step} goes on"),
+        Next::RunsUntil { step, at } => {
+            format!("{step} goes on; at {} it undoes by itself, if the other side is not opening by then", instant(*at))
+        }
+        Next::Undoes => "the undo goes on".to_owned(),
+        Next::BeginsUndo => "the undo begins".to_owned(),
+        Next::CallsPerson => "a person is called".to_owned(),
+    }
+}
+
+/// The whole report as a table.
+#[must_use]
+pub fn status(report: &Report) -> String {
+    let mut text = format!(
+        "{}, plan {}, journal at #{}, {}\n",
+        report.migration,
+        report.plan_hash.get(..8).unwrap_or(&report.plan_hash),
+        report.position,
+        instant(report.now)
+    );
+    if let Some(hold) = &report.hold {
+        let _written = writeln!(text, "HELD: no new operation begins anywhere: “{hold}”");
+    }
+    for phase in &report.phases {
+        text.push('\n');
+        phase_table(&mut text, phase, report.now);
+    }
+    text.trim_end().to_owned()
+}
+
+fn row(text: &mut String, name: &str, value: &str) {
+    let _written = writeln!(text, "  {name:<12}{value}");
+}
+
+fn phase_table(text: &mut String, phase: &PhaseReport, now: Timestamp) {
+    let doing = match (&phase.operation, phase.step) {
+        (Some(operation), Some(step)) => format!("  {operation}, at {step}"),
+        _ => String::new(),
+    };
+    let _written = writeln!(text, "{}  {}{doing}", phase.name, phase.status);
+    let writer = match phase.writer {
+        Writer::Source => "the source",
+        Writer::Target => "the target",
+        Writer::None => "NOBODY",
+    };
+    row(text, "writer", writer);
+    if let Some(blocked) = &phase.blocked {
+        row(text, "BLOCKED", &format!("{} ({})", blocked.what, blocked.code));
+        row(text, "  remedy", &blocked.remedy);
+        row(text, "  then", &format!("/migrate {0} retry, or /migrate {0} abort --reason \"…\"", phase.name));
+    }
+    for breach in &phase.breaches {
+        row(text, "BREACH", &format!("{} at {} ({} guard), event #{}", breach.table, breach.at, breach.stream, breach.position));
+    }
+    if let Some(hold) = &phase.hold {
+        row(text, "held", &format!("“{hold}”"));
+    }
+    if let Some(undoing) = &phase.undoing {
+        row(text, "undoing", undoing);
+    }
+    row(text, "next", &phase.next);
+    if phase.operation.is_some() {
+        let passed = if phase.point_of_no_return_passed { "PASSED: nothing is undone any more" } else { "not passed" };
+        row(text, "no return", passed);
+    }
+    if let Some(doing) = &phase.doing {
+        row(text, "doing", doing);
+    }
+    for (side, gate) in &phase.gates {
+        let seen = gate.seen.as_deref().map_or_else(|| "not probed lately".to_owned(), |seen| format!("last probed: {seen}"));
+        row(text, &format!("gate {side}"), &format!("{} by the journal; {seen}", gate.mode));
+    }
+    for stream in &phase.streams {
+        let mut told = format!("{}, {}", stream.mode, stream.health);
+        if let Some(retained) = &stream.retained_bytes {
+            let _written = write!(told, "; slot {} retains {retained} bytes", stream.slot);
+        }
+        row(text, &stream.direction, &told);
+    }
+    if let Some(lag) = phase.lag_ms {
+        row(text, "lag", &format!("{lag} ms"));
+    }
+    for (name, value) in &phase.observed {
+        row(text, name, value);
+    }
+    for request in phase.requests.iter().filter(|request| request.is_live) {
+        let who = if request.approved_by.is_empty() { String::new() } else { format!(" ({})", request.approved_by.join(", ")) };
+        row(
+            text,
+            "request",
+            &format!(
+                "#{} {} by {}: {}, {} of {} approvals{who}, until {}",
+                request.number,
+                request.operation,
+                request.requester,
+                request.status,
+                request.approvals,
+                request.required,
+                moment(request.expires, now)
+            ),
+        );
+    }
+    row(text, "way back", phase.way_back.as_deref().unwrap_or("not needed: the source is the writer"));
+    match (&phase.holder, phase.reported_at) {
+        (Some(holder), Some(at)) => {
+            let age = now.since(at);
+            let stale = if phase.is_stale { ": NO EXECUTOR SEEMS TO RUN" } else { "" };
+            row(text, "executor", &format!("{holder}, epoch {}, heard of {} ago{stale}", phase.epoch, length(age)));
+        }
+        (Some(holder), None) => row(text, "executor", &format!("{holder}, epoch {}", phase.epoch)),
+        (None, _) => row(text, "executor", "none has taken the phase yet"),
+    }
+}

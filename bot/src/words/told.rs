@@ -1,0 +1,206 @@
+//! Answers that change nothing, and the sentences of the terminal's server and its client.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use journal::{Operation, PersonId, PhaseName, Plan, PlanHash, Role};
+use journal_store::StoreError;
+
+use super::list;
+use crate::language::{MOST_COMMANDS, Verb};
+
+/// Nothing in a text was a command.
+pub const NOTHING_SAID_CODE: &str = "SW-0613";
+/// What was sent cannot be read.
+pub const MALFORMED: &str = "SW-0620";
+/// Unknown person or wrong token.
+pub const NOT_KNOWN: &str = "SW-0621";
+/// A command id used before for something else.
+pub const ID_REUSED: &str = "SW-0622";
+/// The journal did not do its part.
+pub const STORE_FAILED: &str = "SW-0623";
+
+/// The reply to a text without a command.
+pub const NOTHING_SAID: &str =
+    "Nothing was said. `/migrate help` lists everything that can be said. (SW-0613)";
+
+/// The reply to somebody who is not known; the same for an unknown person and a wrong token.
+#[must_use]
+pub fn not_known() -> String {
+    format!(
+        "This person and token are not known here, so nothing was done. The plan must name the person, with \
+         local_token_sha256 as `switchyard token new` prints it; SWITCHYARD_TOKEN must hold the token. ({NOT_KNOWN})"
+    )
+}
+
+/// The reply to a request that is no request.
+#[must_use]
+pub fn malformed(why: &str) -> String {
+    format!("What was sent cannot be read: {why}. Use `switchyard chat` of this version. ({MALFORMED})")
+}
+
+/// The reply when a command id was used for something else.
+#[must_use]
+pub fn id_reused(error: &str) -> String {
+    format!("Nothing was done: {error}. Say it again, which makes a new id. ({ID_REUSED})")
+}
+
+/// The reply when the journal failed.
+#[must_use]
+pub fn store_failed(error: &StoreError) -> String {
+    format!(
+        "It is not known whether it was done: {error}. `switchyard status` tells; see to the journal's database and say \
+         it again. ({STORE_FAILED})"
+    )
+}
+
+/// A text that stopped at one of its commands.
+#[must_use]
+pub fn stopped_at(line: usize, why: &str, after: usize) -> String {
+    let rest = match after {
+        0 => String::new(),
+        1 => "\nThe command after it was not done.".to_owned(),
+        many if many >= MOST_COMMANDS => "\nThe commands after it were not done.".to_owned(),
+        many => format!("\nThe {many} commands after it were not done."),
+    };
+    format!("Line {line}: {why}{rest}")
+}
+
+/// The reply to `whoami`.
+#[must_use]
+pub fn whoami(person: &PersonId, roles: &BTreeSet<Role>, plan: &Plan) -> String {
+    let words: Vec<&str> = roles.iter().map(|role| crate::conversation::role_word(*role)).collect();
+    let has = if words.is_empty() { "no role".to_owned() } else { words.join(", ") };
+    let approves: Vec<&str> = Operation::ALL
+        .into_iter()
+        .filter(|operation| {
+            let policy = plan.policy(*operation);
+            policy.required > 0 && roles.contains(&policy.role)
+        })
+        .map(Operation::word)
+        .collect();
+    let mut text = format!("You are {person} ({has}).");
+    if roles.contains(&Role::Operator) {
+        let asks = Verb::ALL.iter().filter_map(|verb| verb.operation()).map(Operation::word);
+        text.push_str(&format!(
+            "\nYou may ask for {}, and say abort, pause, resume, retry, hold, release.",
+            list(asks)
+        ));
+    }
+    if !approves.is_empty() {
+        text.push_str(&format!("\nYou may approve or deny {}.", list(approves)));
+    }
+    text
+}
+
+/// The reply to `history`.
+#[must_use]
+pub fn history(phase: &PhaseName, lines: &[String], older: usize) -> String {
+    if lines.is_empty() {
+        return format!("Nothing has happened to {phase} yet.");
+    }
+    let more = if older == 0 {
+        String::new()
+    } else {
+        format!("({older} older ones: switchyard journal show --phase {phase})\n")
+    };
+    format!("{more}{}", lines.join("\n"))
+}
+
+/// The reply to `audit`.
+#[must_use]
+pub fn audit(size: u64, root: &str) -> String {
+    format!(
+        "The journal has {size} events; the root of their RFC 6962 tree is\n{root}\nWho keeps this line elsewhere can tell \
+         later whether any of these events was changed: the leaves are the lines of `switchyard journal export -`, each \
+         without its line's end."
+    )
+}
+
+/// The server is up.
+#[must_use]
+pub fn serving(plan: &Plan, socket: &Path) -> String {
+    format!("serving {}, socket {}, pid {}", plan.migration, socket.display(), std::process::id())
+}
+
+/// The file that `serve` was given is not the adopted plan.
+#[must_use]
+pub fn not_the_adopted(file: &Path, given: &PlanHash, adopted: &PlanHash) -> String {
+    format!(
+        "{} is plan {}, and the adopted plan is {}: what people approved is not what this file says. Serve the file \
+         that was adopted, or make this one the plan: switchyard plan adopt {0} --as PERSON (SW-0627)",
+        file.display(),
+        given.short(),
+        adopted.short()
+    )
+}
+
+/// The instance runs already.
+#[must_use]
+pub fn runs_already(instance: &str, lock: &Path) -> String {
+    format!(
+        "The instance {instance} of this journal runs already: it holds {}. Stop that one first, or give this one another \
+         name with --instance. (SW-0626)",
+        lock.display()
+    )
+}
+
+/// Another server listens.
+#[must_use]
+pub fn socket_taken(socket: &Path) -> String {
+    format!(
+        "Another server listens on {}. Stop that one first, or give this one another socket with --socket. (SW-0628)",
+        socket.display()
+    )
+}
+
+/// The socket cannot be made.
+#[must_use]
+pub fn socket_failed(socket: &Path, error: &dyn std::error::Error) -> String {
+    format!("The socket {} cannot be made: {error}. Give another with --socket. (SW-0628)", socket.display())
+}
+
+/// No server listens.
+#[must_use]
+pub fn not_reachable(socket: &Path, error: &dyn std::error::Error) -> String {
+    format!(
+        "No server answers on {}: {error}. Start it with `switchyard serve --plan FILE`, or name its socket with --socket. \
+         `switchyard status` works without it. (SW-0625)",
+        socket.display()
+    )
+}
+
+/// The connection was lost in the middle.
+#[must_use]
+pub fn answer_lost(socket: &Path) -> String {
+    format!(
+        "The server on {} went away before it answered, so it is not known whether it was done. `switchyard status` \
+         tells. (SW-0625)",
+        socket.display()
+    )
+}
+
+/// A plan cannot be read.
+#[must_use]
+pub fn no_plan_file(file: &Path, error: &std::io::Error) -> String {
+    format!(
+        "The plan {} cannot be read: {error}. Name it with --plan FILE or SWITCHYARD_PLAN; config/plan.example.toml is one \
+         to begin with. (SW-0629)",
+        file.display()
+    )
+}
+
+/// The journal has no plan.
+#[must_use]
+pub fn no_plan_yet() -> String {
+    "The journal has no plan yet. `switchyard serve --plan FILE` adopts the file. (SW-0101)".to_owned()
+}
+
+/// A new token.
+#[must_use]
+pub fn new_token(token: &str, digest: &str) -> String {
+    format!(
+        "token   {token}\nGive it to its person, who keeps it as SWITCHYARD_TOKEN. It is shown this once.\n\n\
+         local_token_sha256 = \"{digest}\"\nPut this line into the person's [[person]] section of the plan."
+    )
+}
