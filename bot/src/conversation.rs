@@ -7,8 +7,8 @@
 use std::sync::Arc;
 
 use journal::{
-    Actor, Command as JournalCommand, CommandBody, CommandId, PersonId, PhaseName, Position, Refusal, Role, State,
-    merkle,
+    Actor, Command as JournalCommand, CommandBody, CommandId, PersonId, PhaseName, Position, Refusal, Role,
+    State, merkle,
 };
 use journal_store::{ExecuteError, Store, StoreError};
 
@@ -176,7 +176,9 @@ impl Conversation {
             Command::History { phase } => Some(phase),
             _ => None,
         };
-        if let Some(phase) = named.filter(|phase| !state.phases.contains_key(*phase) && plan.phase(phase).is_none()) {
+        if let Some(phase) =
+            named.filter(|phase| !state.phases.contains_key(*phase) && plan.phase(phase).is_none())
+        {
             let known = plan.phases.iter().map(|phase| phase.name.clone()).collect();
             return Err(No::refused(&Refusal::NoPhase { phase: phase.clone(), known }, command, world));
         }
@@ -253,11 +255,9 @@ impl Conversation {
 fn body(command: &Command) -> Option<CommandBody> {
     let given = |reason: &Option<String>| reason.clone().unwrap_or_default();
     Some(match command {
-        Command::Request { phase, operation, options } => CommandBody::Request {
-            phase: phase.clone(),
-            operation: *operation,
-            options: options.clone(),
-        },
+        Command::Request { phase, operation, options } => {
+            CommandBody::Request { phase: phase.clone(), operation: *operation, options: options.clone() }
+        }
         Command::Abort { phase, reason } => {
             CommandBody::Abort { phase: phase.clone(), reason: given(reason) }
         }
@@ -265,9 +265,7 @@ fn body(command: &Command) -> Option<CommandBody> {
         Command::Resume { phase } => CommandBody::Resume { phase: phase.clone() },
         Command::Retry { phase } => CommandBody::Retry { phase: phase.clone() },
         Command::Approve { request } => CommandBody::Approve { request: *request },
-        Command::Deny { request, reason } => {
-            CommandBody::Deny { request: *request, reason: given(reason) }
-        }
+        Command::Deny { request, reason } => CommandBody::Deny { request: *request, reason: given(reason) },
         Command::Revoke { request } => CommandBody::Revoke { request: *request },
         Command::Hold { phase, reason } => CommandBody::Hold { phase: phase.clone(), reason: given(reason) },
         Command::Release { phase } => CommandBody::Release { phase: phase.clone() },
@@ -284,7 +282,9 @@ fn body(command: &Command) -> Option<CommandBody> {
 fn followed(command: &Command, at: Position, state: &State) -> Option<Position> {
     match command {
         Command::Request { .. } => Some(at),
-        Command::Approve { request } | Command::Deny { request, .. } | Command::Revoke { request } => Some(*request),
+        Command::Approve { request } | Command::Deny { request, .. } | Command::Revoke { request } => {
+            Some(*request)
+        }
         Command::Abort { phase, .. }
         | Command::Pause { phase }
         | Command::Resume { phase }

@@ -3,5 +3,6 @@
 pub mod cli;
 pub mod conversation;
 pub mod language;
+pub mod local;
 pub mod status;
 pub mod words;

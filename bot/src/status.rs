@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use journal::{
-    Due, Finding, GateMode, Operation, OperationRun, Outcome, PhaseName, PhaseState, PhaseStatus, Plan, Position,
-    Request, RequestStatus, Side, State, Step, StreamHealth, Timestamp, UndoCause, Writer, due,
+    Due, Finding, GateMode, Operation, OperationRun, Outcome, PhaseName, PhaseState, PhaseStatus, Plan,
+    Position, Request, RequestStatus, Side, State, Step, StreamHealth, Timestamp, UndoCause, Writer, due,
 };
 use journal_store::Reported;
 use serde::Serialize;
@@ -266,7 +266,9 @@ impl Seen<'_> {
             deadline: run.and_then(deadline),
             point_of_no_return_passed: run.is_some_and(|run| run.opening.is_some() || run.opened),
             next: words::next(&self.next()),
-            doing: progress.filter(|_| !is_stale && run.is_some()).and_then(|progress| progress.doing.clone()),
+            doing: progress
+                .filter(|_| !is_stale && run.is_some())
+                .and_then(|progress| progress.doing.clone()),
             gates: self.gates(&observed),
             streams: self.streams(&observed),
             breaches: self.breaches(),
@@ -321,7 +323,11 @@ impl Seen<'_> {
         let mut shown: Vec<RequestReport> =
             mine().filter(|request| is_live(request)).map(|request| self.request(request)).collect();
         shown.extend(
-            mine().rev().filter(|request| !is_live(request)).take(PAST_REQUESTS).map(|request| self.request(request)),
+            mine()
+                .rev()
+                .filter(|request| !is_live(request))
+                .take(PAST_REQUESTS)
+                .map(|request| self.request(request)),
         );
         shown
     }
@@ -372,7 +378,10 @@ impl Seen<'_> {
             .map(|(direction, stream)| StreamReport {
                 direction: direction.to_string(),
                 mode: stream.mode.word(),
-                health: stream.health.as_ref().map_or_else(|| "not reported yet".to_owned(), words::stream_health),
+                health: stream
+                    .health
+                    .as_ref()
+                    .map_or_else(|| "not reported yet".to_owned(), words::stream_health),
                 slot: stream.slot.clone(),
                 retained_bytes: observed.get(&format!("slot.{direction}.retained_bytes")).cloned(),
             })

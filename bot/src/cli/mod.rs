@@ -3,6 +3,7 @@
 mod chat;
 mod exit;
 mod journal;
+mod logging;
 mod open;
 mod output;
 mod plan;

@@ -1,8 +1,15 @@
 //! Finding the plan, and the journal and the socket that it names.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::Args;
+use journal::Plan;
+use journal_store::{SqliteStore, StoreError};
+use runtime::SystemClock;
+
+use super::exit::{Exit, Failure};
+use crate::words;
 
 /// Where the plan is.
 #[derive(Debug, Clone, Args)]
@@ -12,10 +19,74 @@ pub struct PlanFile {
     pub plan: PathBuf,
 }
 
+/// A plan, its text, and where it stands.
+#[derive(Debug)]
+pub struct Read {
+    /// The plan.
+    pub plan: Plan,
+    /// Its text.
+    pub text: String,
+    /// Its file.
+    pub file: PathBuf,
+}
+
+/// Reads and checks a plan.
+///
+/// # Errors
+/// It cannot be read, or is wrong: every problem with its place.
+pub fn read(file: &Path) -> Result<Read, Failure> {
+    let text =
+        std::fs::read_to_string(file).map_err(|error| Failure::refused(words::no_plan_file(file, &error)))?;
+    let plan = Plan::parse(&text).map_err(|problems| Failure::refused(words::problems(file, &problems)))?;
+    Ok(Read { plan, text, file: file.to_owned() })
+}
+
+impl Read {
+    /// The journal's file.
+    #[must_use]
+    pub fn journal_file(&self) -> PathBuf {
+        beside(&self.file, self.plan.journal_url.trim_start_matches("sqlite:"))
+    }
+
+    /// The socket.
+    #[must_use]
+    pub fn socket(&self) -> PathBuf {
+        beside(&self.file, &self.plan.socket)
+    }
+
+    fn url(&self) -> String {
+        format!("sqlite:{}", self.journal_file().display())
+    }
+
+    /// Opens the journal, and makes it if it is not there.
+    ///
+    /// # Errors
+    /// It cannot be opened.
+    pub async fn open_or_make(&self) -> Result<Arc<SqliteStore>, Failure> {
+        let opened = SqliteStore::open(&self.url(), &self.plan.migration, Arc::new(SystemClock)).await;
+        opened.map(Arc::new).map_err(|error| no_journal(&error))
+    }
+
+    /// Opens the journal that is there.
+    ///
+    /// # Errors
+    /// It is not there, or cannot be opened.
+    pub async fn open(&self) -> Result<Arc<SqliteStore>, Failure> {
+        let opened =
+            SqliteStore::open_existing(&self.url(), &self.plan.migration, Arc::new(SystemClock)).await;
+        opened.map(Arc::new).map_err(|error| no_journal(&error))
+    }
+}
+
+/// The journal did not do its part.
+#[must_use]
+pub fn no_journal(error: &StoreError) -> Failure {
+    Failure { exit: Exit::Unreachable, text: words::journal_failed(error) }
+}
+
 /// A path of the plan: relative ones are relative to the plan's own folder, so that every verb finds the same
 /// file from wherever it is called.
-#[must_use]
-pub fn beside(plan: &Path, path: &str) -> PathBuf {
+fn beside(plan: &Path, path: &str) -> PathBuf {
     match plan.parent() {
         Some(folder) => folder.join(path),
         None => PathBuf::from(path),

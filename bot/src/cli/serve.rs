@@ -1,11 +1,25 @@
 //! `switchyard serve`.
 
-use std::path::PathBuf;
+use std::fs::{File, OpenOptions};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::ValueEnum;
+use executors::Settings;
+use executors::postgres::database::Database;
+use futures::StreamExt as _;
+use journal::{Actor, Command, CommandBody, CommandId, Holder, Plan, SecretRef, Side};
+use journal_store::{ExecuteError, Store, StoreError};
+use runtime::{Scrubber, Secret, SystemClock, Tasks};
+use rustix::fs::FlockOperation;
+use rustix::io::Errno;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::exit::{Exit, Failure};
-use super::open::PlanFile;
+use super::open::{self, PlanFile, Read};
+use super::{logging, output};
+use crate::local::{Server, SocketError};
+use crate::words;
 
 /// How log lines look.
 #[derive(Debug, Clone, Copy, Default, ValueEnum)]
@@ -49,6 +63,195 @@ Exit codes: 0 stopped by a signal, 1 refused or failed, 2 wrong usage, 3 the jou
 ///
 /// # Errors
 /// The plan is wrong or not the adopted one, the instance runs already, the journal cannot be opened.
-pub async fn run(_args: Args) -> Result<Exit, Failure> {
-    Err(Failure::refused("`switchyard serve` is not built yet"))
+pub async fn run(args: Args) -> Result<Exit, Failure> {
+    let scrubber = Scrubber::default();
+    logging::start(args.log_format, &scrubber);
+    let read = open::read(&args.plan.plan)?;
+    let holder = holder(&args.instance)?;
+    // Held until the process ends, however it ends.
+    let _lock = Lock::take(&read.journal_file(), &args.instance)?;
+    let store = read.open_or_make().await?;
+    let plan = adopted(&read, store.as_ref()).await?;
+    let source = database(Side::Source, &plan, &scrubber)?;
+    let target = database(Side::Target, &plan, &scrubber)?;
+    let socket = args.socket.unwrap_or_else(|| read.socket());
+    let server = Server::bind(&socket).await.map_err(|error| {
+        Failure::refused(match error {
+            SocketError::Taken(path) => words::socket_taken(&path),
+            error => words::socket_failed(&socket, &error),
+        })
+    })?;
+    let signal = Signals::new()?;
+    output::say(&words::serving(&plan, server.path()));
+    tracing::info!(migration = %plan.migration, plan = %plan.hash().short(), %holder, "serving");
+
+    let settings = Settings {
+        store: Arc::clone(&store) as Arc<dyn Store>,
+        plan,
+        source,
+        target,
+        holder,
+        clock: Arc::new(SystemClock),
+        tasks: Tasks::default(),
+        scrubber: scrubber.clone(),
+    };
+    let server = tokio::spawn(server.run(store));
+    let ended = execute(settings, signal).await;
+    server.abort();
+    // Its file goes with it.
+    let _aborted = server.await.is_err();
+    match ended {
+        Ok(()) => {
+            tracing::info!("stopped");
+            Ok(Exit::Done)
+        }
+        Err(error) => Err(Failure::refused(scrubber.scrub(&words::executors_failed(&error)))),
+    }
+}
+
+/// Runs the executors until a signal comes; under each newly adopted plan anew.
+async fn execute(mut settings: Settings, mut signal: Signals) -> anyhow::Result<()> {
+    loop {
+        let tasks = settings.tasks.clone();
+        let mut running = tokio::spawn(executors::run(settings.clone()));
+        let next = tokio::select! {
+            ended = &mut running => return ended?,
+            name = signal.wait() => {
+                tracing::info!(signal = name, "stopping");
+                None
+            }
+            plan = newer_plan(settings.store.as_ref(), &settings.plan) => Some(plan?),
+        };
+        tasks.stop().await;
+        running.await??;
+        match next {
+            None => return Ok(()),
+            Some(plan) => {
+                tracing::info!(plan = %plan.hash().short(), "another plan was adopted: going on under it");
+                settings.source = rebuilt(&settings, Side::Source, &plan)?;
+                settings.target = rebuilt(&settings, Side::Target, &plan)?;
+                settings.plan = plan;
+                settings.tasks = Tasks::default();
+            }
+        }
+    }
+}
+
+fn rebuilt(settings: &Settings, side: Side, plan: &Plan) -> anyhow::Result<Database> {
+    database(side, plan, &settings.scrubber).map_err(|failure| anyhow::anyhow!(failure.text))
+}
+
+/// Waits for a plan of another meaning than this one.
+async fn newer_plan(store: &dyn Store, current: &Plan) -> anyhow::Result<Arc<Plan>> {
+    let mut after = store.state().await?.head;
+    let mut events = store.tail(after);
+    loop {
+        let state = store.state().await?;
+        if let Some((plan, hash)) = &state.plan
+            && *hash != current.hash()
+        {
+            return Ok(Arc::clone(plan));
+        }
+        match events.next().await {
+            Some(event) => after = event?.envelope.position,
+            None => events = store.tail(after),
+        }
+    }
+}
+
+/// The adopted plan: this file's, which is adopted if the journal is empty.
+async fn adopted(read: &Read, store: &dyn Store) -> Result<Arc<Plan>, Failure> {
+    let failed = |error: StoreError| open::no_journal(&error);
+    if store.state().await.map_err(failed)?.plan.is_none() {
+        let id = CommandId::new(format!("serve-adopt:{}", uuid::Uuid::now_v7()));
+        let id = id.map_err(|error| Failure::refused(error.to_string()))?;
+        let command =
+            Command { actor: Actor::Operator, body: CommandBody::AdoptPlan { text: read.text.clone() } };
+        match store.execute(id, None, command).await {
+            // Another instance may have adopted one meanwhile; what it is, is looked at below.
+            Ok(_) | Err(ExecuteError::Refused(_)) => {}
+            Err(ExecuteError::Store(error)) => return Err(failed(error)),
+            Err(error) => return Err(Failure::refused(error.to_string())),
+        }
+    }
+    let state = store.state().await.map_err(failed)?;
+    let given = read.plan.hash();
+    match &state.plan {
+        Some((plan, hash)) if *hash == given => Ok(Arc::clone(plan)),
+        Some((_, hash)) => Err(Failure::refused(words::not_the_adopted(&read.file, &given, hash))),
+        None => Err(Failure::refused(words::no_plan_yet())),
+    }
+}
+
+/// A side, by the connection string that the plan points at. Nothing is connected yet.
+fn database(side: Side, plan: &Plan, scrubber: &Scrubber) -> Result<Database, Failure> {
+    let kept = match side {
+        Side::Source => &plan.source,
+        Side::Target => &plan.target,
+    };
+    let secret = match kept {
+        SecretRef::Env(name) => Secret::from_env(name),
+        SecretRef::File(path) => Secret::from_file(path),
+    };
+    let url = secret.map_err(|error| Failure::refused(words::no_secret(side, &error)))?;
+    Database::new(side, plan.migration.clone(), &url, scrubber)
+        .map_err(|cause| Failure::refused(words::no_database(side, &scrubber.scrub(&cause.to_string()))))
+}
+
+/// This process, as leases and the journal name it.
+fn holder(instance: &str) -> Result<Holder, Failure> {
+    let is_name =
+        |text: &str| text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'));
+    if instance.is_empty() || instance.len() > 40 || !is_name(instance) {
+        return Err(Failure::usage(words::bad_instance(instance)));
+    }
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let host: String = host.chars().filter(|c| is_name(&c.to_string())).take(100).collect();
+    Holder::new(format!("{host}/{instance}")).map_err(|error| Failure::usage(error.to_string()))
+}
+
+/// The right to be this instance, given up by the kernel when the process ends.
+///
+/// A holder's name is held by one process at a time, so a restarted instance may take its own leases at once: that is
+/// only so because of this lock. The file stays; to remove it would let two processes lock two files of one name.
+#[derive(Debug)]
+struct Lock {
+    _file: File,
+}
+
+impl Lock {
+    fn take(journal: &Path, instance: &str) -> Result<Self, Failure> {
+        let mut path = journal.as_os_str().to_owned();
+        path.push(format!(".{instance}.lock"));
+        let path = PathBuf::from(path);
+        let file = OpenOptions::new().create(true).append(true).open(&path);
+        let file = file.map_err(|error| Failure::refused(words::no_lock(&path, &error)))?;
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Self { _file: file }),
+            Err(Errno::WOULDBLOCK) => Err(Failure::refused(words::runs_already(instance, &path))),
+            Err(error) => Err(Failure::refused(words::no_lock(&path, &error.into()))),
+        }
+    }
+}
+
+/// The signals that end it.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self, Failure> {
+        let listen = |kind| {
+            signal(kind).map_err(|error| Failure::refused(format!("Signals cannot be awaited: {error}.")))
+        };
+        Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
+    }
+
+    async fn wait(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
 }

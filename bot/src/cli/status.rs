@@ -1,7 +1,13 @@
 //! `switchyard status`.
 
+use journal::{PhaseName, Refusal};
+use journal_store::{Store as _, StoreError};
+
 use super::exit::{Exit, Failure};
-use super::open::PlanFile;
+use super::open::{self, PlanFile};
+use super::output;
+use crate::status::Report;
+use crate::words::{self, World};
 
 /// Arguments of `status`.
 #[derive(Debug, clap::Args)]
@@ -30,6 +36,28 @@ Exit codes: 0 shown, 1 no plan or no such phase, 2 wrong usage, 3 the journal ca
 ///
 /// # Errors
 /// The journal cannot be read.
-pub async fn run(_args: Args) -> Result<Exit, Failure> {
-    Err(Failure::refused("`switchyard status` is not built yet"))
+pub async fn run(args: Args) -> Result<Exit, Failure> {
+    let read = open::read(&args.plan.plan)?;
+    let store = read.open().await?;
+    let failed = |error: StoreError| open::no_journal(&error);
+    let state = store.state().await.map_err(failed)?;
+    let reported = store.reported().await.map_err(failed)?;
+    let now = store.now().await.map_err(failed)?;
+    let only =
+        args.phase.as_deref().map(PhaseName::new).transpose().map_err(|e| Failure::usage(e.to_string()))?;
+    let Some(report) = Report::new(&state, &reported, now, only.as_ref()) else {
+        return Err(Failure::refused(words::no_plan_yet()));
+    };
+    if let (Some(phase), true) = (&only, report.phases.is_empty()) {
+        let known = read.plan.phases.iter().map(|phase| phase.name.clone()).collect();
+        let refusal = Refusal::NoPhase { phase: phase.clone(), known };
+        return Err(Failure::refused(words::refusal(&refusal, None, World { state: &state, now })));
+    }
+    if args.json {
+        let json = serde_json::to_string(&report).map_err(|error| Failure::refused(error.to_string()))?;
+        output::say(&json);
+    } else {
+        output::say(&words::status(&report));
+    }
+    Ok(Exit::Done)
 }

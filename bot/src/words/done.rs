@@ -49,7 +49,9 @@ pub fn done(person: &PersonId, command: &Command, at: Position, world: World<'_>
                 .state
                 .operation(phase)
                 .map_or_else(|| "its step".to_owned(), |run| format!("the step {}", run.step));
-            format!("{phase} pauses before its next step; {step} is finished first if it has begun. To go on: /migrate {phase} resume")
+            format!(
+                "{phase} pauses before its next step; {step} is finished first if it has begun. To go on: /migrate {phase} resume"
+            )
         }
         Command::Resume { phase } => format!("{phase} goes on. Follow it: /migrate status {phase}"),
         Command::Retry { phase } => {
@@ -86,7 +88,9 @@ fn requested(request: &Request, world: World<'_>) -> String {
     let downtime = plan
         .and_then(|plan| plan.phase(&request.phase))
         .filter(|_| request.operation.opens().is_some())
-        .map(|phase| format!(" Writes stop for at most {}, or it undoes by itself.", length(phase.max_downtime)))
+        .map(|phase| {
+            format!(" Writes stop for at most {}, or it undoes by itself.", length(phase.max_downtime))
+        })
         .unwrap_or_default();
     let more = if request.status == RequestStatus::Open {
         waiting(world, request)

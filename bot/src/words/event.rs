@@ -78,7 +78,8 @@ impl Narrator {
             }
             Fact::EffectSucceeded { effect, adopted, evidence } => {
                 let found = if *adopted { "was there already" } else { "is done" };
-                let shown: Vec<String> = evidence.iter().map(|(key, value)| format!("{key} {value}")).collect();
+                let shown: Vec<String> =
+                    evidence.iter().map(|(key, value)| format!("{key} {value}")).collect();
                 let shown = if shown.is_empty() { String::new() } else { format!(" ({})", shown.join(", ")) };
                 format!("{} {found}{shown}", self.label(*effect))
             }

@@ -112,12 +112,9 @@ const fn entry(verb: Verb) -> Entry {
             detail: "What runs goes on.",
             example: "/migrate hold --reason \"freeze until Monday\"",
         },
-        Verb::Release => Entry {
-            usage: "release [PHASE]",
-            summary: "end a hold",
-            detail: "",
-            example: "/migrate release",
-        },
+        Verb::Release => {
+            Entry { usage: "release [PHASE]", summary: "end a hold", detail: "", example: "/migrate release" }
+        }
         Verb::Status => Entry {
             usage: "status [PHASE]",
             summary: "who may write, what runs, what is next, what is wrong, how long the way back is",
@@ -189,7 +186,11 @@ pub fn about(verb: Verb) -> String {
         let steps: Vec<&str> = operation.steps().iter().map(|step| step.word()).collect();
         let _written = write!(text, "\nSteps: {}.", steps.join(", "));
         if operation.default_approvals() > 0 {
-            let _written = write!(text, "\nIt needs {} persons' approvals, or more if the plan says so.", operation.default_approvals());
+            let _written = write!(
+                text,
+                "\nIt needs {} persons' approvals, or more if the plan says so.",
+                operation.default_approvals()
+            );
         }
     }
     let _written = write!(text, "\nExample: {example}");

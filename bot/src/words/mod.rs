@@ -7,13 +7,15 @@ mod plan;
 mod problem;
 mod refusal;
 mod status;
-mod told;
 #[cfg(test)]
 mod tests;
+mod told;
 
 use std::time::Duration;
 
-use journal::{Operation, PersonId, PhaseName, PhaseStatus, Plan, Request, RequestStatus, State, Timestamp, VoidReason};
+use journal::{
+    Operation, PersonId, PhaseName, PhaseStatus, Plan, Request, RequestStatus, State, Timestamp, VoidReason,
+};
 
 pub use done::done;
 pub use event::Narrator;
@@ -95,7 +97,10 @@ pub(crate) fn voided(reason: &VoidReason) -> String {
     match reason {
         VoidReason::Expired => "it expired before it had its approvals".to_owned(),
         VoidReason::PlanChanged { plan_hash } => {
-            format!("the plan changed (it is {} now), and approvals are for one plan alone", plan_hash.short())
+            format!(
+                "the plan changed (it is {} now), and approvals are for one plan alone",
+                plan_hash.short()
+            )
         }
         VoidReason::PhaseMoved { status } => format!("the phase has moved on: it is {}", resting(*status)),
         VoidReason::Denied { person } => format!("{person} denied it"),
@@ -127,7 +132,9 @@ pub fn approvers(plan: &Plan, request: &Request) -> Vec<PersonId> {
     request
         .words
         .iter()
-        .filter(|(_, word)| word.word == journal::ApprovalWord::Approved && word.plan_hash == request.plan_hash)
+        .filter(|(_, word)| {
+            word.word == journal::ApprovalWord::Approved && word.plan_hash == request.plan_hash
+        })
         .map(|(person, _)| person.clone())
         .filter(|person| plan.people.get(person).is_some_and(|known| known.roles.contains(&policy.role)))
         .filter(|person| !(policy.exclude_requester && *person == request.requester))

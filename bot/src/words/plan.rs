@@ -3,7 +3,9 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use journal::{LeverSettings, Operation, PhaseName, PhasePlan, PhaseStatus, Plan, PlanHash, PlanProblems, Role};
+use journal::{
+    LeverSettings, Operation, PhaseName, PhasePlan, PhaseStatus, Plan, PlanHash, PlanProblems, Role,
+};
 
 use super::{World, length, list, possible, resting};
 
@@ -60,7 +62,8 @@ pub fn full(plan: &Plan) -> String {
     people(&mut text, plan);
     approvals(&mut text, plan);
     for phase in &plan.phases {
-        let _written = writeln!(text, "\nphase {}, bound to {}", phase.name, plan.hash_for(&phase.name).short());
+        let _written =
+            writeln!(text, "\nphase {}, bound to {}", phase.name, plan.hash_for(&phase.name).short());
         settings(&mut text, phase);
     }
     text.trim_end().to_owned()
@@ -85,8 +88,13 @@ fn approvals(text: &mut String, plan: &Plan) {
     for operation in Operation::ALL {
         let policy = plan.policy(operation);
         if policy.required > 0 {
-            let mut who = plan.people.values().filter(|person| person.roles.contains(&policy.role)).peekable();
-            let who = if who.peek().is_some() { list(who.map(|person| person.id.clone())) } else { "nobody".to_owned() };
+            let mut who =
+                plan.people.values().filter(|person| person.roles.contains(&policy.role)).peekable();
+            let who = if who.peek().is_some() {
+                list(who.map(|person| person.id.clone()))
+            } else {
+                "nobody".to_owned()
+            };
             let _written = writeln!(
                 text,
                 "approvals  {operation}: {} of {who}, within {}{}",
@@ -127,7 +135,8 @@ pub fn next(plan: &Plan, only: Option<&PhaseName>, world: World<'_>) -> String {
         );
         settings(&mut text, phase);
         if let Some(run) = world.state.operation(&phase.name) {
-            let _written = writeln!(text, "  now      {} (request #{}), at {}", run.operation, run.request, run.step);
+            let _written =
+                writeln!(text, "  now      {} (request #{}), at {}", run.operation, run.request, run.step);
             continue;
         }
         for operation in possible(status) {

@@ -37,7 +37,12 @@ fn lines(verb: Verb, phase: Option<&str>, world: World<'_>) -> String {
             .requests
             .values()
             .filter(|asked| matches!(asked.status, RequestStatus::Open | RequestStatus::Running))
-            .map(|asked| format!("`/migrate {word} #{}{reason}` ({} of {})", asked.position, asked.operation, asked.phase))
+            .map(|asked| {
+                format!(
+                    "`/migrate {word} #{}{reason}` ({} of {})",
+                    asked.position, asked.operation, asked.phase
+                )
+            })
             .collect(),
         Object::MaybePhase => vec![match phase {
             Some(phase) => format!("`/migrate {word} {phase}{reason}`"),
@@ -57,7 +62,8 @@ const HELP: &str = "`/migrate help` lists everything that can be said.";
 fn sentence(problem: &Problem, world: World<'_>) -> String {
     match problem {
         Problem::UnknownWord { given, phase, near: Some(near) } => {
-            let known = phase.as_deref().filter(|name| phases(world).iter().any(|phase| phase.as_str() == *name));
+            let known =
+                phase.as_deref().filter(|name| phases(world).iter().any(|phase| phase.as_str() == *name));
             format!("`{given}` is no command. Did you mean {}? {}", near.word(), lines(*near, known, world))
         }
         Problem::UnknownWord { given, near: None, .. } => format!("`{given}` is no command. {HELP}"),
@@ -66,16 +72,29 @@ fn sentence(problem: &Problem, world: World<'_>) -> String {
             match (is_phase, near) {
                 (true, _) => format!(
                     "What about {given}? Say `/migrate status {given}`, or one of: {}.",
-                    list(Verb::ALL.iter().filter(|verb| verb.object() == Object::Phase).map(|verb| verb.word()))
+                    list(
+                        Verb::ALL
+                            .iter()
+                            .filter(|verb| verb.object() == Object::Phase)
+                            .map(|verb| verb.word())
+                    )
                 ),
                 (false, Some(near)) => {
-                    format!("`{given}` is no command. Did you mean {}? {}", near.word(), lines(*near, None, world))
+                    format!(
+                        "`{given}` is no command. Did you mean {}? {}",
+                        near.word(),
+                        lines(*near, None, world)
+                    )
                 }
                 (false, None) => format!("`{given}` is no command. {HELP}"),
             }
         }
         Problem::NeedsPhase { verb } => {
-            format!("{} needs the phase it is meant for, before it. {}", verb.word(), lines(*verb, None, world))
+            format!(
+                "{} needs the phase it is meant for, before it. {}",
+                verb.word(),
+                lines(*verb, None, world)
+            )
         }
         Problem::PhaseFirst { verb, phase } => {
             format!("The phase comes first. {}", lines(*verb, Some(phase.as_str()), world))
@@ -129,14 +148,18 @@ fn sentence(problem: &Problem, world: World<'_>) -> String {
              `/migrate help {0}` shows how it is said.",
             verb.word()
         ),
-        Problem::OpenQuote => "A quote is not closed. Nothing was done; close it and say it again.".to_owned(),
+        Problem::OpenQuote => {
+            "A quote is not closed. Nothing was done; close it and say it again.".to_owned()
+        }
         Problem::NotYet { option } => format!(
             "{} is not available in this version: operations begin as soon as they have their approvals. Nothing was \
              done; say it without, when the time has come.",
             option.word()
         ),
         Problem::TooMany => {
-            format!("A text holds at most {MOST_COMMANDS} commands. This one and those after it were not done.")
+            format!(
+                "A text holds at most {MOST_COMMANDS} commands. This one and those after it were not done."
+            )
         }
     }
 }

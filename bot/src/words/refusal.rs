@@ -2,7 +2,9 @@
 
 use journal::{Operation, PhaseName, PhaseStatus, PlanHash, Position, Refusal, RequestStatus, Role};
 
-use super::{World, able, approvers, instant, list, moment, named, possible_lines, resting, standing, waiting};
+use super::{
+    World, able, approvers, instant, list, moment, named, possible_lines, resting, standing, waiting,
+};
 use crate::language::{Command, nearest};
 
 /// The sentence for a refusal of a command, or of something that no person said.
@@ -108,17 +110,18 @@ impl Told<'_> {
     fn approval(&self, refusal: &Refusal) -> String {
         match refusal {
             Refusal::RequesterExcluded => {
-                let others = self.said_request().map_or_else(|| "the others".to_owned(), |asked| {
-                    self.request(asked, |asked| self.plan(|plan| list(able(plan, asked))))
-                });
+                let others = self.said_request().map_or_else(
+                    || "the others".to_owned(),
+                    |asked| self.request(asked, |asked| self.plan(|plan| list(able(plan, asked)))),
+                );
                 format!(
                     "You asked for this yourself, and the plan counts only other persons' approvals of it. Ask {others}."
                 )
             }
             Refusal::SaidAlready => {
-                let next = self
-                    .said_request()
-                    .map_or_else(String::new, |asked| self.request(asked, |asked| waiting(self.world, asked)));
+                let next = self.said_request().map_or_else(String::new, |asked| {
+                    self.request(asked, |asked| waiting(self.world, asked))
+                });
                 format!("You approved this already, and a person counts once, from whatever account. {next}")
                     .trim_end()
                     .to_owned()
@@ -150,7 +153,8 @@ impl Told<'_> {
         let phase = self.phase(None);
         match refusal {
             Refusal::NothingRuns { phase } => {
-                let status = self.world.state.phases.get(phase).map_or(PhaseStatus::New, |phase| phase.status);
+                let status =
+                    self.world.state.phases.get(phase).map_or(PhaseStatus::New, |phase| phase.status);
                 format!(
                     "No operation runs in {phase}: it is {}. From here: {}.",
                     resting(status),
@@ -194,11 +198,15 @@ impl Told<'_> {
             Refusal::Undoing => format!(
                 "The operation is being undone already, newest first. Wait until it is: `/migrate status {phase}`."
             ),
-            Refusal::LossUnconfirmed => "The source may be opened without the target only if the loss that was shown is \
+            Refusal::LossUnconfirmed => {
+                "The source may be opened without the target only if the loss that was shown is \
                  confirmed. Say it again with the words that were shown: `--confirm \"…\"`."
-                .to_owned(),
+                    .to_owned()
+            }
             Refusal::ReasonNeeded => match self.command {
-                Some(command) => format!("Say why, for those who read the journal: `{command} --reason \"…\"`."),
+                Some(command) => {
+                    format!("Say why, for those who read the journal: `{command} --reason \"…\"`.")
+                }
                 None => "Say why, for those who read the journal: `--reason \"…\"`.".to_owned(),
             },
             Refusal::NotAvailable { operation } => format!(
@@ -285,7 +293,12 @@ impl Told<'_> {
             Role::Approver => ("approver", "approve or deny this"),
         };
         let others = self.plan(|plan| {
-            list(plan.people.values().filter(|known| known.roles.contains(&role)).map(|known| known.id.clone()))
+            list(
+                plan.people
+                    .values()
+                    .filter(|known| known.roles.contains(&role))
+                    .map(|known| known.id.clone()),
+            )
         });
         format!("{person} does not have the role {word}, and only an {word} may {may}. Ask {others}.")
     }
@@ -357,7 +370,9 @@ fn of_executors(refusal: &Refusal) -> String {
         Refusal::StepOpen { step } => format!("The step {step} cannot end: an effect of it has no outcome."),
         Refusal::EffectNotOpen { effect } => format!("The effect {effect} is not open."),
         Refusal::EffectOpen { effect } => format!("The effect {effect} is open, and only one may be."),
-        Refusal::ForeignEffect { label, step } => format!("The effect {label} does not belong to the step {step}."),
+        Refusal::ForeignEffect { label, step } => {
+            format!("The effect {label} does not belong to the step {step}.")
+        }
         Refusal::OpeningUnproven { lacks } => format!("The gate may not open: {lacks}."),
         Refusal::OldEpoch { given, newest } => {
             format!("The epoch {given} is not newer than {newest}: another executor has the phase.")

@@ -22,7 +22,10 @@ pub fn next(next: &Next) -> String {
         Next::Voids => "a request that counts no more is made void".to_owned(),
         Next::Runs { step } => format!("{step} goes on"),
         Next::RunsUntil { step, at } => {
-            format!("{step} goes on; at {} it undoes by itself, if the other side is not opening by then", instant(*at))
+            format!(
+                "{step} goes on; at {} it undoes by itself, if the other side is not opening by then",
+                instant(*at)
+            )
         }
         Next::Undoes => "the undo goes on".to_owned(),
         Next::BeginsUndo => "the undo begins".to_owned(),
@@ -72,7 +75,14 @@ fn phase_table(text: &mut String, phase: &PhaseReport, now: Timestamp) {
         row(text, "  then", &format!("/migrate {0} retry, or /migrate {0} abort --reason \"…\"", phase.name));
     }
     for breach in &phase.breaches {
-        row(text, "BREACH", &format!("{} at {} ({} guard), event #{}", breach.table, breach.at, breach.stream, breach.position));
+        row(
+            text,
+            "BREACH",
+            &format!(
+                "{} at {} ({} guard), event #{}",
+                breach.table, breach.at, breach.stream, breach.position
+            ),
+        );
     }
     if let Some(hold) = &phase.hold {
         row(text, "held", &format!("“{hold}”"));
@@ -82,14 +92,18 @@ fn phase_table(text: &mut String, phase: &PhaseReport, now: Timestamp) {
     }
     row(text, "next", &phase.next);
     if phase.operation.is_some() {
-        let passed = if phase.point_of_no_return_passed { "PASSED: nothing is undone any more" } else { "not passed" };
+        let passed =
+            if phase.point_of_no_return_passed { "PASSED: nothing is undone any more" } else { "not passed" };
         row(text, "no return", passed);
     }
     if let Some(doing) = &phase.doing {
         row(text, "doing", doing);
     }
     for (side, gate) in &phase.gates {
-        let seen = gate.seen.as_deref().map_or_else(|| "not probed lately".to_owned(), |seen| format!("last probed: {seen}"));
+        let seen = gate
+            .seen
+            .as_deref()
+            .map_or_else(|| "not probed lately".to_owned(), |seen| format!("last probed: {seen}"));
         row(text, &format!("gate {side}"), &format!("{} by the journal; {seen}", gate.mode));
     }
     for stream in &phase.streams {
@@ -106,7 +120,11 @@ fn phase_table(text: &mut String, phase: &PhaseReport, now: Timestamp) {
         row(text, name, value);
     }
     for request in phase.requests.iter().filter(|request| request.is_live) {
-        let who = if request.approved_by.is_empty() { String::new() } else { format!(" ({})", request.approved_by.join(", ")) };
+        let who = if request.approved_by.is_empty() {
+            String::new()
+        } else {
+            format!(" ({})", request.approved_by.join(", "))
+        };
         row(
             text,
             "request",
@@ -127,7 +145,11 @@ fn phase_table(text: &mut String, phase: &PhaseReport, now: Timestamp) {
         (Some(holder), Some(at)) => {
             let age = now.since(at);
             let stale = if phase.is_stale { ": NO EXECUTOR SEEMS TO RUN" } else { "" };
-            row(text, "executor", &format!("{holder}, epoch {}, heard of {} ago{stale}", phase.epoch, length(age)));
+            row(
+                text,
+                "executor",
+                &format!("{holder}, epoch {}, heard of {} ago{stale}", phase.epoch, length(age)),
+            );
         }
         (Some(holder), None) => row(text, "executor", &format!("{holder}, epoch {}", phase.epoch)),
         (None, _) => row(text, "executor", "none has taken the phase yet"),

@@ -3,10 +3,12 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use journal::{Operation, PersonId, PhaseName, Plan, PlanHash, Role};
+use journal::{
+    Finding, Operation, Outcome, PersonId, PhaseName, Plan, PlanHash, Request, RequestStatus, Role,
+};
 use journal_store::StoreError;
 
-use super::list;
+use super::{list, named, standing, voided};
 use crate::language::{MOST_COMMANDS, Verb};
 
 /// Nothing in a text was a command.
@@ -202,5 +204,107 @@ pub fn new_token(token: &str, digest: &str) -> String {
     format!(
         "token   {token}\nGive it to its person, who keeps it as SWITCHYARD_TOKEN. It is shown this once.\n\n\
          local_token_sha256 = \"{digest}\"\nPut this line into the person's [[person]] section of the plan."
+    )
+}
+
+/// The last line for somebody who waited.
+#[must_use]
+pub fn ended(request: &Request) -> String {
+    let next = match &request.status {
+        RequestStatus::Finished(Outcome::Completed) => "completed.".to_owned(),
+        RequestStatus::Finished(Outcome::Undone) => format!(
+            "undone. `/migrate {} history` tells why; to try again, ask anew: /migrate {0} {}",
+            request.phase, request.operation
+        ),
+        RequestStatus::Void(reason) => format!("void, because {}.", voided(reason)),
+        RequestStatus::Open | RequestStatus::Running | RequestStatus::Consumed => {
+            format!("{}.", standing(request))
+        }
+    };
+    format!("Request {}: {next}", named(request))
+}
+
+/// The last line for somebody who waited, when a person is needed.
+#[must_use]
+pub fn ended_blocked(request: &Request, finding: &Finding) -> String {
+    format!(
+        "Request {} is blocked: {finding}\nThen: /migrate {} retry, or /migrate {1} abort --reason \"…\"",
+        named(request),
+        request.phase
+    )
+}
+
+/// A verb that could not read the journal.
+#[must_use]
+pub fn journal_failed(error: &StoreError) -> String {
+    format!("{error}. See to the journal that the plan names in [journal] url. ({STORE_FAILED})")
+}
+
+/// No token was given, and none can be asked for.
+#[must_use]
+pub fn no_token(variable: &str) -> String {
+    format!("There is no token: set {variable}, or call it from a terminal to be asked.")
+}
+
+/// The prompt's first line.
+#[must_use]
+pub fn greeting(person: &str) -> String {
+    format!("You speak as {person}. `help` lists everything that can be said; Ctrl-D ends.")
+}
+
+/// `plan adopt` without a person.
+#[must_use]
+pub fn adopt_needs_a_person(file: &Path) -> String {
+    format!(
+        "A plan is adopted already, so an operator of it must adopt the next: switchyard plan adopt {} --as PERSON",
+        file.display()
+    )
+}
+
+/// An export that could not be written.
+#[must_use]
+pub fn export_failed(to: &Path, error: &std::io::Error) -> String {
+    format!("{} cannot be written: {error}. An export never replaces a file.", to.display())
+}
+
+/// An export that was written.
+#[must_use]
+pub fn exported(to: &Path, head: journal::Position) -> String {
+    format!("{} holds the journal up to #{head}.", to.display())
+}
+
+/// A connection string is not where the plan says.
+#[must_use]
+pub fn no_secret(side: journal::Side, error: &runtime::SecretError) -> String {
+    format!("The {side} cannot be reached: {error}. (SW-0630)")
+}
+
+/// A connection string is of no use.
+#[must_use]
+pub fn no_database(side: journal::Side, cause: &str) -> String {
+    format!("The {side} cannot be reached: {cause}. (SW-0630)")
+}
+
+/// An instance's name is no name.
+#[must_use]
+pub fn bad_instance(given: &str) -> String {
+    format!("`{given}` is not an instance's name: expected 1 to 40 of a-z, A-Z, 0-9, -, _ and .")
+}
+
+/// The lock cannot be taken.
+#[must_use]
+pub fn no_lock(path: &Path, error: &std::io::Error) -> String {
+    format!(
+        "The lock {} cannot be taken: {error}. It stands beside the journal, whose folder must be there and writable. \
+         (SW-0626)",
+        path.display()
+    )
+}
+
+/// The executors ended by themselves.
+#[must_use]
+pub fn executors_failed(error: &anyhow::Error) -> String {
+    format!(
+        "The executors ended: {error:#}. Nothing is lost; see to the cause and start `serve` again. (SW-0631)"
     )
 }
