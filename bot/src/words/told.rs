@@ -237,7 +237,7 @@ pub fn ended_blocked(request: &Request, finding: &Finding) -> String {
 /// A verb that could not read the journal.
 #[must_use]
 pub fn journal_failed(error: &StoreError) -> String {
-    format!("{error}. See to the journal that the plan names in [journal] url. ({STORE_FAILED})")
+    format!("{error}\nThe journal is the one that the plan names in [journal] url. ({STORE_FAILED})")
 }
 
 /// No token was given, and none can be asked for.
