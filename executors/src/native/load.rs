@@ -245,10 +245,10 @@ async fn snapshot(
     slot: &str,
     epoch: Epoch,
 ) -> Result<(Arc<HeldSnapshot>, Reading), ChunkError> {
-    if let Some((held, reading)) = plane.snapshots.current(phase) {
-        if held.is_alive().await {
-            return Ok((held, reading));
-        }
+    if let Some((held, reading)) = plane.snapshots.current(phase)
+        && held.is_alive().await
+    {
+        return Ok((held, reading));
     }
     plane.doing.say(phase, "taking a new snapshot after an interruption".to_owned());
     let held = Arc::new(HeldSnapshot::of_now(&plane.source).await.map_err(ChunkError::Other)?);

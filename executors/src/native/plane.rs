@@ -61,8 +61,11 @@ impl Plane {
 /// it outlives the process; what it was good for is proved by the stream's place on the target, not by this.
 #[derive(Debug, Clone, Default)]
 pub struct SnapshotKeeper {
-    held: Arc<Mutex<BTreeMap<PhaseName, (Arc<HeldSnapshot>, Reading)>>>,
+    held: Arc<Mutex<BTreeMap<PhaseName, Kept>>>,
 }
+
+/// A snapshot, and how what is read under it is written.
+type Kept = (Arc<HeldSnapshot>, Reading);
 
 /// How rows that are read under a snapshot are to be written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,7 +84,7 @@ impl SnapshotKeeper {
 
     /// The phase's snapshot.
     #[must_use]
-    pub fn current(&self, phase: &PhaseName) -> Option<(Arc<HeldSnapshot>, Reading)> {
+    pub fn current(&self, phase: &PhaseName) -> Option<Kept> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner).get(phase).cloned()
     }
 

@@ -24,6 +24,7 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use crate::native::hash::{Buckets, bucket, key_of};
 use crate::native::plane::Plane;
+use crate::native::stream::{StreamHandle, StreamHold};
 use crate::native::{Cell, TableShape};
 use crate::postgres::catalog::shapes;
 use crate::postgres::copy::{cells, each_line, key_first, keyed_select, whole_select};
@@ -31,7 +32,7 @@ use crate::postgres::database::{Database, Session};
 use crate::postgres::proof::{
     Settled, by_index, changed_keys, differs, forget_changed, leave_verdict, probe_verdict, settled, stand,
 };
-use crate::postgres::snapshot::{HeldSnapshot, end};
+use crate::postgres::snapshot::{ExportedSnapshot, HeldSnapshot, end};
 use crate::seams::{Acted, Authority, Cause, EffectError, Probe};
 
 /// How many differing keys a finding names.
@@ -45,6 +46,9 @@ const PAGE: i64 = 2_000;
 
 /// The longest that the stream stands still for a comparison's snapshot.
 const HOLD: Duration = Duration::from_secs(10);
+
+/// How often a snapshot is taken to meet the stream at its place.
+const MEETINGS: u32 = 40;
 
 /// The verdict, if one was left.
 pub async fn probe(plane: &Plane, spec: &EffectSpec, under: Authority) -> Probe {
@@ -252,8 +256,7 @@ async fn verify_table(
         Cause(format!("the stream {stream} does not run here yet, and fixes the place of comparison"))
     })?;
     let before: Settled = settled(plane.side(written_side)).await?;
-    let snapshot = HeldSnapshot::of_now(plane.side(read_side)).await?;
-    let hold = handle.hold_at(snapshot.lsn()).await?;
+    let (snapshot, hold) = meet(plane, read_side, &handle).await?;
     let standing = tokio::time::timeout(HOLD, stand(plane.side(written_side)))
         .await
         .map_err(|_| Cause(format!("the {written_side} gave no snapshot within {HOLD:?}")))??;
@@ -288,6 +291,24 @@ async fn verify_table(
         proven.push((read_side, table.clone(), stream.direction.opposite(), before.lsn));
     }
     Ok(Compared { evidence, finding: found, proven })
+}
+
+/// A snapshot of the side read, and the stream held at its place.
+///
+/// A stream that lags little may be past the place by the time it is known here. Then there is another snapshot: it is
+/// held first and imported later, so that one try in a few meets.
+async fn meet(plane: &Plane, side: Side, stream: &StreamHandle) -> Result<(HeldSnapshot, StreamHold), Cause> {
+    let mut last = Cause("the stream was never met".to_owned());
+    for attempt in 0..MEETINGS {
+        let exported = ExportedSnapshot::of_now(plane.side(side)).await?;
+        let met = futures::future::join(stream.hold_at(exported.lsn()), exported.hold()).await;
+        match met {
+            (Ok(hold), snapshot) => return Ok((snapshot?, hold)),
+            (Err(cause), _) => last = cause,
+        }
+        plane.clock.sleep(Duration::from_millis(5) * attempt).await;
+    }
+    Err(last)
 }
 
 /// The finding of two tables in buckets; none if they are equal.

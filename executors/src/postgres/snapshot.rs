@@ -21,7 +21,7 @@ use crate::postgres::apply::RowSource;
 use crate::postgres::copy::{cells, keyed_select};
 use crate::postgres::database::{Database, Session};
 use crate::postgres::quote::literal;
-use crate::postgres::wire::{CreateSlotError, ReplicationConnection};
+use crate::postgres::wire::{CreateSlotError, CreatedSlot, ReplicationConnection};
 use crate::seams::Cause;
 
 /// A snapshot of one database at a place in its log: everything that committed before the place, nothing after it.
@@ -82,10 +82,7 @@ impl HeldSnapshot {
     /// # Errors
     /// There is no free slot, or the server cannot be asked.
     pub async fn of_now(database: &Database) -> Result<Self, Cause> {
-        let slot = format!("switchyard_tmp_{}", Uuid::now_v7().simple());
-        Self::of_new_slot(database, &slot, true)
-            .await
-            .map_err(|error| Cause(format!("no snapshot can be taken at the {}: {error}", database.side())))
+        ExportedSnapshot::of_now(database).await?.hold().await
     }
 
     async fn take_over(database: &Database, exported: &str, lsn: Lsn) -> Result<Self, Cause> {
@@ -138,6 +135,44 @@ impl HeldSnapshot {
     /// Whether its holder still answers.
     pub async fn is_alive(&self) -> bool {
         self.holder.batch_execute("select 1").await.is_ok()
+    }
+}
+
+/// A snapshot of this moment that the server has just exported: its place is known before anything else is done.
+#[derive(Debug)]
+pub struct ExportedSnapshot {
+    database: Database,
+    creator: ReplicationConnection,
+    created: CreatedSlot,
+}
+
+impl ExportedSnapshot {
+    /// As [`HeldSnapshot::of_now`], not yet held.
+    ///
+    /// # Errors
+    /// There is no free slot, or the server cannot be asked.
+    pub async fn of_now(database: &Database) -> Result<Self, Cause> {
+        let fault = |error| Cause(format!("no snapshot can be taken at the {}: {error}", database.side()));
+        let mut creator = ReplicationConnection::connect(database).await?;
+        let slot = format!("switchyard_tmp_{}", Uuid::now_v7().simple());
+        let created = creator.create_slot(&slot, true).await.map_err(fault)?;
+        Ok(Self { database: database.clone(), creator, created })
+    }
+
+    /// Its place in the database's own log.
+    #[must_use]
+    pub const fn lsn(&self) -> Lsn {
+        self.created.consistent_point
+    }
+
+    /// Holds it; the slot goes.
+    ///
+    /// # Errors
+    /// The server cannot be asked.
+    pub async fn hold(self) -> Result<HeldSnapshot, Cause> {
+        let held = HeldSnapshot::take_over(&self.database, &self.created.snapshot, self.lsn()).await;
+        drop(self.creator);
+        held
     }
 }
 
