@@ -433,7 +433,10 @@ impl<'a> Work<'a> {
             step: record.step,
             effect: record.effect.clone(),
         };
-        self.shared.doing(Some(format!("{}: {}", spec.step, spec.effect.label())));
+        // While it is tried again, what was in the way stays to be read.
+        if self.pace.as_ref().is_none_or(|(paced, _)| *paced != id) {
+            self.shared.doing(Some(format!("{}: {}", spec.step, spec.effect.label())));
+        }
         let under = Authority { epoch: self.lease.epoch, position: record.intent };
         let (wait, mut backoff) = match self.pace.take() {
             Some((paced, mut backoff)) if paced == id => (backoff.wait(), backoff),

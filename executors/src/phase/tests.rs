@@ -299,7 +299,7 @@ impl Trial {
     async fn finished(&self, request: Position) -> Outcome {
         let over = |state: &State| matches!(state.requests[&request].status, RequestStatus::Finished(_));
         let state = self.until("finished", over).await;
-        let RequestStatus::Finished(outcome) = &state.requests[&request].status else { unreachable!() };
+        let RequestStatus::Finished(outcome) = &state.requests[&request].status else { panic!("not over") };
         *outcome
     }
 
@@ -328,6 +328,7 @@ impl Trial {
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "the lists of all operations, to be read at one place")]
 async fn a_phase_lives_through_all_its_operations_and_each_effect_is_done_once() {
     let trial = Trial::begin().await;
     trial.run("one");
@@ -477,7 +478,7 @@ async fn the_deadline_drops_what_hangs_and_undoes_by_the_list_that_was_written_b
     let events = trial.events().await;
     let at = |kind: &str| events.iter().rev().find(|e| e.body.kind() == kind).unwrap().envelope.recorded_at;
     let held = events.iter().find(|e| matches!(&e.body, Fact::EffectIntended { undo: Some(_), .. })).unwrap();
-    let Fact::EffectIntended { undo: Some(written), .. } = &held.body else { unreachable!() };
+    let Fact::EffectIntended { undo: Some(written), .. } = &held.body else { panic!("no undo") };
     assert_eq!(written.effects.len(), 10, "the whole undo is written down");
     let begun = at("undo_started").since(held.envelope.recorded_at);
     assert!(begun >= Duration::from_millis(800), "{begun:?}");
