@@ -49,6 +49,13 @@ pub async fn probe(
         Ok(Some(what)) => return differs(database, spec, expect, &what),
         Err(error) => return Probe::Unreachable(database.cause("does not show its fence", &error)),
     }
+    if expect == Expectation::Refused {
+        match row_says_open(&session, database, spec).await {
+            Ok(false) => {}
+            Ok(true) => return differs(database, spec, expect, "its gate row says open"),
+            Err(error) => return Probe::Unreachable(database.cause("does not show its gate", &error)),
+        }
+    }
     let mut evidence = Evidence::new();
     for table in tables {
         let met = match attempt(&mut session, database, spec, table).await {
@@ -72,6 +79,18 @@ pub async fn probe(
     }
     session.done();
     Probe::Ours(evidence)
+}
+
+/// Row and function change together, so a row that says open beside a fence that refuses was changed by hand; the other
+/// side would then be refused its opening, an undo's too.
+async fn row_says_open(
+    client: &Client,
+    database: &Database,
+    spec: &EffectSpec,
+) -> Result<bool, tokio_postgres::Error> {
+    let sql = "select mode = 'open' from _switchyard.gate where migration = $1 and phase = $2";
+    let row = client.query_opt(sql, &[&database.migration().as_str(), &spec.phase.as_str()]).await?;
+    Ok(row.is_some_and(|row| row.get(0)))
 }
 
 fn differs(database: &Database, spec: &EffectSpec, expect: Expectation, what: &str) -> Probe {
