@@ -26,12 +26,15 @@
 //!
 //! What could break it, and what holds it:
 //! - *A process that still holds S1 while another has filled up to L2* (it lost its lease and got it back). Each chunk's
-//!   own transaction on the target shares the stream's row and demands that it stands exactly at the chunk's snapshot, and
+//!   own transaction on the target, at its end, shares the stream's row and demands that it stands exactly at the chunk's snapshot, and
 //!   shares the gate row and demands that the epoch is the newest. So a snapshot proves its worth at each commit.
 //! - *A heap that is rewritten* (VACUUM FULL, CLUSTER, an ALTER TABLE): blocks mean something else, and old snapshots may
 //!   see nothing at all. Each read holds ACCESS SHARE, under which no rewrite happens, and demands that the heap's file
 //!   now, its file as the snapshot shows it, and the plan's are one. Else: a fresh snapshot, and that table again alone,
 //!   its rows and its plan deleted in one transaction.
+//! - *An executor that is stopped in mid-chunk.* Its lane holds the chunk's row and rows that are not committed. Lanes carry
+//!   their epoch in their session's name; whoever holds a newer one ends them before it begins. What both executors need,
+//!   the gate's and the stream's row, a lane takes only for the last moment before its commit.
 //! - *A lost COMMIT of a chunk.* The next try locks the chunk's row, so waits for it, and finds the receipt.
 //!
 //! Until the stream has passed the newest snapshot used, the phase is not consistent; that is `catch_up`'s to wait for. All
@@ -52,7 +55,9 @@ use crate::native::plane::{Plane, Reading};
 use crate::native::stream::apply_until;
 use crate::native::{StreamError, TableShape};
 use crate::postgres::catalog::shapes;
-use crate::postgres::chunk::{ChunkError, LoadKey, PlannedChunk, cut, locked_heap, planned, write_plan};
+use crate::postgres::chunk::{
+    ChunkError, LoadKey, PlannedChunk, cut, end_older_lanes, locked_heap, planned, write_plan,
+};
 use crate::postgres::copy::{ChunkJob, analyze, copy_chunk, slot as seen_slot};
 use crate::postgres::snapshot::{BeginError, HeldSnapshot, SnapshotRows, end};
 use crate::postgres::wire::{CreateSlotError, ReplicationConnection};
@@ -191,6 +196,7 @@ async fn copy_table(
     key: LoadKey,
     slot: &str,
 ) -> Result<Evidence, ChunkError> {
+    end_older_lanes(&plane.target, &spec.phase, under.epoch).await.map_err(ChunkError::Other)?;
     let shape = same_shape(plane, &key.table).await?;
     let load = Load { plane, key: Arc::new(key), shape: Arc::new(shape), epoch: under.epoch };
     let mut last = ChunkError::SnapshotGone;

@@ -1,6 +1,6 @@
 //! The plan of a table's load, and its receipts: rows of `_switchyard.chunk` on the target.
 
-use journal::{Epoch, Lsn, MigrationName, PhaseName, TableName};
+use journal::{Epoch, Lsn, MigrationName, PhaseName, PlanHash, TableName};
 use tokio_postgres::{Client, Transaction};
 
 use crate::native::hash::RowSum;
@@ -177,7 +177,8 @@ pub fn cut(table: &TableName, blocks: i64, chunk_bytes: u64) -> Vec<Chunk> {
 }
 
 /// What must hold in the transaction of whatever a load writes: this epoch is the newest, and the stream stands exactly
-/// at the snapshot's place. Both rows are shared until the commit, so neither moves under it.
+/// at the snapshot's place. Both rows are shared until the commit, so neither moves under it. Short transactions ask at
+/// once, a chunk's at its end: an executor that is stopped in mid-copy would hold both rows against its successor.
 ///
 /// # Errors
 /// It does not hold, or the target cannot be asked.
@@ -191,13 +192,90 @@ pub async fn hold_place(
     if !epoch_is_current(tx, &key.migration, &key.phase, place.1).await.map_err(fault)? {
         return Err(ChunkError::Superseded);
     }
-    let sql = "select lsn::text from _switchyard.stream \
-               where migration = $1 and phase = $2 and direction = 'forward' and lane = 0 for share";
-    let row = tx.query_opt(sql, &[&key.migration.as_str(), &key.phase.as_str()]).await.map_err(fault)?;
+    stands_at(target, tx, key, (place.0, " for share")).await
+}
+
+/// Whether it is worth beginning: the same, of this moment, without a lock.
+///
+/// # Errors
+/// As [`hold_place`].
+pub async fn look_at_place(
+    target: &Database,
+    tx: &Transaction<'_>,
+    key: &LoadKey,
+    place: (Lsn, Epoch),
+) -> Result<(), ChunkError> {
+    let fault = |error: tokio_postgres::Error| ChunkError::of(target, "does not admit a chunk", &error);
+    let sql = "select epoch <= $3 from _switchyard.gate where migration = $1 and phase = $2";
+    let epoch = signed(place.1.get());
+    let row =
+        tx.query_opt(sql, &[&key.migration.as_str(), &key.phase.as_str(), &epoch]).await.map_err(fault)?;
+    if !row.is_some_and(|row| row.get(0)) {
+        return Err(ChunkError::Superseded);
+    }
+    stands_at(target, tx, key, (place.0, "")).await
+}
+
+async fn stands_at(
+    target: &Database,
+    tx: &Transaction<'_>,
+    key: &LoadKey,
+    (place, lock): (Lsn, &str),
+) -> Result<(), ChunkError> {
+    let sql = format!(
+        "select lsn::text from _switchyard.stream \
+         where migration = $1 and phase = $2 and direction = 'forward' and lane = 0{lock}"
+    );
+    let row = tx
+        .query_opt(&sql, &[&key.migration.as_str(), &key.phase.as_str()])
+        .await
+        .map_err(|error| ChunkError::of(target, "does not show where the stream stands", &error))?;
     match row.and_then(|row| lsn(row.get(0))) {
-        Some(at) if at == place.0 => Ok(()),
+        Some(at) if at == place => Ok(()),
         _ => Err(ChunkError::SnapshotGone),
     }
+}
+
+/// What a copy lane's sessions are called, up to the epoch: short, since the server cuts names at 63 bytes.
+fn lane_name(migration: &MigrationName, phase: &PhaseName) -> String {
+    let which = PlanHash::of(format!("{migration}/{phase}").as_bytes()).short();
+    format!("switchyard load {which} ")
+}
+
+/// Names the session for the rest of its transaction, so that a successor can end it.
+///
+/// # Errors
+/// The database's own.
+pub async fn name_lane(
+    tx: &Transaction<'_>,
+    key: &LoadKey,
+    epoch: Epoch,
+) -> Result<(), tokio_postgres::Error> {
+    let name = format!("{}{epoch}", lane_name(&key.migration, &key.phase));
+    tx.batch_execute(&format!("set local application_name = {}", literal(&name))).await
+}
+
+/// Ends the copy lanes of older holders of the phase. One whose executor is stopped, or cut off, waits for ever for the
+/// rest of its chunk, and its rows that are not committed keep everybody else from theirs.
+///
+/// # Errors
+/// The target cannot be asked.
+pub async fn end_older_lanes(target: &Database, phase: &PhaseName, epoch: Epoch) -> Result<(), Cause> {
+    let sql = "select pg_terminate_backend(pid, 5000) from pg_stat_activity \
+               where pid <> pg_backend_pid() and datname = current_database() \
+                 and case when starts_with(application_name, $1) \
+                            and substr(application_name, length($1) + 1) ~ '^[0-9]{1,18}$' \
+                       then substr(application_name, length($1) + 1)::int8 < $2 else false end";
+    let session = target.session().await?;
+    let ended = session
+        .query(sql, &[&lane_name(target.migration(), phase), &signed(epoch.get())])
+        .await
+        .map_err(|error| target.cause("does not end an older executor's copy", &error))?;
+    session.done();
+    if !ended.is_empty() {
+        tracing::info!(%phase, lanes = ended.len(), "ended copy lanes of an older executor");
+    }
+    Ok(())
 }
 
 /// Writes a plan down, in the place of one for an older heap; in the latter case the table's rows on the target go with

@@ -14,6 +14,7 @@ use crate::native::plane::Reading;
 use crate::native::{Cell, Chunk, Row, TableShape};
 use crate::postgres::chunk::{
     ChunkError, CopiedChunk, LoadKey, PlannedChunk, hold_place, leave_chunk, lock_chunk, locked_heap,
+    look_at_place, name_lane,
 };
 use crate::postgres::database::Database;
 use crate::postgres::quote::{ident, literal, table as quoted};
@@ -154,7 +155,9 @@ pub async fn copy_chunk(
     }
     let mut session = job.target.session().await.map_err(ChunkError::Other)?;
     let tx = session.transaction().await.map_err(unwritten)?;
-    hold_place(job.target, &tx, job.key, (job.snapshot.lsn(), job.epoch)).await?;
+    let place = (job.snapshot.lsn(), job.epoch);
+    name_lane(&tx, job.key, job.epoch).await.map_err(unwritten)?;
+    look_at_place(job.target, &tx, job.key, place).await?;
     if !lock_chunk(job.target, &tx, job.key, planned).await? {
         return Ok(None);
     }
@@ -164,6 +167,7 @@ pub async fn copy_chunk(
         Reading::First => put_rows(&tx, job, rows).await?,
         Reading::Fill => fill_rows(&tx, job, rows).await?,
     };
+    hold_place(job.target, &tx, job.key, place).await?;
     let filled = job.reading == Reading::Fill;
     let copied = CopiedChunk { sum, snapshot: job.snapshot.lsn(), filled };
     leave_chunk(&tx, job.key, planned.chunk.ordinal, copied, job.epoch).await.map_err(unwritten)?;

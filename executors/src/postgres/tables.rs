@@ -3,6 +3,7 @@
 use journal::{Effect, EffectSpec, Evidence, SchemaObject, TableDefinition, TableName};
 use tokio_postgres::{Client, Transaction};
 
+use crate::postgres::chunk::end_older_lanes;
 use crate::postgres::database::Database;
 use crate::postgres::quote::{literal, table as quoted};
 use crate::postgres::receipt::{Admission, acted, admit, leave, probe_receipt};
@@ -51,6 +52,11 @@ async fn in_the_way(
 
 /// Makes or drops, with the receipt in the same transaction.
 pub async fn act(database: &Database, spec: &EffectSpec, under: Authority) -> Acted {
+    if let Effect::DropTables { .. } = spec.effect
+        && let Err(cause) = end_older_lanes(database, &spec.phase, under.epoch).await
+    {
+        return Acted::Unknown(EffectError(cause.to_string()));
+    }
     let mut session = match database.session().await {
         Ok(session) => session,
         Err(cause) => return Acted::Unknown(EffectError(cause.to_string())),

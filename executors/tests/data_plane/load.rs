@@ -199,3 +199,25 @@ async fn a_chunk_under_an_old_epoch_is_refused() {
     let loaded: i64 = target.query_one("select count(*) from shop.items", &[]).await.unwrap().get(0);
     assert_eq!(loaded, 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lane_of_an_executor_that_stands_still_is_ended_by_its_successor() {
+    let mut fixture = Fixture::new().await;
+    fixture.on(Side::Source).await.batch_execute(SHOP).await.unwrap();
+    let mover = fixture.mover();
+    fixture.prepare(&mover, &[table("shop.orders"), table("shop.items")]).await;
+    // What a stopped process leaves behind: a row that is not committed, in a session of its epoch.
+    let stopped = fixture.on(Side::Target).await;
+    let which = journal::PlanHash::of(b"move/a").short();
+    stopped
+        .batch_execute(&format!(
+            "begin; set local application_name = 'switchyard load {which} 1'; \
+             insert into shop.items (\"Order\", line) values (4, E'l\\t\\\\1')"
+        ))
+        .await
+        .unwrap();
+    fixture.epoch = 2;
+    let items = copy(&fixture, &mover, "shop.items").await;
+    assert_eq!(items["rows"], "3000");
+    assert!(stopped.batch_execute("commit").await.is_err());
+}
