@@ -1,14 +1,102 @@
-//! Our own replication connection.
+//! Our own replication connection: the driver has none.
+//!
+//! It speaks as much of protocol 3.0 as replication needs: startup, authentication, simple queries, CopyBoth. Sessions
+//! are pinned as all others are, so that text is the same on both sides.
 
+use std::fmt;
+use std::io;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
 use journal::Lsn;
+use postgres_protocol::authentication::md5_hash;
+use postgres_protocol::authentication::sasl::{ChannelBinding, SCRAM_SHA_256, ScramSha256};
+use postgres_protocol::message::frontend;
+use runtime::Clock;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpStream, UnixStream};
+use tokio_postgres::config::Host;
 
 use crate::postgres::database::Database;
+use crate::postgres::feed::Feed;
+use crate::postgres::pgoutput::{Malformed, Reader};
+use crate::postgres::{quote, stream_row};
 use crate::seams::Cause;
 
-/// A connection in replication mode, idle.
+/// How long one host may take to answer.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long a slot may be read by another before its reader is ended, if it is one of ours: a dead process's walsender
+/// goes within moments, that of a stopped one does not.
+const ACTIVE_PATIENCE: Duration = Duration::from_millis(700);
+
+/// How long in all.
+const ACTIVE_LIMIT: Duration = Duration::from_secs(10);
+
+/// The pause between two tries.
+const ACTIVE_PAUSE: Duration = Duration::from_millis(50);
+
+/// The longest message a server may send: a field has at most 1 GiB.
+const MAX_MESSAGE: usize = 1 << 31;
+
+/// What sessions are pinned to, as startup parameters.
+const PINS: [(&str, &str); 10] = [
+    ("client_encoding", "UTF8"),
+    ("TimeZone", "UTC"),
+    ("DateStyle", "ISO, YMD"),
+    ("IntervalStyle", "postgres"),
+    ("extra_float_digits", "3"),
+    ("bytea_output", "hex"),
+    ("search_path", "pg_catalog"),
+    ("statement_timeout", "0"),
+    ("idle_in_transaction_session_timeout", "0"),
+    ("standard_conforming_strings", "on"),
+];
+
+/// Either kind of socket.
+pub(crate) trait Socket: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Socket for T {}
+
+/// A message as it came.
 #[derive(Debug)]
-pub struct ReplicationConnection {
-    home: Database,
+pub(crate) struct Frame {
+    /// Its kind.
+    pub(crate) tag: u8,
+    /// What follows the length.
+    pub(crate) body: Bytes,
+}
+
+/// A server's refusal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerError {
+    /// Its SQLSTATE.
+    pub code: String,
+    /// Its message, with detail and hint; not scrubbed.
+    pub message: String,
+}
+
+impl fmt::Display for ServerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.message, self.code)
+    }
+}
+
+/// What goes wrong on the wire.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum WireError {
+    /// The server said so; the connection lives.
+    #[error("{0}")]
+    Server(ServerError),
+    /// The connection is gone.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    /// The server speaks what we do not.
+    #[error("{0}")]
+    Malformed(#[from] Malformed),
+    /// No way in.
+    #[error("{0}")]
+    Refused(String),
 }
 
 /// A slot that was made, and the snapshot of its beginning.
@@ -34,24 +122,359 @@ pub enum CreateSlotError {
     Other(Cause),
 }
 
+/// A slot was not begun to be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StartError {
+    /// There is no such slot (42704).
+    #[error("the slot is not there")]
+    NoSlot,
+    /// The slot's log is gone (55000).
+    #[error("{0}")]
+    Invalidated(Cause),
+    /// The connection, or the server, or another reader of the slot.
+    #[error("{0}")]
+    Other(Cause),
+}
+
+/// What to read, and from where.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StartAt<'a> {
+    /// The slot.
+    pub slot: &'a str,
+    /// The publication.
+    pub publication: &'a str,
+    /// The place: transactions that ended before it are not sent.
+    pub from: Lsn,
+}
+
+/// A connection in replication mode, idle.
+pub struct ReplicationConnection {
+    home: Database,
+    io: Box<dyn Socket>,
+    buf: BytesMut,
+    /// A query was sent and its end not seen: the future was dropped in between.
+    busy: bool,
+}
+
+impl fmt::Debug for ReplicationConnection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ReplicationConnection({})", self.home.side())
+    }
+}
+
 impl ReplicationConnection {
     /// Connects to a side.
     ///
     /// # Errors
     /// The server cannot be reached or refuses.
     pub async fn connect(home: &Database) -> Result<Self, Cause> {
-        Ok(Self { home: home.clone() })
+        let config = home.config();
+        let mut last = WireError::Refused("the connection string names no host".to_owned());
+        for (at, host) in config.get_hosts().iter().enumerate() {
+            let port = *config.get_ports().get(at).or_else(|| config.get_ports().first()).unwrap_or(&5432);
+            let opened = tokio::time::timeout(CONNECT_TIMEOUT, async {
+                let io: Box<dyn Socket> = match (host, config.get_hostaddrs().get(at)) {
+                    (_, Some(address)) => Box::new(tcp((*address, port)).await?),
+                    (Host::Tcp(name), None) => Box::new(tcp((name.as_str(), port)).await?),
+                    (Host::Unix(folder), None) => {
+                        Box::new(UnixStream::connect(folder.join(format!(".s.PGSQL.{port}"))).await?)
+                    }
+                };
+                let mut opened =
+                    Self { home: home.clone(), io, buf: BytesMut::with_capacity(64 * 1024), busy: false };
+                opened.start_up().await?;
+                Ok(opened)
+            });
+            match opened.await {
+                Ok(Ok(opened)) => return Ok(opened),
+                Ok(Err(error)) => last = error,
+                Err(_) => last = WireError::Refused(format!("no answer within {CONNECT_TIMEOUT:?}")),
+            }
+        }
+        Err(cause(home, "takes no replication connection", &last))
     }
 
-    /// Makes a logical slot with pgoutput and exports its snapshot.
+    async fn start_up(&mut self) -> Result<(), WireError> {
+        let config = self.home.config().clone();
+        let user = config
+            .get_user()
+            .ok_or_else(|| WireError::Refused("the connection string names no user".to_owned()))?;
+        let mut parameters = vec![("user", user), ("database", config.get_dbname().unwrap_or(user))];
+        parameters.push(("replication", "database"));
+        parameters.extend(config.get_application_name().map(|name| ("application_name", name)));
+        parameters.extend(config.get_options().map(|options| ("options", options)));
+        parameters.extend(PINS);
+        let mut out = BytesMut::new();
+        frontend::startup_message(parameters, &mut out)?;
+        self.io.write_all(&out).await?;
+        self.authenticate(user, config.get_password()).await?;
+        loop {
+            let frame = self.frame().await?;
+            match frame.tag {
+                b'Z' => return Ok(()),
+                b'E' => return Err(WireError::Server(server_error(frame.body)?)),
+                _ => {}
+            }
+        }
+    }
+
+    async fn authenticate(&mut self, user: &str, password: Option<&[u8]>) -> Result<(), WireError> {
+        let needed = || WireError::Refused("the server asks for a password, and none is given".to_owned());
+        let mut scram: Option<ScramSha256> = None;
+        loop {
+            let frame = self.frame().await?;
+            match frame.tag {
+                b'R' => {}
+                b'E' => return Err(WireError::Server(server_error(frame.body)?)),
+                _ => continue,
+            }
+            let mut reader = Reader(frame.body);
+            let mut out = BytesMut::new();
+            match reader.word()? {
+                0 => return Ok(()),
+                3 => frontend::password_message(password.ok_or_else(needed)?, &mut out)?,
+                5 => {
+                    let salt = reader.word()?.to_be_bytes();
+                    let hash = md5_hash(user.as_bytes(), password.ok_or_else(needed)?, salt);
+                    frontend::password_message(hash.as_bytes(), &mut out)?;
+                }
+                10 => {
+                    let mut offered = Vec::new();
+                    while !reader.is_empty() {
+                        offered.push(reader.text()?);
+                    }
+                    if !offered.iter().any(|mechanism| mechanism == SCRAM_SHA_256) {
+                        return Err(WireError::Refused("the server offers no SCRAM-SHA-256".to_owned()));
+                    }
+                    let begun =
+                        ScramSha256::new(password.ok_or_else(needed)?, ChannelBinding::unsupported());
+                    frontend::sasl_initial_response(SCRAM_SHA_256, begun.message(), &mut out)?;
+                    scram = Some(begun);
+                }
+                11 => {
+                    let scram = scram.as_mut().ok_or(Malformed("SASL goes on before it began"))?;
+                    scram.update(&reader.0)?;
+                    frontend::sasl_response(scram.message(), &mut out)?;
+                }
+                12 => scram.as_mut().ok_or(Malformed("SASL ends before it began"))?.finish(&reader.0)?,
+                _ => {
+                    return Err(WireError::Refused(
+                        "the server asks for a way of authentication that is not spoken here".to_owned(),
+                    ));
+                }
+            }
+            if !out.is_empty() {
+                self.io.write_all(&out).await?;
+            }
+        }
+    }
+
+    /// Makes a logical slot with pgoutput and exports its snapshot. It waits for every transaction that is writing now.
+    /// Dropped on the way, the slot may or may not come to be.
     ///
     /// # Errors
     /// It is there, there is no room, or the server cannot be asked.
     pub async fn create_slot(&mut self, name: &str, temporary: bool) -> Result<CreatedSlot, CreateSlotError> {
-        let _unbuilt = temporary;
-        Err(CreateSlotError::Other(Cause(format!(
-            "the slot {name} at the {} is not made yet",
-            self.home.side()
-        ))))
+        let kind = if temporary { " temporary" } else { "" };
+        // The older notation, which every version understands.
+        let sql =
+            format!("create_replication_slot {}{kind} logical pgoutput export_snapshot", quote::ident(name));
+        let rows = self.query(&sql).await.map_err(|error| match &error {
+            WireError::Server(server) if server.code == "42710" => CreateSlotError::Exists,
+            WireError::Server(server) if server.code == "53400" => CreateSlotError::NoFreeSlot,
+            _ => CreateSlotError::Other(cause(&self.home, &format!("does not make the slot {name}"), &error)),
+        })?;
+        let column = |at: usize| rows.first().and_then(|row| row.get(at)).and_then(Clone::clone);
+        match (column(1).and_then(|lsn| lsn.parse().ok()), column(2)) {
+            (Some(consistent_point), Some(snapshot)) => Ok(CreatedSlot { consistent_point, snapshot }),
+            _ => {
+                let error = WireError::Malformed(Malformed("a new slot without its place and snapshot"));
+                Err(CreateSlotError::Other(cause(&self.home, "does not describe its slot", &error)))
+            }
+        }
+    }
+
+    /// Begins to read a slot. One that a dead predecessor still reads is waited for; if that lasts, its reader is ended,
+    /// provided that it is one of this migration's.
+    ///
+    /// # Errors
+    /// The slot is not there, or lost, or read by another, or the server cannot be asked.
+    pub async fn start(mut self, at: StartAt<'_>, clock: &dyn Clock) -> Result<Feed, StartError> {
+        let sql = format!(
+            "start_replication slot {} logical {} (proto_version '1', publication_names {}, messages 'true')",
+            quote::ident(at.slot),
+            at.from,
+            quote::literal(&quote::ident(at.publication)),
+        );
+        let began = clock.monotonic();
+        let mut may_end = true;
+        loop {
+            let error = match self.copy_both(&sql).await {
+                Ok(()) => return Ok(Feed::new(self.home, self.io, self.buf, at.from)),
+                Err(error) => error,
+            };
+            let cause = cause(&self.home, &format!("does not let the slot {} be read", at.slot), &error);
+            let WireError::Server(server) = &error else { return Err(StartError::Other(cause)) };
+            let waited = clock.monotonic().duration_since(began);
+            match server.code.as_str() {
+                "42704" => return Err(StartError::NoSlot),
+                "55000" => return Err(StartError::Invalidated(cause)),
+                "55006" if waited < ACTIVE_LIMIT => {
+                    if may_end && waited >= ACTIVE_PATIENCE {
+                        may_end = false;
+                        stream_row::end_ours(&self.home, &server.message).await.map_err(StartError::Other)?;
+                    }
+                    clock.sleep(ACTIVE_PAUSE).await;
+                }
+                _ => return Err(StartError::Other(cause)),
+            }
+        }
+    }
+
+    async fn copy_both(&mut self, sql: &str) -> Result<(), WireError> {
+        self.send_query(sql).await?;
+        let mut refused = None;
+        loop {
+            let frame = self.frame().await?;
+            match frame.tag {
+                b'W' => return Ok(()),
+                b'E' => refused = Some(server_error(frame.body)?),
+                b'Z' => {
+                    self.busy = false;
+                    return Err(refused.map_or(
+                        WireError::Malformed(Malformed("replication ended before it began")),
+                        WireError::Server,
+                    ));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    async fn query(&mut self, sql: &str) -> Result<Vec<Vec<Option<String>>>, WireError> {
+        self.send_query(sql).await?;
+        let (mut rows, mut refused) = (Vec::new(), None);
+        loop {
+            let frame = self.frame().await?;
+            match frame.tag {
+                b'D' => rows.push(data_row(frame.body)?),
+                b'E' => refused = Some(server_error(frame.body)?),
+                b'Z' => {
+                    self.busy = false;
+                    return refused.map_or(Ok(rows), |error| Err(WireError::Server(error)));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    async fn send_query(&mut self, sql: &str) -> Result<(), WireError> {
+        if self.busy {
+            return Err(WireError::Refused("the connection was left in the midst of a query".to_owned()));
+        }
+        self.busy = true;
+        let mut out = BytesMut::new();
+        frontend::query(sql, &mut out)?;
+        Ok(self.io.write_all(&out).await?)
+    }
+
+    async fn frame(&mut self) -> Result<Frame, WireError> {
+        loop {
+            if let Some(frame) = take_frame(&mut self.buf)? {
+                return Ok(frame);
+            }
+            if self.io.read_buf(&mut self.buf).await? == 0 {
+                return Err(WireError::Io(io::ErrorKind::UnexpectedEof.into()));
+            }
+        }
+    }
+}
+
+async fn tcp(address: impl tokio::net::ToSocketAddrs) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect(address).await?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+/// The next whole message, if it is there.
+pub(crate) fn take_frame(buf: &mut BytesMut) -> Result<Option<Frame>, Malformed> {
+    let Some((&[tag, a, b, c, d], _)) = buf.split_first_chunk::<5>() else { return Ok(None) };
+    let len = usize::try_from(u32::from_be_bytes([a, b, c, d])).unwrap_or(usize::MAX);
+    if !(4..MAX_MESSAGE).contains(&len) {
+        return Err(Malformed("a message with an impossible length"));
+    }
+    if buf.len() <= len {
+        buf.reserve(len + 1 - buf.len());
+        return Ok(None);
+    }
+    let mut body = buf.split_to(len + 1).freeze();
+    let _head = body.split_to(5);
+    Ok(Some(Frame { tag, body }))
+}
+
+/// Reads an ErrorResponse.
+pub(crate) fn server_error(body: Bytes) -> Result<ServerError, Malformed> {
+    let mut reader = Reader(body);
+    let mut error = ServerError { code: String::new(), message: String::new() };
+    loop {
+        match reader.byte()? {
+            0 => return Ok(error),
+            b'C' => error.code = reader.text()?,
+            b'M' => error.message = reader.text()?,
+            b'D' | b'H' => {
+                error.message.push_str("; ");
+                error.message.push_str(&reader.text()?);
+            }
+            _ => {
+                let _other = reader.text()?;
+            }
+        }
+    }
+}
+
+fn data_row(body: Bytes) -> Result<Vec<Option<String>>, Malformed> {
+    let mut reader = Reader(body);
+    let mut columns = Vec::new();
+    for _ in 0..reader.short()? {
+        let len = reader.word()?;
+        columns.push(match usize::try_from(len) {
+            // −1: null.
+            Ok(_) if len == u32::MAX => None,
+            Ok(len) => {
+                let text = reader.bytes(len)?.to_vec();
+                Some(String::from_utf8(text).map_err(|_| Malformed("a value that is not UTF-8"))?)
+            }
+            Err(_) => return Err(Malformed("a length beyond memory")),
+        });
+    }
+    Ok(columns)
+}
+
+fn cause(home: &Database, what: &str, error: &WireError) -> Cause {
+    Cause(home.scrub(&format!("the {} {what}: {error}", home.side())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_is_taken_only_when_it_is_whole() {
+        let mut buf = BytesMut::from(&b"Z\0\0\0\x05I"[..]);
+        let frame = take_frame(&mut buf).unwrap().unwrap();
+        assert_eq!((frame.tag, frame.body.as_ref()), (b'Z', &b"I"[..]));
+        let mut part = BytesMut::from(&b"d\0\0\0\x09abc"[..]);
+        assert!(take_frame(&mut part).unwrap().is_none());
+        let mut short = BytesMut::from(&b"d\0\0\0\x03"[..]);
+        assert!(take_frame(&mut short).is_err());
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn random_bytes_from_a_server_never_panic(bytes: Vec<u8>) {
+            let _taken = take_frame(&mut BytesMut::from(bytes.as_slice())).is_ok();
+            let _error = server_error(Bytes::from(bytes.clone())).is_ok();
+            let _row = data_row(Bytes::from(bytes)).is_ok();
+        }
     }
 }
