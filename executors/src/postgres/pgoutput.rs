@@ -183,7 +183,8 @@ impl Reader {
                 b'n' => Field::Null,
                 b'u' => Field::Unchanged,
                 kind @ (b't' | b'b') => {
-                    let len = usize::try_from(self.word()?).map_err(|_| Malformed("a length beyond memory"))?;
+                    let len =
+                        usize::try_from(self.word()?).map_err(|_| Malformed("a length beyond memory"))?;
                     let value = self.bytes(len)?;
                     if kind == b't' { Field::Text(value) } else { Field::Binary(value) }
                 }

@@ -20,7 +20,7 @@ use tokio_postgres::config::Host;
 use crate::postgres::database::Database;
 use crate::postgres::feed::Feed;
 use crate::postgres::pgoutput::{Malformed, Reader};
-use crate::postgres::{quote, stream_row};
+use crate::postgres::{holders, quote};
 use crate::seams::Cause;
 
 /// How long one host may take to answer.
@@ -246,8 +246,7 @@ impl ReplicationConnection {
                     if !offered.iter().any(|mechanism| mechanism == SCRAM_SHA_256) {
                         return Err(WireError::Refused("the server offers no SCRAM-SHA-256".to_owned()));
                     }
-                    let begun =
-                        ScramSha256::new(password.ok_or_else(needed)?, ChannelBinding::unsupported());
+                    let begun = ScramSha256::new(password.ok_or_else(needed)?, ChannelBinding::unsupported());
                     frontend::sasl_initial_response(SCRAM_SHA_256, begun.message(), &mut out)?;
                     scram = Some(begun);
                 }
@@ -322,13 +321,20 @@ impl ReplicationConnection {
                 "55006" if waited < ACTIVE_LIMIT => {
                     if may_end && waited >= ACTIVE_PATIENCE {
                         may_end = false;
-                        stream_row::end_ours(&self.home, &server.message).await.map_err(StartError::Other)?;
+                        self.end_reader(&server.message).await.map_err(StartError::Other)?;
                     }
                     clock.sleep(ACTIVE_PAUSE).await;
                 }
                 _ => return Err(StartError::Other(cause)),
             }
         }
+    }
+
+    async fn end_reader(&self, message: &str) -> Result<(), Cause> {
+        let session = self.home.session().await?;
+        holders::end_ours(&self.home, &session, message).await?;
+        session.done();
+        Ok(())
     }
 
     async fn copy_both(&mut self, sql: &str) -> Result<(), WireError> {
