@@ -1,14 +1,620 @@
-//! Writing what a stream read.
+//! Writing what a stream read: exactly once, in sets.
+//!
+//! # The races
+//!
+//! *A crash, or a lost connection, around COMMIT.* The checkpoint is moved in the batch's own transaction, by compare and
+//! set on epoch, mode and the checkpoint before it. Whoever reads the row afterwards knows whether the batch is there;
+//! nobody has to guess, and what is read again from the stream is skipped by its place.
+//!
+//! *Another executor, or the stream's other mode.* Either finds the row changed, or changes it; of two, one commits. The
+//! batch takes the gate row (shared), then the stream's row, as an effect does (`postgres/receipt.rs`), so they cannot
+//! wait for each other in a ring.
+//!
+//! *Echoes.* What is written here carries our origin; what the opposite direction wrote carries its own. A transaction
+//! with the opposite direction's origin is ours and is dropped, in either mode. Any other origin is the application's.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
 
 use async_trait::async_trait;
+use journal::{Epoch, Finding, Lsn, StreamMode, StreamSpec, TableName};
+use tokio_postgres::error::SqlState;
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Client, Statement, Transaction as Tx};
 
-use crate::native::{Cell, Row, TableShape};
+use crate::native::fold::{TableWindow, fold, key_of};
+use crate::native::{
+    Batch, Breach, Cell, Change, Checkpoint, Completeness, Durable, Row, StreamError, TableShape, Transaction,
+};
+use crate::postgres::database::Database;
+use crate::postgres::quote::{self, ident};
+use crate::postgres::receipt::{epoch_is_current, signed};
+use crate::postgres::stream_row;
 use crate::seams::Cause;
 
 /// Where a row that the side written lacks is read from: the side read, under a snapshot that is not older than the
 /// change.
 #[async_trait]
-pub trait RowSource: std::fmt::Debug + Send + Sync {
+pub trait RowSource: fmt::Debug + Send + Sync {
     /// The row of this key, cells in the shape's order; none if it is not there.
     async fn row_by_key(&self, shape: &TableShape, key: &[Cell]) -> Result<Option<Row>, Cause>;
+}
+
+/// Writes one stream's batches. Dropped in mid-batch, the batch commits whole or not at all.
+pub struct Applier {
+    database: Database,
+    spec: StreamSpec,
+    epoch: Epoch,
+    completeness: Completeness,
+    rows: Option<Arc<dyn RowSource>>,
+    client: Client,
+    statements: BTreeMap<String, Statement>,
+}
+
+impl fmt::Debug for Applier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Applier({})", self.spec.name)
+    }
+}
+
+/// Why a batch did not commit.
+enum Failure {
+    Database(tokio_postgres::Error),
+    Stream(StreamError),
+}
+
+impl From<tokio_postgres::Error> for Failure {
+    fn from(error: tokio_postgres::Error) -> Self {
+        Self::Database(error)
+    }
+}
+
+impl From<StreamError> for Failure {
+    fn from(error: StreamError) -> Self {
+        Self::Stream(error)
+    }
+}
+
+impl Applier {
+    /// Connects to the side written and marks the session with the stream's origin.
+    ///
+    /// # Errors
+    /// The side cannot be reached, or the origin is not there.
+    pub async fn connect(
+        database: &Database,
+        spec: &StreamSpec,
+        epoch: Epoch,
+        completeness: Completeness,
+        rows: Option<Arc<dyn RowSource>>,
+    ) -> Result<Self, StreamError> {
+        let client = database.connect().await.map_err(StreamError::Lost)?;
+        let set_up = "select pg_replication_origin_session_setup($1)";
+        if let Err(error) = client.query(set_up, &[&spec.origin]).await {
+            if error.code() == Some(&SqlState::OBJECT_IN_USE) {
+                // An applier that an earlier process left behind; the next try finds the origin free.
+                let said =
+                    error.as_db_error().map(tokio_postgres::error::DbError::message).unwrap_or_default();
+                stream_row::end_ours(database, said).await.map_err(StreamError::Lost)?;
+            }
+            return Err(StreamError::Lost(database.cause("does not let its changes be marked", &error)));
+        }
+        let (database, spec) = (database.clone(), spec.clone());
+        Ok(Self { database, spec, epoch, completeness, rows, client, statements: BTreeMap::new() })
+    }
+
+    /// Takes the stream's row over under this epoch and reads it. Waits for a batch in flight.
+    ///
+    /// # Errors
+    /// [`StreamError::Superseded`]: a newer epoch has it, or it is gone.
+    pub async fn take_over(&mut self) -> Result<(Checkpoint, StreamMode), StreamError> {
+        let sql = "update _switchyard.stream set epoch = $4 \
+                   where migration = $1 and phase = $2 and direction = $3 and lane = 0 and epoch <= $4 \
+                   returning lsn::text, mode";
+        let name = &self.spec.name;
+        let epoch = signed(self.epoch.get());
+        let values: [&(dyn ToSql + Sync); 4] =
+            [&self.database.migration().as_str(), &name.phase.as_str(), &name.direction.word(), &epoch];
+        let row = self.client.query_opt(sql, &values).await.map_err(|error| self.lost(&error))?;
+        let row = row.ok_or(StreamError::Superseded)?;
+        let lsn: Lsn = row.get::<_, String>(0).parse().map_err(|error| {
+            StreamError::Lost(Cause(format!("a checkpoint that cannot be read: {error}")))
+        })?;
+        let mode = if row.get::<_, String>(1) == "apply" { StreamMode::Apply } else { StreamMode::Guard };
+        Ok((Checkpoint::Lsn(lsn), mode))
+    }
+
+    /// Commits a batch under a mode: its rows (in apply) or its breaches (in guard), its markers, its keys and its
+    /// checkpoint, in one transaction. A batch without transactions only moves the checkpoint.
+    ///
+    /// # Errors
+    /// [`StreamError::Superseded`]: the row was taken or changed, read it again. [`StreamError::Stopped`]: a person
+    /// is needed. [`StreamError::Lost`]: whether it committed, only the row tells.
+    pub async fn commit(
+        &mut self,
+        mode: StreamMode,
+        batch: Batch,
+    ) -> Result<(Durable<Checkpoint>, Vec<Breach>), StreamError> {
+        let opposite = self.spec.opposite_origin.clone();
+        let foreign: Vec<&Transaction> =
+            batch.transactions.iter().filter(|tx| tx.origin.as_deref() != Some(opposite.as_str())).collect();
+        let mut in_order = false;
+        loop {
+            match self.try_commit(mode, &batch, &foreign, in_order).await {
+                Ok(breaches) => return Ok((Durable::committed(batch.end), breaches)),
+                // Unique values that changed places inside the window: one by one they pass as they passed there.
+                Err(Failure::Database(error))
+                    if error.code() == Some(&SqlState::UNIQUE_VIOLATION) && !in_order =>
+                {
+                    in_order = true;
+                }
+                Err(Failure::Stream(error)) => return Err(error),
+                Err(Failure::Database(error)) => return Err(self.refused(&error)),
+            }
+        }
+    }
+
+    async fn try_commit(
+        &mut self,
+        mode: StreamMode,
+        batch: &Batch,
+        foreign: &[&Transaction],
+        in_order: bool,
+    ) -> Result<Vec<Breach>, Failure> {
+        let tx = self.client.transaction().await?;
+        tx.batch_execute("set local session_replication_role = replica; set local synchronous_commit = on")
+            .await?;
+        let mut work = Work {
+            tx: &tx,
+            database: &self.database,
+            spec: &self.spec,
+            completeness: self.completeness,
+            rows: self.rows.as_deref(),
+            statements: &mut self.statements,
+        };
+        if !epoch_is_current(&tx, self.database.migration(), &self.spec.name.phase, self.epoch).await? {
+            return Err(StreamError::Superseded.into());
+        }
+        work.move_checkpoint(self.epoch, mode, batch).await?;
+        let changed = foreign.iter().any(|each| !each.changes.is_empty());
+        let mut breaches = Vec::new();
+        match mode {
+            StreamMode::Apply if changed => work.apply(foreign, in_order).await?,
+            StreamMode::Guard if changed => breaches = work.breaches(foreign).await?,
+            StreamMode::Apply | StreamMode::Guard => {}
+        }
+        if changed {
+            work.keys(foreign).await?;
+        }
+        work.markers(&batch.transactions).await?;
+        tx.commit().await?;
+        Ok(breaches)
+    }
+
+    fn lost(&self, error: &tokio_postgres::Error) -> StreamError {
+        StreamError::Lost(self.database.cause("does not take a stream's changes", error))
+    }
+
+    /// What the server says definitely about the data needs a person; the rest passes.
+    fn refused(&self, error: &tokio_postgres::Error) -> StreamError {
+        let definite = error.code().is_some_and(|code| {
+            // Data, constraints, and names that are not there. Never a value: the server's detail is left out.
+            ["21", "22", "23", "42"].iter().any(|class| code.code().starts_with(class))
+        });
+        let Some(said) = error.as_db_error().filter(|_| definite) else { return self.lost(error) };
+        let table = said.table().map_or_else(String::new, |table| format!(" into {table}"));
+        StreamError::Stopped(Finding {
+            code: "SW-0303".to_owned(),
+            what: format!(
+                "the stream {} cannot write{table} on the {}: {} ({})",
+                self.spec.name,
+                self.database.side(),
+                said.message(),
+                said.code().code()
+            ),
+            remedy: "Nothing is lost: it goes on from its checkpoint when the cause is removed.".to_owned(),
+        })
+    }
+}
+
+/// One batch's work inside its transaction.
+struct Work<'w, 't> {
+    tx: &'w Tx<'t>,
+    database: &'w Database,
+    spec: &'w StreamSpec,
+    completeness: Completeness,
+    rows: Option<&'w dyn RowSource>,
+    statements: &'w mut BTreeMap<String, Statement>,
+}
+
+/// The columns of a set as arrays of text.
+type Columns<'c> = Vec<Vec<Option<&'c str>>>;
+
+/// Rows turned into columns; `which` picks the cells, by place.
+fn columns<'r>(rows: &[&'r Row], which: &[usize]) -> Result<Columns<'r>, StreamError> {
+    which.iter().map(|at| rows.iter().map(|row| text(row.get(*at))).collect()).collect()
+}
+
+fn text(cell: Option<&Cell>) -> Result<Option<&str>, StreamError> {
+    match cell {
+        Some(Cell::Text(bytes)) => std::str::from_utf8(bytes).map(Some).map_err(|_| {
+            StreamError::Lost(Cause("a value that is not UTF-8 came in a UTF-8 stream".to_owned()))
+        }),
+        Some(Cell::Null) => Ok(None),
+        Some(Cell::Unchanged) | None => {
+            Err(StreamError::Lost(Cause("a value that was not sent was about to be written".to_owned())))
+        }
+    }
+}
+
+/// `unnest($1::text[], …) as u(c0, …)`.
+fn unnested(count: usize) -> String {
+    let arrays: Vec<String> = (1..=count).map(|at| format!("${at}::text[]")).collect();
+    let names: Vec<String> = (0..count).map(|at| format!("c{at}")).collect();
+    format!("unnest({}) as u({})", arrays.join(", "), names.join(", "))
+}
+
+fn named(shape: &TableShape, at: usize) -> String {
+    shape.columns.get(at).map(|name| ident(name)).unwrap_or_default()
+}
+
+/// `u.c2::numeric(10,2)`: the text of a set's column as the table's own type.
+fn cast(shape: &TableShape, at: usize, place: usize) -> String {
+    let kind = shape.types.get(at).map_or("text", String::as_str);
+    format!("u.c{place}::{kind}")
+}
+
+/// `t.k1 = u.c0::int4 and …` over the key, whose cells stand at `places`.
+fn key_matches(shape: &TableShape, places: impl Iterator<Item = usize>) -> String {
+    let parts: Vec<String> = shape
+        .key
+        .iter()
+        .zip(places)
+        .map(|(at, place)| format!("t.{} = {}", named(shape, *at), cast(shape, *at, place)))
+        .collect();
+    parts.join(" and ")
+}
+
+fn upsert_sql(shape: &TableShape) -> String {
+    let all: Vec<usize> = (0..shape.columns.len()).collect();
+    let names: Vec<String> = all.iter().map(|at| named(shape, *at)).collect();
+    let values: Vec<String> = all.iter().map(|at| cast(shape, *at, *at)).collect();
+    let key: Vec<String> = shape.key.iter().map(|at| named(shape, *at)).collect();
+    let sets: Vec<String> = all
+        .iter()
+        .filter(|at| !shape.key.contains(at))
+        .map(|at| format!("{0} = excluded.{0}", named(shape, *at)))
+        .collect();
+    let overriding = if shape.overrides_identity { " overriding system value" } else { "" };
+    let conflict =
+        if sets.is_empty() { "do nothing".to_owned() } else { format!("do update set {}", sets.join(", ")) };
+    format!(
+        "insert into {} ({}){overriding} select {} from {} on conflict ({}) {conflict}",
+        quote::table(&shape.table),
+        names.join(", "),
+        values.join(", "),
+        unnested(all.len()),
+        key.join(", "),
+    )
+}
+
+fn delete_sql(shape: &TableShape) -> String {
+    let table = quote::table(&shape.table);
+    let count = shape.key.len();
+    format!("delete from {table} t using {} where {}", unnested(count), key_matches(shape, 0..count))
+}
+
+/// Sets the present columns of rows found by key; `key_after` places the key's cells behind them.
+fn update_sql(shape: &TableShape, present: &[usize]) -> String {
+    let sets: Vec<String> = present
+        .iter()
+        .enumerate()
+        .map(|(place, at)| format!("{} = {}", named(shape, *at), cast(shape, *at, place)))
+        .collect();
+    let count = present.len() + shape.key.len();
+    format!(
+        "update {} t set {} from {} where {} returning {}",
+        quote::table(&shape.table),
+        sets.join(", "),
+        unnested(count),
+        key_matches(shape, present.len()..count),
+        (present.len()..count).map(|place| format!("u.c{place}")).collect::<Vec<_>>().join(", "),
+    )
+}
+
+impl Work<'_, '_> {
+    async fn move_checkpoint(
+        &mut self,
+        epoch: Epoch,
+        mode: StreamMode,
+        batch: &Batch,
+    ) -> Result<(), Failure> {
+        let sql = "update _switchyard.stream \
+                   set lsn = $7::text::pg_lsn, updated_at = clock_timestamp(), \
+                       source_committed_at = coalesce(to_timestamp($8::text::numeric / 1000), source_committed_at) \
+                   where migration = $1 and phase = $2 and direction = $3 and lane = 0 \
+                     and epoch = $4 and mode = $5 and lsn = $6::text::pg_lsn";
+        let (Checkpoint::Lsn(previous), Checkpoint::Lsn(end)) = (batch.previous, batch.end);
+        let (previous, end) = (previous.to_string(), end.to_string());
+        let committed = batch.transactions.last().map(|last| last.committed_ms.to_string());
+        let statement = self.statement(sql).await?;
+        let (name, epoch) = (&self.spec.name, signed(epoch.get()));
+        let values: [&(dyn ToSql + Sync); 8] = [
+            &self.database.migration().as_str(),
+            &name.phase.as_str(),
+            &name.direction.word(),
+            &epoch,
+            &mode.word(),
+            &previous,
+            &end,
+            &committed,
+        ];
+        match self.tx.execute(&statement, &values).await? {
+            0 => Err(StreamError::Superseded.into()),
+            _ => Ok(()),
+        }
+    }
+
+    async fn statement(&mut self, sql: &str) -> Result<Statement, tokio_postgres::Error> {
+        if let Some(known) = self.statements.get(sql) {
+            return Ok(known.clone());
+        }
+        let prepared = self.tx.prepare(sql).await?;
+        self.statements.insert(sql.to_owned(), prepared.clone());
+        Ok(prepared)
+    }
+
+    // ---- rows ----
+
+    async fn apply(&mut self, transactions: &[&Transaction], in_order: bool) -> Result<(), Failure> {
+        self.tx.batch_execute("set constraints all deferred").await?;
+        let changes = || transactions.iter().flat_map(|each| &each.changes);
+        let windows = if in_order { None } else { fold(changes()) };
+        match windows {
+            Some(windows) => {
+                for window in windows.iter().filter(|window| !window.deletes.is_empty()) {
+                    self.delete(&window.shape, &window.deletes.iter().collect::<Vec<_>>()).await?;
+                }
+                for window in &windows {
+                    self.write(window).await?;
+                }
+            }
+            None => {
+                for change in changes() {
+                    self.one(change).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn write(&mut self, window: &TableWindow) -> Result<(), Failure> {
+        for (present, rows) in &window.updates {
+            let present: Vec<usize> =
+                present.iter().enumerate().filter(|(_, there)| **there).map(|(at, _)| at).collect();
+            self.update(
+                &window.shape,
+                &present,
+                &rows.iter().map(|row| (key_of(&window.shape, row), row)).collect::<Vec<_>>(),
+            )
+            .await?;
+        }
+        if !window.upserts.is_empty() {
+            self.upsert(&window.shape, &window.upserts.iter().collect::<Vec<_>>()).await?;
+        }
+        Ok(())
+    }
+
+    async fn upsert(&mut self, shape: &TableShape, rows: &[&Row]) -> Result<(), Failure> {
+        let all: Vec<usize> = (0..shape.columns.len()).collect();
+        self.set(&upsert_sql(shape), columns(rows, &all)?).await.map(drop)
+    }
+
+    async fn delete(&mut self, shape: &TableShape, keys: &[&Row]) -> Result<(), Failure> {
+        let places: Vec<usize> = (0..shape.key.len()).collect();
+        self.set(&delete_sql(shape), columns(keys, &places)?).await.map(drop)
+    }
+
+    /// Updates rows of which some cells were not sent. A row that is not there is completed, or stops the stream.
+    async fn update(
+        &mut self,
+        shape: &TableShape,
+        present: &[usize],
+        rows: &[(Row, &Row)],
+    ) -> Result<(), Failure> {
+        let new: Vec<&Row> = rows.iter().map(|(_, row)| *row).collect();
+        let keys: Vec<&Row> = rows.iter().map(|(key, _)| key).collect();
+        let mut arrays = columns(&new, present)?;
+        arrays.extend(columns(&keys, &(0..shape.key.len()).collect::<Vec<_>>())?);
+        let hit = self.set(&update_sql(shape, present), arrays).await?;
+        if hit.len() == rows.len() {
+            return Ok(());
+        }
+        for (key, row) in rows {
+            let wanted: Vec<Option<&str>> =
+                key.iter().map(|cell| text(Some(cell))).collect::<Result<_, _>>()?;
+            let there = hit.iter().any(|found| found.iter().map(Option::as_deref).eq(wanted.iter().copied()));
+            if !there {
+                self.complete(shape, key, row).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A row that should be there and is not. While a load is being filled it is read by its new key from the side read.
+    async fn complete(&mut self, shape: &TableShape, old_key: &Row, row: &Row) -> Result<(), Failure> {
+        let source = match (self.completeness, self.rows) {
+            (Completeness::Filling, Some(source)) => source,
+            (Completeness::Filling | Completeness::Whole, _) => {
+                return Err(StreamError::Stopped(Finding {
+                    code: "SW-0304".to_owned(),
+                    what: format!(
+                        "a row of {} that the stream {} changes is not on the {}",
+                        shape.table,
+                        self.spec.name,
+                        self.database.side()
+                    ),
+                    remedy: "Somebody removed it there. Compare the phase with `verify`; then abort and start it again."
+                        .to_owned(),
+                })
+                .into());
+            }
+        };
+        let key = key_of(shape, row);
+        if *old_key != key {
+            self.delete(shape, &[old_key]).await?;
+        }
+        let found = source.row_by_key(shape, &key).await.map_err(StreamError::Lost)?;
+        match found {
+            Some(found) => self.upsert(shape, &[&found]).await,
+            // Its delete comes later in the stream.
+            None => Ok(()),
+        }
+    }
+
+    /// One change as it happened there.
+    async fn one(&mut self, change: &Change) -> Result<(), Failure> {
+        match change {
+            Change::Insert { shape, new } => self.upsert(shape, &[new]).await,
+            Change::Delete { shape, key } => self.delete(shape, &[key]).await,
+            Change::Update { shape, old_key: None, new } if !new.contains(&Cell::Unchanged) => {
+                self.upsert(shape, &[new]).await
+            }
+            Change::Update { shape, old_key, new } => {
+                let present: Vec<usize> = new
+                    .iter()
+                    .enumerate()
+                    .filter(|(_, cell)| **cell != Cell::Unchanged)
+                    .map(|(at, _)| at)
+                    .collect();
+                let key = old_key.clone().unwrap_or_else(|| key_of(shape, new));
+                let whole = present.len() == new.len();
+                if !whole {
+                    return self.update(shape, &present, &[(key, new)]).await;
+                }
+                // A changed key with every cell sent needs no row there: replay finds it under the new key.
+                self.delete(shape, &[&key]).await?;
+                self.upsert(shape, &[new]).await
+            }
+        }
+    }
+
+    /// Runs a set's statement; gives what it returns, as text.
+    async fn set(&mut self, sql: &str, arrays: Columns<'_>) -> Result<Vec<Vec<Option<String>>>, Failure> {
+        let statement = self.statement(sql).await?;
+        let values: Vec<&(dyn ToSql + Sync)> =
+            arrays.iter().map(|array| array as &(dyn ToSql + Sync)).collect();
+        let rows = self.tx.query(&statement, &values).await?;
+        Ok(rows.iter().map(|row| (0..row.len()).map(|at| row.get(at)).collect()).collect())
+    }
+
+    // ---- what is remembered ----
+
+    /// The keys that these transactions touch, for the verification of what changed.
+    async fn keys(&mut self, transactions: &[&Transaction]) -> Result<(), Failure> {
+        let mut latest: BTreeMap<(String, String), Lsn> = BTreeMap::new();
+        for transaction in transactions {
+            let Checkpoint::Lsn(end) = transaction.end;
+            for change in &transaction.changes {
+                for (table, key) in touched(change)? {
+                    latest.insert((table.to_string(), key), end);
+                }
+            }
+        }
+        let tables: Vec<&str> = latest.keys().map(|(table, _)| table.as_str()).collect();
+        let keys: Vec<&str> = latest.keys().map(|(_, key)| key.as_str()).collect();
+        let places: Vec<String> = latest.values().map(Lsn::to_string).collect();
+        let sql = "insert into _switchyard.changed (migration, phase, direction, table_name, key, lsn) \
+                   select $1, $2, $3, u.t, u.k, u.l::pg_lsn \
+                   from unnest($4::text[], $5::text[], $6::text[]) as u(t, k, l) \
+                   on conflict (migration, phase, direction, table_name, key) do update set lsn = excluded.lsn";
+        let statement = self.statement(sql).await?;
+        let name = &self.spec.name;
+        let values: [&(dyn ToSql + Sync); 6] = [
+            &self.database.migration().as_str(),
+            &name.phase.as_str(),
+            &name.direction.word(),
+            &tables,
+            &keys,
+            &places,
+        ];
+        self.tx.execute(&statement, &values).await?;
+        Ok(())
+    }
+
+    async fn breaches(&mut self, transactions: &[&Transaction]) -> Result<Vec<Breach>, Failure> {
+        let mut found = Vec::new();
+        for transaction in transactions {
+            let mut counts: BTreeMap<&TableName, u64> = BTreeMap::new();
+            for change in &transaction.changes {
+                let (Change::Insert { shape, .. }
+                | Change::Update { shape, .. }
+                | Change::Delete { shape, .. }) = change;
+                *counts.entry(&shape.table).or_default() += 1;
+            }
+            found.extend(counts.into_iter().map(|(table, changes)| Breach {
+                table: table.clone(),
+                at: transaction.end,
+                changes,
+            }));
+        }
+        let sql = "insert into _switchyard.breach (migration, phase, direction, lsn, table_name, changes) \
+                   values ($1, $2, $3, $4::text::pg_lsn, $5, $6) on conflict do nothing";
+        let statement = self.statement(sql).await?;
+        let name = &self.spec.name;
+        for breach in &found {
+            let Checkpoint::Lsn(at) = breach.at;
+            let values: [&(dyn ToSql + Sync); 6] = [
+                &self.database.migration().as_str(),
+                &name.phase.as_str(),
+                &name.direction.word(),
+                &at.to_string(),
+                &breach.table.to_string(),
+                &signed(breach.changes),
+            ];
+            self.tx.execute(&statement, &values).await?;
+        }
+        Ok(found)
+    }
+
+    async fn markers(&mut self, transactions: &[Transaction]) -> Result<(), Failure> {
+        let sql = "insert into _switchyard.marker (migration, phase, direction, nonce, lsn) \
+                   values ($1, $2, $3, $4, $5::text::pg_lsn) on conflict do nothing";
+        for transaction in transactions.iter().filter(|each| !each.markers.is_empty()) {
+            let statement = self.statement(sql).await?;
+            let name = &self.spec.name;
+            let Checkpoint::Lsn(end) = transaction.end;
+            for nonce in &transaction.markers {
+                let values: [&(dyn ToSql + Sync); 5] = [
+                    &self.database.migration().as_str(),
+                    &name.phase.as_str(),
+                    &name.direction.word(),
+                    nonce,
+                    &end.to_string(),
+                ];
+                self.tx.execute(&statement, &values).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The keys that a change touches, each as a JSON array of its values' texts.
+fn touched(change: &Change) -> Result<Vec<(&TableName, String)>, StreamError> {
+    let named = |key: &Row| {
+        let texts: Vec<Option<&str>> = key.iter().map(|cell| text(Some(cell))).collect::<Result<_, _>>()?;
+        serde_json::to_string(&texts)
+            .map_err(|error| StreamError::Lost(Cause(format!("a key that cannot be written down: {error}"))))
+    };
+    Ok(match change {
+        Change::Insert { shape, new } => vec![(&shape.table, named(&key_of(shape, new))?)],
+        Change::Delete { shape, key } => vec![(&shape.table, named(key)?)],
+        Change::Update { shape, old_key, new } => {
+            let mut keys = vec![(&shape.table, named(&key_of(shape, new))?)];
+            if let Some(old) = old_key {
+                keys.push((&shape.table, named(old)?));
+            }
+            keys
+        }
+    })
 }

@@ -177,3 +177,25 @@ async fn changed(
     };
     Ok(row.map(|row| (row.get(0), row.get(1))))
 }
+
+/// Ends the backend that a refusal names by its PID, provided that it is one of this migration's: a reader or an applier
+/// that an earlier process left behind.
+///
+/// # Errors
+/// The side cannot be reached.
+pub async fn end_ours(database: &Database, refusal: &str) -> Result<(), Cause> {
+    let pid = refusal.split("PID ").nth(1).and_then(|rest| {
+        rest.split(|c: char| !c.is_ascii_digit()).next().and_then(|digits| digits.parse::<i32>().ok())
+    });
+    let Some(pid) = pid else { return Ok(()) };
+    let session = database.session().await?;
+    let sql =
+        "select pg_terminate_backend(pid) from pg_stat_activity where pid = $1 and application_name = $2";
+    let name = format!("switchyard {}", database.migration());
+    session
+        .query(sql, &[&pid, &name])
+        .await
+        .map_err(|error| database.cause("does not end a session that was left behind", &error))?;
+    session.done();
+    Ok(())
+}
