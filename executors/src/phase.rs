@@ -142,7 +142,7 @@ impl PhaseLoop {
             match claimed {
                 Ok(Some(lease)) => {
                     backoff.reset();
-                    if let End::Stopping = self.hold(Tenure { lease, since }).await {
+                    if let End::Stopping = self.hold(Tenure::new(lease, since)).await {
                         return;
                     }
                 }
@@ -167,7 +167,7 @@ impl PhaseLoop {
             biased;
             () = tenure.keep(&self.store, &self.clock) => End::Lost,
             () = self.tasks.stopping() => End::Stopping,
-            () = Box::pin(work.run()) => End::Lost,
+            () = tenure.within(&self.clock, Box::pin(work.run())) => End::Lost,
             () = Box::pin(self.raise_both(&tenure.lease, &shared)) => End::Lost,
             () = Box::pin(self.report(&shared)) => End::Lost,
         };
