@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use journal::{
-    Due, Finding, GateMode, Operation, OperationRun, Outcome, PhaseName, PhaseState, PhaseStatus, Plan,
-    Position, Request, RequestStatus, Side, State, Step, StreamHealth, Timestamp, UndoCause, Writer, due,
+    Due, FailbackDeadline, Finding, GateMode, Operation, OperationRun, Outcome, PhaseName, PhaseState,
+    PhaseStatus, Plan, Position, Request, RequestStatus, Side, State, Step, StreamHealth, Timestamp,
+    UndoCause, Writer, due,
 };
 use journal_store::Reported;
 use serde::Serialize;
@@ -53,6 +54,13 @@ pub enum Next {
         /// Which.
         step: Step,
         /// When the undo begins by itself.
+        at: Timestamp,
+    },
+    /// A failback's step runs, with the traffic stopped, and the plan wants a person at its end.
+    HoldsAt {
+        /// Which.
+        step: Step,
+        /// When the person is called.
         at: Timestamp,
     },
     /// The undo runs.
@@ -107,7 +115,7 @@ pub struct PhaseReport {
     pub hold: Option<String>,
     /// Why the operation is being undone.
     pub undoing: Option<String>,
-    /// When the operation undoes by itself.
+    /// When the operation's downtime is over: it undoes by itself, or calls a person.
     pub deadline: Option<Timestamp>,
     /// Whether nothing of the operation is undone any more.
     pub point_of_no_return_passed: bool,
@@ -293,6 +301,7 @@ impl Seen<'_> {
             Due::Plan(_) | Due::Effect(_) => match run {
                 Some(run) if run.undo.is_some() => Next::Undoes,
                 Some(run) => match deadline(run) {
+                    Some(at) if holds_at_deadline(run) => Next::HoldsAt { step: run.step, at },
                     Some(at) => Next::RunsUntil { step: run.step, at },
                     None => Next::Runs { step: run.step },
                 },
@@ -429,7 +438,14 @@ fn undo_cause(run: &OperationRun) -> Option<&UndoCause> {
     run.undo.as_ref().map(|undo| &undo.cause).or(run.undo_asked.as_ref())
 }
 
-/// When the operation undoes by itself, while it can.
+/// Whether the plan wants a person, not an undo, when the downtime is over.
+fn holds_at_deadline(run: &OperationRun) -> bool {
+    let settings = run.plan.phase(&run.phase);
+    run.operation == Operation::Failback
+        && settings.is_some_and(|phase| phase.failback_deadline == FailbackDeadline::Hold)
+}
+
+/// When the downtime is over and the operation undoes by itself, or calls a person, while it can.
 fn deadline(run: &OperationRun) -> Option<Timestamp> {
     let (_, undo) = run.stopped.as_ref()?;
     (run.opening.is_none() && run.undo.is_none() && !run.overtime).then_some(undo.at)

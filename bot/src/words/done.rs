@@ -1,6 +1,6 @@
 //! What was done, what is next, and who has to do it.
 
-use journal::{PersonId, Position, Request, RequestStatus};
+use journal::{FailbackDeadline, Operation, PersonId, Position, Request, RequestStatus};
 
 use super::{World, approvers, length, named, waiting};
 use crate::language::Command;
@@ -89,7 +89,11 @@ fn requested(request: &Request, world: World<'_>) -> String {
         .and_then(|plan| plan.phase(&request.phase))
         .filter(|_| request.operation.opens().is_some())
         .map(|phase| {
-            format!(" Writes stop for at most {}, or it undoes by itself.", length(phase.max_downtime))
+            let holds =
+                request.operation == Operation::Failback && phase.failback_deadline == FailbackDeadline::Hold;
+            let then =
+                if holds { "then a person is called, the traffic held" } else { "or it undoes by itself" };
+            format!(" Writes stop for at most {}, {then}.", length(phase.max_downtime))
         })
         .unwrap_or_default();
     let more = if request.status == RequestStatus::Open {

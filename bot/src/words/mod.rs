@@ -165,8 +165,12 @@ pub(crate) fn waiting(world: World<'_>, request: &Request) -> String {
         return format!("It has its {required} approvals and begins as soon as an executor is free.");
     }
     let plural = if required == 1 { "approval" } else { "approvals" };
+    let needs = match have {
+        0 => format!("{required} {plural} (0 so far)"),
+        some => format!("{} more of {required} {plural}", required - some),
+    };
     format!(
-        "It needs {required} {plural} ({have} so far) from {} before {}: /migrate approve #{}",
+        "It needs {needs} from {} before {}: /migrate approve #{}",
         list(able(plan, request)),
         moment(request.expires_at, world.now),
         request.position,

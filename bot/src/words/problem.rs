@@ -66,7 +66,14 @@ fn sentence(problem: &Problem, world: World<'_>) -> String {
                 phase.as_deref().filter(|name| phases(world).iter().any(|phase| phase.as_str() == *name));
             format!("`{given}` is no command. Did you mean {}? {}", near.word(), lines(*near, known, world))
         }
-        Problem::UnknownWord { given, near: None, .. } => format!("`{given}` is no command. {HELP}"),
+        Problem::UnknownWord { given, phase, near: None } => {
+            let unknown =
+                phase.as_deref().filter(|name| phases(world).iter().all(|phase| phase.as_str() != *name));
+            match unknown {
+                Some(phase) => format!("`{phase} {given}` is no command. {HELP}"),
+                None => format!("`{given}` is no command. {HELP}"),
+            }
+        }
         Problem::NeedsVerb { given, near } => {
             let is_phase = phases(world).iter().any(|phase| phase.as_str() == given);
             match (is_phase, near) {
@@ -122,11 +129,18 @@ fn sentence(problem: &Problem, world: World<'_>) -> String {
         Problem::ForeignOption { verb, option } => {
             let takes = verb.options().iter().filter(|each| !matches!(each, Opt::At | Opt::Within));
             let takes: Vec<&str> = takes.map(|each| each.word()).collect();
-            let takes = if takes.is_empty() { "no option".to_owned() } else { takes.join(", ") };
             if *option == Opt::Confirm {
                 return "`--confirm` confirms the loss of a `failback --target-lost`, and goes with it alone.".to_owned();
             }
-            format!("{} takes {takes}, not {}. Nothing was done; say it without.", verb.word(), option.word())
+            if takes.is_empty() {
+                return format!("{} takes no option. Nothing was done; say it without.", verb.word());
+            }
+            format!(
+                "{} takes {}, not {}. Nothing was done; say it without.",
+                verb.word(),
+                takes.join(", "),
+                option.word()
+            )
         }
         Problem::NeedsValue { option } => {
             let value = match option {

@@ -166,11 +166,11 @@ impl Told<'_> {
                     .said_phase()
                     .and_then(|phase| self.world.state.operation(&phase))
                     .and_then(|run| run.stopped.as_ref())
-                    .map(|(_, undo)| format!(" by itself at {}", instant(undo.at)))
+                    .map(|(_, undo)| format!(" (its time is over at {})", instant(undo.at)))
                     .unwrap_or_default();
                 format!(
-                    "The application's traffic is stopped: a pause would only make the downtime longer. Let it end (it \
-                     undoes{at} if it is not done), or undo it now: `/migrate {phase} abort --reason \"…\"`."
+                    "The application's traffic is stopped: a pause would only make the downtime longer. Let it \
+                     end{at}, or undo it now: `/migrate {phase} abort --reason \"…\"`."
                 )
             }
             Refusal::PointOfNoReturn => format!(

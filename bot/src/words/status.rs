@@ -27,6 +27,12 @@ pub fn next(next: &Next) -> String {
                 instant(*at)
             )
         }
+        Next::HoldsAt { step, at } => {
+            format!(
+                "{step} goes on; at {} a person is called, the traffic held, if the other side is not opening by then",
+                instant(*at)
+            )
+        }
         Next::Undoes => "the undo goes on".to_owned(),
         Next::BeginsUndo => "the undo begins".to_owned(),
         Next::CallsPerson => "a person is called".to_owned(),
