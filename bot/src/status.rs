@@ -192,6 +192,8 @@ pub struct StreamReport {
     pub slot: String,
     /// What the slot retains, if it was probed.
     pub retained_bytes: Option<String>,
+    /// Whether the WAL it needs is still there: `reserved`, `extended`, `unreserved`, `lost`.
+    pub wal_status: Option<String>,
 }
 
 /// One breach.
@@ -258,7 +260,7 @@ impl Seen<'_> {
         let progress = self.reported.map(|reported| &reported.progress);
         let lag_ms = progress.filter(|_| !is_stale).and_then(|progress| progress.lag_ms);
         let observed = progress.map(|progress| progress.observed.clone()).unwrap_or_default();
-        let is_shown = |key: &str| key.starts_with("gate.") || key.ends_with(".retained_bytes");
+        let is_shown = |key: &str| key.starts_with("gate.") || key.starts_with("slot.");
         PhaseReport {
             name: self.name.to_string(),
             status: status_word(phase),
@@ -393,6 +395,7 @@ impl Seen<'_> {
                     .map_or_else(|| "not reported yet".to_owned(), words::stream_health),
                 slot: stream.slot.clone(),
                 retained_bytes: observed.get(&format!("slot.{direction}.retained_bytes")).cloned(),
+                wal_status: observed.get(&format!("slot.{direction}.wal_status")).cloned(),
             })
             .collect()
     }
@@ -414,7 +417,11 @@ impl Seen<'_> {
     /// which measures well below that on an idle pair.
     fn way_back(&self, lag_ms: Option<u64>) -> Option<String> {
         let back = self.phase.streams.get(&journal::Direction::Failback);
-        let is_lost = back.is_none_or(|stream| matches!(stream.health, Some(StreamHealth::Stopped { .. })));
+        let seen =
+            self.reported.and_then(|reported| reported.progress.observed.get("slot.failback.wal_status"));
+        let is_slot_lost = seen.is_some_and(|status| status == "lost");
+        let is_lost = is_slot_lost
+            || back.is_none_or(|stream| matches!(stream.health, Some(StreamHealth::Stopped { .. })));
         let told = match self.phase.status {
             PhaseStatus::New | PhaseStatus::Retired => return None,
             PhaseStatus::Replicating if is_lost && back.is_some() => "one-way",

@@ -119,7 +119,7 @@ fn end_of_the_window(state: &State, run: &OperationRun, now: Timestamp) -> Optio
         return Some(Due::CallPerson(finding));
     }
     let finding = Finding {
-        code: "SW-0504".to_owned(),
+        code: "SW-0522".to_owned(),
         what: "The failback's downtime is over and the traffic is held: nobody can write.".to_owned(),
         remedy: "Say `abort` to return the traffic to the target, or `retry` to go on towards the source without a limit."
             .to_owned(),
@@ -145,7 +145,7 @@ fn lapsed_in_the_window(state: &State, run: &OperationRun, now: Timestamp) -> Op
     lapsed.then(|| UndoCause::StepFailed {
         step: run.step,
         finding: Finding {
-            code: "SW-0502".to_owned(),
+            code: "SW-0521".to_owned(),
             what: format!("The approvals of request #{} no longer stand.", run.request),
             remedy: "Ask again, and have the new request approved.".to_owned(),
         },
@@ -172,7 +172,7 @@ fn failed_in_the_window(run: &OperationRun) -> Option<UndoCause> {
     failed.map(|(record, error)| UndoCause::StepFailed {
         step: record.step,
         finding: Finding {
-            code: "SW-0501".to_owned(),
+            code: "SW-0520".to_owned(),
             what: format!("{} failed: {error}.", record.effect.label()),
             remedy: if record.effect.class() == EffectClass::Observation {
                 "See to what it names, then ask again.".to_owned()

@@ -222,7 +222,7 @@ fn a_failback_at_its_deadline_holds_and_calls_a_person() {
     journal.now = journal.now.plus(std::time::Duration::from_secs(55));
     let mut retried = journal.clone();
     journal.run().unwrap();
-    assert!(matches!(journal.due(), Due::Blocked(finding) if finding.code == "SW-0504"));
+    assert!(matches!(journal.due(), Due::Blocked(finding) if finding.code == "SW-0522"));
     journal.give(person("ana"), CommandBody::Abort { phase: phase(), reason: "back".to_owned() }).unwrap();
     journal.run().unwrap();
     assert_eq!((journal.phase().status, journal.phase().writer()), (PhaseStatus::OnTarget, Writer::Target));

@@ -117,6 +117,9 @@ fn phase_table(text: &mut String, phase: &PhaseReport, now: Timestamp) {
         if let Some(retained) = &stream.retained_bytes {
             let _written = write!(told, "; slot {} retains {retained} bytes", stream.slot);
         }
+        if let Some(status) = stream.wal_status.as_deref().filter(|status| *status != "reserved") {
+            let _written = write!(told, "; its WAL is {status}");
+        }
         row(text, &stream.direction, &told);
     }
     if let Some(lag) = phase.lag_ms {
