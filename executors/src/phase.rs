@@ -30,8 +30,8 @@ use runtime::retry::Backoff;
 use runtime::{Clock, Tasks, failpoint};
 
 use crate::hands::Hands;
-use crate::protocol::{Turn, turn};
-use crate::seams::{Authority, Cause, Engine, Observed};
+use crate::protocol::{Turn, settle, turn};
+use crate::seams::{Authority, Cause, EffectError, Engine, Observed};
 use crate::tenure::Tenure;
 
 /// The longest wait before the journal is looked at again, should a wake-up be lost.
@@ -443,6 +443,7 @@ impl<'a> Work<'a> {
             _ => (Duration::ZERO, Backoff::new(Duration::from_millis(50), LOOK_AGAIN)),
         };
         let deadline = self.deadline(run, now);
+        let opening = opening(run, &spec, now);
         let (home, lease, shared) = (self.home, self.lease, self.shared);
         let taking = async {
             if !wait.is_zero() {
@@ -451,7 +452,17 @@ impl<'a> Work<'a> {
             if let Err(halt) = may_open(home, lease, shared, &spec).await? {
                 return Ok(Turn::Unreachable(halt));
             }
-            Ok(turn(home.hands.receiver(spec.effect.party()), &spec, under).await)
+            let receiver = home.hands.receiver(spec.effect.party());
+            let left = match opening {
+                None => return Ok(turn(receiver, &spec, under).await),
+                Some(left) if left.is_zero() => return Ok(settle(receiver, &spec, under).await),
+                Some(left) => left,
+            };
+            // An opening is not dropped for anything else, so an answer that does not come must not be waited for beyond
+            // the downtime: then the side is asked whether it is open.
+            Ok(tokio::time::timeout(left, turn(receiver, &spec, under)).await.unwrap_or_else(|_| {
+                Turn::Unknown(EffectError("no answer before the downtime was over".to_owned()))
+            }))
         };
         let came_to = tokio::select! {
             biased;
@@ -621,6 +632,14 @@ async fn may_open(
         }
     }
     Ok(Ok(()))
+}
+
+/// How long an opening may still be tried: nothing once the downtime is over. None: the effect is no opening, or a person
+/// said to go on without a limit.
+fn opening(run: &OperationRun, spec: &EffectSpec, now: Timestamp) -> Option<Duration> {
+    let opens = matches!(spec.effect, Effect::OpenGate { .. }) && spec.step != Step::Undo && !run.overtime;
+    let (_, undo) = run.stopped.as_ref().filter(|_| opens)?;
+    Some(undo.at.since(now))
 }
 
 fn running<'s>(state: &'s State, phase: &PhaseName) -> Option<(&'s PhaseState, &'s OperationRun)> {

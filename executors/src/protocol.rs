@@ -63,6 +63,24 @@ pub(crate) async fn turn<R: Receiver + ?Sized>(receiver: &R, spec: &EffectSpec, 
     }
 }
 
+/// Asks whether an opening is there, once the downtime is over: nothing is done any more. What is proven absent has
+/// failed, and may be undone; what cannot be probed may still come, and is waited for.
+pub(crate) async fn settle<R: Receiver + ?Sized>(receiver: &R, spec: &EffectSpec, under: Authority) -> Turn {
+    match receiver.probe(spec, under).await {
+        Probe::Ours(evidence) => Turn::Succeeded { adopted: true, evidence },
+        Probe::Absent => Turn::Failed(Finding {
+            code: "SW-0505".to_owned(),
+            what: format!(
+                "{} of phase {} was not there when the downtime was over",
+                spec.effect.label(),
+                spec.phase
+            ),
+            remedy: "The attempt is undone. Look for what held it up, then ask again.".to_owned(),
+        }),
+        other => stopped(spec, other),
+    }
+}
+
 fn stopped(spec: &EffectSpec, probe: Probe) -> Turn {
     match probe {
         Probe::Differs(finding) => Turn::Failed(finding),

@@ -32,8 +32,19 @@ pub(crate) const fn failed(record: &EffectRecord) -> bool {
 /// The whole undo of a switch, as it is written down with the intent that stops the traffic.
 pub(crate) fn whole(ctx: &StepContext<'_>) -> Vec<Effect> {
     let from = ctx.leaving();
+    let opening = ctx.opening();
     let mut effects = vec![
-        Effect::CloseGate { side: ctx.opening() },
+        Effect::CloseGate { side: opening },
+        Effect::AwaitWriters {
+            side: opening,
+            tables: ctx.tables(),
+            patience_ms: u64::try_from(ctx.plan.fence_patience.as_millis()).unwrap_or(u64::MAX),
+            terminate: true,
+        },
+    ];
+    // What slipped in while a late opening stood is carried over before its stream turns to guarding.
+    effects.extend(ctx.marker(Step::Undo, ctx.guarding()));
+    effects.extend([
         Effect::SetStreamMode { stream: ctx.stream(ctx.guarding()), mode: StreamMode::Guard },
         Effect::SetStreamMode { stream: ctx.stream(ctx.applying()), mode: StreamMode::Apply },
         Effect::OpenGate { side: from },
@@ -46,7 +57,7 @@ pub(crate) fn whole(ctx: &StepContext<'_>) -> Vec<Effect> {
             moment: "undone".to_owned(),
         },
         Effect::ObserveTraffic { at: from },
-    ];
+    ]);
     effects.extend(ctx.marker(Step::Undo, ctx.applying()));
     effects
 }
@@ -64,7 +75,11 @@ fn of_switch(ctx: &StepContext<'_>) -> Vec<Effect> {
         .iter()
         .filter(|effect| match effect {
             // An opening that failed may still arrive late: its side is closed first, under a higher position.
-            Effect::CloseGate { .. } => ctx.run.opening_failed,
+            Effect::CloseGate { .. } | Effect::AwaitWriters { .. } => ctx.run.opening_failed,
+            Effect::EmitMarker { side, .. } if *side == ctx.opening() => ctx.run.opening_failed,
+            Effect::AwaitMarker { stream, .. } if stream.direction == ctx.guarding() => {
+                ctx.run.opening_failed
+            }
             Effect::SetStreamMode { .. } => streams,
             Effect::RouteTraffic { .. } => route,
             _ => true,
