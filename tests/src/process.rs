@@ -59,7 +59,10 @@ pub(crate) fn free_port() -> Result<u16> {
 }
 
 /// A program by name, in the usual places.
-pub(crate) fn find_program(name: &str) -> Result<PathBuf> {
+///
+/// # Errors
+/// It is not installed.
+pub fn find_program(name: &str) -> Result<PathBuf> {
     let path = std::env::var("PATH").unwrap_or_default();
     let places = ["/usr/lib/postgresql/15/bin", "/usr/sbin", "/usr/bin", "/usr/local/bin"];
     places

@@ -238,6 +238,3 @@ impl Lever for CommandLever {
         self.look().await
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -271,7 +271,8 @@ impl PgbouncerLever {
                 return Ok(Acted::Done(Evidence::from([("pause_ms".to_owned(), waited)])));
             }
             Ok(Err(error)) => return Err(self.cause("refuses PAUSE", &chain(&error))),
-            Err(_) => drop(console),
+            // The flag is up and stays up, whatever becomes of this console.
+            Err(_) => {}
         }
         let console = self.connect().await?;
         let who = self.blockers(&console).await?;

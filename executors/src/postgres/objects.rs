@@ -404,12 +404,9 @@ async fn drop_origin(
             return Ok(None);
         }
         let attempt = tx.transaction().await?;
-        let error = match attempt.execute("select pg_replication_origin_drop($1)", &[&name]).await {
-            Ok(_) => {
-                attempt.commit().await?;
-                return Ok(None);
-            }
-            Err(error) => error,
+        let Err(error) = attempt.execute("select pg_replication_origin_drop($1)", &[&name]).await else {
+            attempt.commit().await?;
+            return Ok(None);
         };
         attempt.rollback().await?;
         // No view says who uses an origin; the error does, in whatever language: the last number in it is the pid.

@@ -1,0 +1,49 @@
+//! Sequences only ever go forward.
+
+use executors::{Acted, Receiver};
+use journal::{Effect, GateMode};
+
+use crate::fixture::{Fixture, tables};
+
+const TABLE: &str = "drop table t;
+    create sequence spare start 5;
+    create table t (id bigint generated always as identity primary key, small smallserial,
+                    odd bigint default nextval('spare'), never serial);
+    alter sequence spare increment 2 restart with 5";
+
+#[tokio::test]
+async fn a_side_about_to_open_draws_past_every_value_of_either_side_and_never_goes_back() {
+    let (source, target) = Fixture::both().await;
+    for side in [&source, &target] {
+        side.mover().await.batch_execute(TABLE).await.unwrap();
+        side.prepare(GateMode::Closed).await;
+    }
+    let (here, there) = (target.mover().await, source.mover().await);
+    there.batch_execute("select setval('t_id_seq', 5000); select setval('spare', 77)").await.unwrap();
+    // A row above both sequences: somebody wrote the value himself.
+    here.batch_execute(
+        "set session_replication_role = replica;
+         insert into t overriding system value values (9000, 3, 40, 1); select setval('t_small_seq', 32000);
+         select setval('spare', 9)",
+    )
+    .await
+    .unwrap();
+    let advance = || Effect::AdvanceSequences { side: target.side, tables: tables() };
+    let (spec, at) = target.next(advance());
+    let evidence = target.finish(&spec, at).await.unwrap();
+    let last = async |name: &str| -> i64 {
+        here.query_one(&format!("select last_value from {name}"), &[]).await.unwrap().get(0)
+    };
+    assert_eq!(last("t_id_seq").await, 10_000, "{evidence:?}");
+    assert_eq!(last("spare").await, 1077, "past 77, and still odd");
+    assert_eq!(last("t_small_seq").await, 32_766, "with less headroom at its end");
+    assert!(evidence["public.spare"].starts_with("9 → "), "{evidence:?}");
+    // Doing it again, or after others drew, never takes anything back.
+    here.batch_execute("select setval('spare', 50001)").await.unwrap();
+    assert!(matches!(target.receiver.act(&spec, at).await, Acted::Done(_)));
+    assert_eq!(last("spare").await, 50_001);
+    // At the very end there is nothing to give: it is said before anything opens.
+    here.batch_execute("select setval('t_small_seq', 32767)").await.unwrap();
+    let finding = target.done(advance()).await.unwrap_err();
+    assert!(finding.what.contains("SW-0506") && finding.what.contains("t_small_seq"), "{finding}");
+}
