@@ -79,7 +79,7 @@ async fn end_stale_holder(database: &Database, spec: &EffectSpec) {
             session.done();
         }
         Err(error) => {
-            tracing::debug!(cause = %database.cause("does not say who holds the gate row", &error), "probing")
+            tracing::debug!(cause = %database.cause("does not say who holds the gate row", &error), "probing");
         }
     }
 }

@@ -167,13 +167,8 @@ async fn executors_that_make_our_schema_at_once_do_not_hurt_each_other() {
         let (spec, under) = fixture.next(home(GateMode::Closed));
         let receiver = fixture.another();
         async move {
-            loop {
-                match receiver.act(&spec, under).await {
-                    Acted::Unknown(_) => {}
-                    // A later position was faster: that is the gate's own order.
-                    Acted::Done(_) | Acted::Definite(_) => break,
-                }
-            }
+            // Done, or definitely not: then a later position was faster, which is the gate's own order.
+            while matches!(receiver.act(&spec, under).await, Acted::Unknown(_)) {}
         }
     });
     futures::future::join_all(all).await;
