@@ -5,6 +5,7 @@
 
 pub mod fold;
 pub mod hash;
+mod hold;
 pub mod load;
 pub mod mover;
 pub mod plane;

@@ -1,15 +1,50 @@
-//! One running stream.
+//! One running stream: take the row over, read, commit in batches, confirm.
+//!
+//! # The races
+//!
+//! *Two executors, or this one twice.* The row on the side written is taken over under the epoch before the stream is
+//! opened, which waits for a batch in flight; each batch compares and sets epoch, mode and checkpoint. Whoever loses
+//! reads the row again, and ends if it is a newer epoch's.
+//!
+//! *The mode changes between reading and committing.* The batch is refused, the row is read again, and the same batch is
+//! committed under the new mode: a transaction is either applied or guarded, never both and never neither.
+//!
+//! *Feedback.* The server hears of a place only after everything before it is durable on the other side, or needs
+//! nothing there: keepalives between transactions, and transactions that are our own echo. Such places are not written
+//! down one by one, or two idle streams would keep each other awake by their checkpoints.
+//!
+//! *A hold.* Who compares both sides needs the side written exactly at a place. The stream then commits nothing that
+//! ended after the place, and says so once it knows that nothing before it is outstanding: from a transaction that ends
+//! after it, or from the server's word that nothing comes before it. Silence proves nothing.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use journal::{Epoch, Lsn, Side, StreamMode, StreamSpec};
 use runtime::Clock;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::native::StreamError;
-use crate::postgres::apply::RowSource;
+use crate::native::hold::{Asked, Holds};
+use crate::native::{
+    Batch, Breach, ChangeStream, Checkpoint, Completeness, Durable, StreamError, StreamItem, Transaction,
+};
+use crate::postgres::apply::{Applier, RowSource};
+use crate::postgres::changes::PgChanges;
 use crate::postgres::database::Database;
+use crate::postgres::stream_row;
 use crate::seams::Cause;
+
+pub use crate::native::hold::StreamHold;
+
+/// How many changes one batch has at most, whole transactions apart: a batch holds the gate row as long as it lasts.
+const MAX_CHANGES: usize = 2_000;
+
+/// How many transactions.
+const MAX_TRANSACTIONS: usize = 1_000;
+
+/// How often a place that needed nothing written is written down after all.
+const WRITE_DOWN_EVERY: Duration = Duration::from_secs(5);
 
 /// What streams work with. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -36,7 +71,7 @@ impl StreamParts {
 /// How far a stream has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress {
-    /// Everything up to here is applied, durably.
+    /// Everything up to here is applied, durably, or needed nothing.
     pub lsn: Lsn,
     /// What it does.
     pub mode: StreamMode,
@@ -48,6 +83,7 @@ pub struct Progress {
 #[derive(Debug, Clone)]
 pub struct StreamHandle {
     progress: watch::Receiver<Progress>,
+    asks: mpsc::UnboundedSender<Asked>,
 }
 
 impl StreamHandle {
@@ -58,33 +94,319 @@ impl StreamHandle {
     }
 
     /// Holds the stream where everything that ended at or before `lsn` is applied and nothing after it. It goes on when
-    /// the hold is dropped.
+    /// the hold is dropped, or this call is.
     ///
     /// # Errors
     /// The stream is past it already, or is not up.
     pub async fn hold_at(&self, lsn: Lsn) -> Result<StreamHold, Cause> {
-        Err(Cause(format!("the stream cannot be held at {lsn} yet")))
+        let (reply, held) = oneshot::channel();
+        let gone = || Cause("the stream was ended here before it could be held".to_owned());
+        self.asks.send(Asked::Hold(lsn, reply)).map_err(|_| gone())?;
+        held.await.map_err(|_| gone())?
+    }
+
+    /// Has the stream read its row again: its mode was set.
+    pub(crate) fn look_again(&self) {
+        // Gone: then it reads the row when it begins.
+        let _told = self.asks.send(Asked::LookAgain).is_ok();
     }
 }
 
-/// A stream that stands still until this is dropped.
+/// What a stream is given for as long as it is desired, through all its runs.
 #[derive(Debug)]
-pub struct StreamHold {
-    at: Lsn,
+pub(crate) struct Control {
+    progress: watch::Sender<Progress>,
+    holds: Holds,
 }
 
-impl StreamHold {
-    /// Where it stands.
-    #[must_use]
-    pub const fn at(&self) -> Lsn {
-        self.at
+impl Control {
+    /// The two ends.
+    pub(crate) fn new(spec: &StreamSpec) -> (Self, StreamHandle) {
+        let (progress, seen) = watch::channel(Progress { lsn: spec.from, mode: spec.mode, lag_ms: None });
+        let (asks, asked) = mpsc::unbounded_channel();
+        (Self { progress, holds: Holds::new(asked) }, StreamHandle { progress: seen, asks })
     }
 
-    /// Whether it still stands: ask after the snapshot was taken. A stream that was ended meanwhile may run elsewhere.
-    #[must_use]
-    pub const fn holds(&self) -> bool {
-        true
+    /// The run is over: nobody knows the lag now, and nothing is held.
+    pub(crate) fn down(&mut self, why: &str) {
+        self.progress.send_modify(|progress| progress.lag_ms = None);
+        self.holds.fail(why);
     }
+
+    /// What it does, as was last read.
+    pub(crate) fn mode(&self) -> StreamMode {
+        self.progress.borrow().mode
+    }
+
+    fn publish(&self, lsn: Lsn, mode: StreamMode, lag_ms: Option<u64>) {
+        self.progress.send_if_modified(|progress| {
+            let now = Progress { lsn, mode, lag_ms };
+            let moved = *progress != now;
+            *progress = now;
+            moved
+        });
+    }
+}
+
+/// What a run tells its supervisor.
+pub(crate) trait Told: Send + Sync {
+    /// The stream is up, under this mode, with this lag.
+    fn lag(&self, mode: StreamMode, lag_ms: u64);
+    /// A guard's find.
+    fn breach(&self, breach: Breach);
+}
+
+/// Runs a stream until it cannot go on. Dropped at any await, what was in flight commits whole or not at all.
+pub(crate) async fn run(
+    parts: &StreamParts,
+    (spec, epoch): (&StreamSpec, Epoch),
+    control: &mut Control,
+    told: &dyn Told,
+) -> StreamError {
+    let mut run = match Run::begin(parts, (spec, epoch), told).await {
+        Ok(run) => run,
+        Err(error) => return error,
+    };
+    loop {
+        if let Err(error) = run.turn(control).await {
+            return error;
+        }
+    }
+}
+
+struct Run<'r> {
+    applier: Applier,
+    changes: PgChanges,
+    clock: &'r dyn Clock,
+    told: &'r dyn Told,
+    mode: StreamMode,
+    opposite_origin: &'r str,
+    /// The checkpoint in the row.
+    row: Lsn,
+    row_written: Instant,
+    /// Everything up to here was dealt with: never before `row`.
+    reached: Lsn,
+    /// The end of the newest transaction whose rows were written.
+    written: Lsn,
+    /// Read, not dealt with.
+    pending: VecDeque<Transaction>,
+    pending_changes: usize,
+    /// The server's word after the last of `pending`.
+    idle: Option<Lsn>,
+    /// When the newest transaction dealt with was committed.
+    dealt_ms: Option<i64>,
+    /// What ended the stream behind `pending`.
+    end: Option<StreamError>,
+}
+
+impl<'r> Run<'r> {
+    async fn begin(
+        parts: &'r StreamParts,
+        (spec, epoch): (&'r StreamSpec, Epoch),
+        told: &'r dyn Told,
+    ) -> Result<Self, StreamError> {
+        let direction = spec.name.direction;
+        let to = parts.side(direction.to());
+        let mut applier = Applier::connect(to, spec, epoch, Completeness::Whole, None).await?;
+        let (Checkpoint::Lsn(row), mode) = applier.take_over().await?;
+        let clock = &*parts.clock;
+        let changes = PgChanges::connect(parts.side(direction.from()), spec, row, clock).await?;
+        // What was committed before the journal heard of it is said again; it knows a repeat.
+        for breach in stream_row::breaches(to, &spec.name).await.map_err(StreamError::Lost)? {
+            told.breach(breach);
+        }
+        tracing::info!(stream = %spec.name, %epoch, checkpoint = %row, mode = mode.word(), "stream is up");
+        Ok(Self {
+            applier,
+            changes,
+            clock,
+            told,
+            mode,
+            opposite_origin: &spec.opposite_origin,
+            row,
+            row_written: clock.monotonic(),
+            reached: row,
+            written: row,
+            pending: VecDeque::new(),
+            pending_changes: 0,
+            idle: None,
+            dealt_ms: None,
+            end: None,
+        })
+    }
+
+    async fn turn(&mut self, control: &mut Control) -> Result<(), StreamError> {
+        if control.holds.take_asked() {
+            self.look_again().await?;
+        }
+        self.settle();
+        control.publish(self.reached, self.mode, self.lag());
+        if control.holds.settle(self.reached, self.written) {
+            control.holds.wait().await;
+            return Ok(());
+        }
+        let limit = control.holds.limit();
+        let next_is_in = |run: &Self| {
+            run.pending.front().is_some_and(|next| limit.is_none_or(|limit| end_of(next) <= limit))
+        };
+        if !next_is_in(self) {
+            if let (Some(limit), false) = (limit, self.pending.is_empty()) {
+                // What comes next ended after the hold's place, so nothing before it is outstanding.
+                self.reached = self.reached.max(limit);
+                return Ok(());
+            }
+            if let Some(error) = self.end.take() {
+                return Err(error);
+            }
+            self.write_down().await?;
+            if limit.is_some() {
+                self.changes.ask();
+            }
+            tokio::select! {
+                item = self.changes.next() => self.absorb(item?),
+                () = control.holds.asked() => return Ok(()),
+            }
+        }
+        self.read_ready();
+        if next_is_in(self) {
+            control.publish(self.reached, self.mode, self.lag());
+            self.deal(limit).await?;
+        }
+        Ok(())
+    }
+
+    /// The place that the server named, once everything before it was dealt with.
+    fn settle(&mut self) {
+        if self.pending.is_empty() {
+            if let Some(idle) = self.idle {
+                self.reached = self.reached.max(idle);
+                self.changes.confirm_at(self.reached);
+                self.told.lag(self.mode, 0);
+            }
+        }
+    }
+
+    /// 0 when nothing is outstanding; the age of the oldest transaction that is; none before the server's first word.
+    fn lag(&self) -> Option<u64> {
+        match self.pending.front() {
+            Some(oldest) => Some(self.age(oldest.committed_ms)),
+            None if self.idle.is_some() => Some(0),
+            None => self.dealt_ms.map(|committed| self.age(committed)),
+        }
+    }
+
+    fn age(&self, committed_ms: i64) -> u64 {
+        u64::try_from(self.clock.now_millis().saturating_sub(committed_ms)).unwrap_or(0)
+    }
+
+    fn absorb(&mut self, item: StreamItem) {
+        match item {
+            StreamItem::Idle(Checkpoint::Lsn(at)) => self.idle = Some(at),
+            StreamItem::Transaction(transaction) => {
+                self.idle = None;
+                self.pending_changes += transaction.changes.len();
+                self.pending.push_back(transaction);
+            }
+        }
+    }
+
+    /// Takes what is there already, up to a batch.
+    fn read_ready(&mut self) {
+        while self.end.is_none()
+            && self.pending_changes < MAX_CHANGES
+            && self.pending.len() < MAX_TRANSACTIONS
+        {
+            match self.changes.ready() {
+                Some(Ok(item)) => self.absorb(item),
+                Some(Err(error)) => self.end = Some(error),
+                None => return,
+            }
+        }
+    }
+
+    /// Commits what is pending, up to the hold's place.
+    async fn deal(&mut self, limit: Option<Lsn>) -> Result<(), StreamError> {
+        let mut transactions = Vec::new();
+        while let Some(next) =
+            self.pending.pop_front_if(|next| limit.is_none_or(|limit| end_of(next) <= limit))
+        {
+            self.pending_changes = self.pending_changes.saturating_sub(next.changes.len());
+            transactions.push(next);
+        }
+        let Some((end, committed_ms)) = transactions.last().map(|last| (end_of(last), last.committed_ms))
+        else {
+            return Ok(());
+        };
+        if let Some(oldest) = transactions.first() {
+            self.told.lag(self.mode, self.age(oldest.committed_ms));
+        }
+        let changing = |each: &&Transaction| {
+            !each.changes.is_empty() && each.origin.as_deref() != Some(self.opposite_origin)
+        };
+        let written = transactions.iter().rev().find(changing).map(end_of);
+        if written.is_some() || transactions.iter().any(|each| !each.markers.is_empty()) {
+            self.commit(transactions, end).await?;
+        }
+        if let (Some(written), StreamMode::Apply) = (written, self.mode) {
+            self.written = written;
+        }
+        self.reached = self.reached.max(end);
+        self.changes.confirm_at(self.reached);
+        self.dealt_ms = Some(committed_ms);
+        self.told.lag(self.mode, self.age(committed_ms));
+        Ok(())
+    }
+
+    async fn commit(&mut self, transactions: Vec<Transaction>, end: Lsn) -> Result<(), StreamError> {
+        let (previous, end_at) = (Checkpoint::Lsn(self.row), Checkpoint::Lsn(end));
+        let batch = Batch { transactions, previous, end: end_at };
+        loop {
+            match self.applier.commit(self.mode, &batch).await {
+                Ok((durable, breaches)) => {
+                    let _durable: Durable<Checkpoint> = durable;
+                    self.row = end;
+                    self.row_written = self.clock.monotonic();
+                    for breach in breaches {
+                        self.told.breach(breach);
+                    }
+                    return Ok(());
+                }
+                Err(StreamError::Superseded) => {
+                    let before = self.mode;
+                    self.look_again().await?;
+                    if self.mode == before {
+                        // Not the mode, so the epoch, at the gate: a newer holder is about to take the row too.
+                        return Err(StreamError::Superseded);
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Reads the row again. A row that moved without us is begun anew from.
+    async fn look_again(&mut self) -> Result<(), StreamError> {
+        let (Checkpoint::Lsn(row), mode) = self.applier.take_over().await?;
+        if row != self.row {
+            return Err(StreamError::Superseded);
+        }
+        self.mode = mode;
+        Ok(())
+    }
+
+    /// Now and then the row follows what needed nothing written.
+    async fn write_down(&mut self) -> Result<(), StreamError> {
+        let is_due = self.clock.monotonic().duration_since(self.row_written) >= WRITE_DOWN_EVERY;
+        if self.reached > self.row && is_due {
+            self.commit(Vec::new(), self.reached).await?;
+        }
+        Ok(())
+    }
+}
+
+fn end_of(transaction: &Transaction) -> Lsn {
+    let Checkpoint::Lsn(end) = transaction.end;
+    end
 }
 
 /// Applies whole transactions that ended at or before `until`, then sets the stream's row to exactly `until`. Rows may be
@@ -100,6 +422,38 @@ pub async fn apply_until(
     until: Lsn,
     rows: Arc<dyn RowSource>,
 ) -> Result<Lsn, StreamError> {
-    let _unbuilt = (parts, spec, epoch, rows);
-    Err(StreamError::Lost(Cause(format!("nothing is applied up to {until} yet"))))
+    let direction = spec.name.direction;
+    let to = parts.side(direction.to());
+    let mut applier = Applier::connect(to, spec, epoch, Completeness::Filling, Some(rows)).await?;
+    let (Checkpoint::Lsn(mut row), mode) = applier.take_over().await?;
+    if row >= until {
+        return Ok(row);
+    }
+    let mut changes = PgChanges::connect(parts.side(direction.from()), spec, row, &*parts.clock).await?;
+    changes.end_at(until);
+    let mut is_over = false;
+    while !is_over {
+        let (mut transactions, mut count) = (Vec::new(), 0);
+        let mut item = Some(changes.next().await);
+        while let Some(read) = item {
+            match read? {
+                StreamItem::Transaction(transaction) if end_of(&transaction) <= until => {
+                    count += transaction.changes.len();
+                    transactions.push(transaction);
+                }
+                StreamItem::Idle(Checkpoint::Lsn(at)) if at < until => {}
+                StreamItem::Transaction(_) | StreamItem::Idle(_) => is_over = true,
+            }
+            item = if is_over || count >= MAX_CHANGES { None } else { changes.ready() };
+        }
+        let end = if is_over { Some(until) } else { transactions.last().map(end_of) };
+        if let Some(end) = end {
+            let (previous, end_at) = (Checkpoint::Lsn(row), Checkpoint::Lsn(end));
+            let batch = Batch { transactions, previous, end: end_at };
+            let (durable, _) = applier.commit(mode, &batch).await?;
+            changes.confirm(durable).await?;
+            row = end;
+        }
+    }
+    Ok(row)
 }

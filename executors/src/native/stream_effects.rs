@@ -90,7 +90,12 @@ pub async fn act(streams: &Streams, spec: &EffectSpec, under: Authority) -> Acte
         Effect::AwaitMarker { stream, nonce } => return marked(streams, stream, nonce).await,
         _ => return Acted::Definite(EffectError(strange(spec))),
     };
-    stream_row::act(written(streams, stream), stream, (spec, under), change).await
+    let acted = stream_row::act(written(streams, stream), stream, (spec, under), change).await;
+    // A stream that is idle would not meet its row before the next change.
+    if let Some(handle) = streams.handle(stream) {
+        handle.look_again();
+    }
+    acted
 }
 
 /// Waits a moment until the running stream's progress is as the test wants it.

@@ -133,14 +133,14 @@ impl Applier {
     pub async fn commit(
         &mut self,
         mode: StreamMode,
-        batch: Batch,
+        batch: &Batch,
     ) -> Result<(Durable<Checkpoint>, Vec<Breach>), StreamError> {
         let opposite = self.spec.opposite_origin.clone();
         let foreign: Vec<&Transaction> =
             batch.transactions.iter().filter(|tx| tx.origin.as_deref() != Some(opposite.as_str())).collect();
         let mut in_order = false;
         loop {
-            match self.try_commit(mode, &batch, &foreign, in_order).await {
+            match self.try_commit(mode, batch, &foreign, in_order).await {
                 Ok(breaches) => return Ok((Durable::committed(batch.end), breaches)),
                 // Unique values that changed places inside the window: one by one they pass as they passed there.
                 Err(Failure::Database(error))

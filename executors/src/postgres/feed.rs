@@ -13,7 +13,7 @@ use std::time::Duration;
 use bytes::{BufMut, Bytes, BytesMut};
 use journal::Lsn;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
@@ -27,6 +27,9 @@ const ROOM: u32 = 16 * 1024 * 1024;
 
 /// How often the server hears of us unasked. The shortest sensible `wal_sender_timeout` is some seconds.
 const STATUS_EVERY: Duration = Duration::from_secs(1);
+
+/// How many times the server may leave us without an answer before the connection counts as dead.
+const MAX_SILENT: u32 = 30;
 
 /// What the server sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,6 +57,7 @@ type Item = Result<(Sent, OwnedSemaphorePermit), FeedError>;
 pub struct Feed {
     items: mpsc::UnboundedReceiver<Item>,
     confirmed: watch::Sender<Lsn>,
+    asked: Arc<Notify>,
     /// Ends the task with this.
     _task: JoinSet<()>,
 }
@@ -69,7 +73,15 @@ impl Feed {
         let (sender, items) = mpsc::unbounded_channel();
         let (confirmed, heard) = watch::channel(from);
         let mut task = JoinSet::new();
-        let mut pump = Pump { io, buf, confirmed: heard, out: sender, room: Arc::new(semaphore()) };
+        let asked = Arc::new(Notify::new());
+        let mut pump = Pump {
+            io,
+            buf,
+            confirmed: heard,
+            asked: Arc::clone(&asked),
+            out: sender,
+            room: Arc::new(semaphore()),
+        };
         task.spawn(async move {
             if let Err(error) = pump.run().await {
                 let error = match error {
@@ -85,7 +97,7 @@ impl Feed {
                 let _heard = pump.out.send(Err(error)).is_ok();
             }
         });
-        Self { items, confirmed, _task: task }
+        Self { items, confirmed, asked, _task: task }
     }
 
     /// What comes next. Cancellation safe.
@@ -103,6 +115,11 @@ impl Feed {
     /// What is there already.
     pub fn ready(&mut self) -> Option<Result<Sent, FeedError>> {
         Some(self.items.try_recv().ok()?.map(|(sent, _room)| sent))
+    }
+
+    /// Asks the server how far it has come.
+    pub fn ask(&self) {
+        self.asked.notify_one();
     }
 
     /// Tells the server that everything up to here is durable elsewhere. It never goes back.
@@ -123,6 +140,7 @@ struct Pump {
     io: Box<dyn Socket>,
     buf: BytesMut,
     confirmed: watch::Receiver<Lsn>,
+    asked: Arc<Notify>,
     out: mpsc::UnboundedSender<Item>,
     room: Arc<Semaphore>,
 }
@@ -132,6 +150,8 @@ impl Pump {
         let mut tick = tokio::time::interval(STATUS_EVERY);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut waiting: Option<(Sent, u32)> = None;
+        let asked = Arc::clone(&self.asked);
+        let mut silent = 0_u32;
         loop {
             while waiting.is_none() {
                 let Some(frame) = take_frame(&mut self.buf)? else { break };
@@ -149,10 +169,18 @@ impl Pump {
             }
             tokio::select! {
                 changed = self.confirmed.changed() => match changed {
-                    Ok(()) => self.status().await?,
+                    Ok(()) => self.status(false).await?,
                     Err(_) => return Ok(()),
                 },
-                _ = tick.tick() => self.status().await?,
+                () = asked.notified() => self.status(true).await?,
+                _ = tick.tick() => {
+                    // While there is no room nothing is read, so nothing can be heard.
+                    silent = if waiting.is_some() { 0 } else { silent + 1 };
+                    if silent > MAX_SILENT {
+                        return Err(WireError::Io(io::ErrorKind::TimedOut.into()));
+                    }
+                    self.status(true).await?;
+                }
                 permit = Arc::clone(&self.room).acquire_many_owned(size), if waiting.is_some() => {
                     let permit = permit.map_err(|_| Malformed("the room for reading ahead is closed"))?;
                     if let Some((sent, _)) = waiting.take() {
@@ -160,6 +188,7 @@ impl Pump {
                     }
                 }
                 read = self.io.read_buf(&mut self.buf), if waiting.is_none() => {
+                    silent = 0;
                     if read? == 0 {
                         return Err(WireError::Io(io::ErrorKind::UnexpectedEof.into()));
                     }
@@ -192,7 +221,7 @@ impl Pump {
             b'k' => {
                 let (end, _time) = (reader.long()?, reader.long()?);
                 if reader.byte()? == 1 {
-                    self.status().await?;
+                    self.status(false).await?;
                 }
                 Ok(Some((Sent::Alive(Lsn::new(end)), size)))
             }
@@ -201,7 +230,7 @@ impl Pump {
     }
 
     /// A standby status update: written, flushed and applied are all what was confirmed.
-    async fn status(&mut self) -> Result<(), WireError> {
+    async fn status(&mut self, asks: bool) -> Result<(), WireError> {
         let at = self.confirmed.borrow_and_update().get();
         let mut out = BytesMut::with_capacity(39);
         out.put_u8(b'd');
@@ -211,7 +240,7 @@ impl Pump {
             out.put_u64(at);
         }
         out.put_i64(0);
-        out.put_u8(0);
+        out.put_u8(u8::from(asks));
         Ok(self.io.write_all(&out).await?)
     }
 }

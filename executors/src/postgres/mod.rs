@@ -2,6 +2,7 @@
 
 pub mod apply;
 pub mod catalog;
+pub mod changes;
 pub mod chunk;
 pub mod copy;
 pub mod database;
@@ -10,7 +11,6 @@ pub mod facts;
 pub mod feed;
 pub mod fence;
 pub mod gate;
-mod holders;
 pub mod home;
 pub mod marker;
 pub mod objects;

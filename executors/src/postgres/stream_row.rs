@@ -8,6 +8,7 @@
 use journal::{EffectSpec, Evidence, Lsn, StreamMode, StreamName};
 use tokio_postgres::{Client, Transaction};
 
+use crate::native::{Breach, Checkpoint};
 use crate::postgres::database::Database;
 use crate::postgres::receipt::{acted, admit, is_missing, leave, signed};
 use crate::seams::{Acted, Authority, Cause, EffectError, Probe};
@@ -74,6 +75,29 @@ pub async fn marker(database: &Database, stream: &StreamName, nonce: &str) -> Re
         Err(error) if is_missing(&error) => Ok(None),
         Err(error) => Err(database.cause("does not show a stream's markers", &error)),
     }
+}
+
+/// The breaches that the stream has committed, in its order.
+///
+/// # Errors
+/// The side cannot be reached.
+pub async fn breaches(database: &Database, stream: &StreamName) -> Result<Vec<Breach>, Cause> {
+    let session = database.session().await?;
+    let sql = "select table_name, lsn::text, changes from _switchyard.breach \
+               where migration = $1 and phase = $2 and direction = $3 order by lsn";
+    let rows = session
+        .query(sql, &[&database.migration().as_str(), &stream.phase.as_str(), &stream.direction.word()])
+        .await
+        .map_err(|error| database.cause("does not show the breaches that a stream has seen", &error))?;
+    session.done();
+    let breach = |row: &tokio_postgres::Row| {
+        Some(Breach {
+            table: row.get::<_, &str>(0).parse().ok()?,
+            at: Checkpoint::Lsn(row.get::<_, &str>(1).parse().ok()?),
+            changes: u64::try_from(row.get::<_, i64>(2)).ok()?,
+        })
+    };
+    Ok(rows.iter().filter_map(breach).collect())
 }
 
 /// Whether a row that was started or set still says so.
@@ -184,10 +208,9 @@ async fn changed(
 /// # Errors
 /// The side cannot be reached.
 pub async fn end_ours(database: &Database, refusal: &str) -> Result<(), Cause> {
-    let pid = refusal.split("PID ").nth(1).and_then(|rest| {
-        rest.split(|c: char| !c.is_ascii_digit()).next().and_then(|digits| digits.parse::<i32>().ok())
-    });
-    let Some(pid) = pid else { return Ok(()) };
+    // In whatever language, the last number of the message is the pid.
+    let last = refusal.split(|c: char| !c.is_ascii_digit()).rfind(|part| !part.is_empty());
+    let Some(pid) = last.and_then(|digits| digits.parse::<i32>().ok()) else { return Ok(()) };
     let session = database.session().await?;
     let sql =
         "select pg_terminate_backend(pid) from pg_stat_activity where pid = $1 and application_name = $2";

@@ -20,7 +20,7 @@ use tokio_postgres::config::Host;
 use crate::postgres::database::Database;
 use crate::postgres::feed::Feed;
 use crate::postgres::pgoutput::{Malformed, Reader};
-use crate::postgres::{holders, quote};
+use crate::postgres::{quote, stream_row};
 use crate::seams::Cause;
 
 /// How long one host may take to answer.
@@ -321,20 +321,13 @@ impl ReplicationConnection {
                 "55006" if waited < ACTIVE_LIMIT => {
                     if may_end && waited >= ACTIVE_PATIENCE {
                         may_end = false;
-                        self.end_reader(&server.message).await.map_err(StartError::Other)?;
+                        stream_row::end_ours(&self.home, &server.message).await.map_err(StartError::Other)?;
                     }
                     clock.sleep(ACTIVE_PAUSE).await;
                 }
                 _ => return Err(StartError::Other(cause)),
             }
         }
-    }
-
-    async fn end_reader(&self, message: &str) -> Result<(), Cause> {
-        let session = self.home.session().await?;
-        holders::end_ours(&self.home, &session, message).await?;
-        session.done();
-        Ok(())
     }
 
     async fn copy_both(&mut self, sql: &str) -> Result<(), WireError> {
