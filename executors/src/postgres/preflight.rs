@@ -109,7 +109,8 @@ async fn look(
         names(client, database, spec, &mut found).await.map_err(fault)?;
         company(client, database.side(), &mut found).await.map_err(fault)?;
     }
-    if source.identity(&on_source).await.ok().map(same) == target.identity(&on_target).await.ok().map(same) {
+    let identities = (source.identity(&on_source).await?, target.identity(&on_target).await?);
+    if same(identities.0) == same(identities.1) {
         found.block(
             "SW-0201",
             "source and target are the same database",

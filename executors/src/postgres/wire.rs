@@ -274,10 +274,10 @@ impl ReplicationConnection {
     /// # Errors
     /// It is there, there is no room, or the server cannot be asked.
     pub async fn create_slot(&mut self, name: &str, temporary: bool) -> Result<CreatedSlot, CreateSlotError> {
-        let kind = if temporary { " temporary" } else { "" };
-        // The older notation, which every version understands.
+        let kind = if temporary { " TEMPORARY" } else { "" };
+        // The older notation, which every version understands; upper case alone is a keyword here.
         let sql =
-            format!("create_replication_slot {}{kind} logical pgoutput export_snapshot", quote::ident(name));
+            format!("CREATE_REPLICATION_SLOT {}{kind} LOGICAL pgoutput EXPORT_SNAPSHOT", quote::ident(name));
         let rows = self.query(&sql).await.map_err(|error| match &error {
             WireError::Server(server) if server.code == "42710" => CreateSlotError::Exists,
             WireError::Server(server) if server.code == "53400" => CreateSlotError::NoFreeSlot,
@@ -300,7 +300,7 @@ impl ReplicationConnection {
     /// The slot is not there, or lost, or read by another, or the server cannot be asked.
     pub async fn start(mut self, at: StartAt<'_>, clock: &dyn Clock) -> Result<Feed, StartError> {
         let sql = format!(
-            "start_replication slot {} logical {} (proto_version '1', publication_names {}, messages 'true')",
+            "START_REPLICATION SLOT {} LOGICAL {} (proto_version '1', publication_names {}, messages 'true')",
             quote::ident(at.slot),
             at.from,
             quote::literal(&quote::ident(at.publication)),
