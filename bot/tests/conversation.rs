@@ -1,6 +1,17 @@
 //! What people say, against a real journal.
+#![allow(
+    clippy::allow_attributes,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    reason = "tests"
+)]
 
 mod support;
+
+use std::sync::Arc;
 
 use bot::conversation::Conversation;
 use journal_store::Store as _;
@@ -21,7 +32,7 @@ async fn a_request_says_its_number_and_what_is_next() {
 async fn the_same_text_under_the_same_id_is_done_once() {
     let place = Place::new();
     let store = place.store().await;
-    let conversation = Conversation::new(store.clone());
+    let conversation = Conversation::new(Arc::clone(&store) as _);
     let first = say(&conversation, "ana", "1", "region-a start").await;
     let head = store.state().await.unwrap().head;
     let again = say(&conversation, "ana", "1", "region-a start").await;
@@ -37,7 +48,7 @@ async fn the_same_text_under_the_same_id_is_done_once() {
 async fn case_14_several_commands_run_in_order_and_an_error_stops_the_rest() {
     let place = Place::new();
     let store = place.store().await;
-    let conversation = Conversation::new(store.clone());
+    let conversation = Conversation::new(Arc::clone(&store) as _);
     let reply =
         say(&conversation, "ana", "1", "hold --reason freeze\nregion-b start\n\nrelease\nregion-a start")
             .await;
@@ -105,7 +116,7 @@ async fn a_request_of_two_gathers_distinct_persons() {
 async fn what_only_asks_changes_nothing() {
     let place = Place::new();
     let store = place.store().await;
-    let conversation = Conversation::new(store.clone());
+    let conversation = Conversation::new(Arc::clone(&store) as _);
     for (text, holds) in [
         ("status", "region-a  new"),
         ("status region-a", "way back"),

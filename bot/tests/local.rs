@@ -1,9 +1,19 @@
 //! The socket of the terminal.
+#![allow(
+    clippy::allow_attributes,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    reason = "tests"
+)]
 
 mod support;
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bot::local::client::{Saying, say};
@@ -35,7 +45,7 @@ async fn a_known_person_is_answered_and_nobody_else() {
     let socket = place.file("s.sock");
     let server = Server::bind(&socket).await.unwrap();
     assert_eq!(std::fs::metadata(&socket).unwrap().permissions().mode() & 0o777, 0o600);
-    let server = tokio::spawn(server.run(store.clone()));
+    let server = tokio::spawn(server.run(Arc::clone(&store) as _));
 
     let known = exchange(&socket, &ask("ana", &token("ana"), "1", "whoami")).await;
     assert!(known.ok && known.reply.starts_with("You are ana"), "{known:?}");
@@ -77,7 +87,7 @@ async fn a_repeated_id_is_one_command_and_ids_of_two_persons_are_two() {
     let place = Place::new();
     let store = place.store().await;
     let socket = place.file("s.sock");
-    let server = tokio::spawn(Server::bind(&socket).await.unwrap().run(store.clone()));
+    let server = tokio::spawn(Server::bind(&socket).await.unwrap().run(Arc::clone(&store) as _));
     let line = ask("ana", &token("ana"), "same", "region-a start");
     let first = exchange(&socket, &line).await;
     assert!(first.ok, "{first:?}");

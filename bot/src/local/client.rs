@@ -1,5 +1,6 @@
 //! The client's side of the socket.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
@@ -60,6 +61,7 @@ pub async fn say(
         wait: saying.wait,
     };
     let mut was_sent = false;
+    let mut told = BTreeSet::new();
     for attempt in 0..TRIES {
         if attempt > 0 {
             clock.sleep(PAUSE).await;
@@ -70,9 +72,14 @@ pub async fn say(
             Err(_) => continue,
         };
         was_sent = true;
-        match exchange(stream, &ask, &mut each).await {
-            Ok(Some(last)) => return Ok(last),
-            Ok(None) | Err(_) => {}
+        // What was told before the connection was lost is told again under the same id, but handed on once.
+        let mut anew = |answer: &Answer| {
+            if told.insert(answer.reply.clone()) {
+                each(answer);
+            }
+        };
+        if let Ok(Some(last)) = exchange(stream, &ask, &mut anew).await {
+            return Ok(last);
         }
     }
     Err(ClientError::Lost)

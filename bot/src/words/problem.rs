@@ -59,6 +59,7 @@ fn lines(verb: Verb, phase: Option<&str>, world: World<'_>) -> String {
 
 const HELP: &str = "`/migrate help` lists everything that can be said.";
 
+#[expect(clippy::too_many_lines, reason = "a table: one sentence a problem")]
 fn sentence(problem: &Problem, world: World<'_>) -> String {
     match problem {
         Problem::UnknownWord { given, phase, near: Some(near) } => {

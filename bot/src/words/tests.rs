@@ -143,7 +143,7 @@ fn every_refusal_has_its_sentence_with_its_code_and_what_to_do() {
     let codes: std::collections::BTreeSet<String> = refusals.iter().map(|(_, why)| why.code()).collect();
     let source = include_str!("../../../journal/src/refusal.rs");
     for (at, _) in source.match_indices("SW-01") {
-        let code: String = source[at..].chars().take(7).collect();
+        let code: String = source.get(at..).unwrap().chars().take(7).collect();
         assert!(codes.contains(&code), "no sample of {code}");
     }
     keeps("refusals.txt", &text);

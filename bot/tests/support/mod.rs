@@ -1,5 +1,11 @@
 //! A plan, its people and its journal, in a directory of the test's own.
-#![allow(dead_code, reason = "each test uses a part of it")]
+#![allow(
+    clippy::allow_attributes,
+    dead_code,
+    missing_docs,
+    missing_debug_implementations,
+    reason = "each test uses a part of it"
+)]
 
 use std::path::PathBuf;
 use std::sync::Arc;
