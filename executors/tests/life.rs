@@ -1,4 +1,10 @@
 //! The whole executor against real clusters and a real journal: the life of one phase while an application writes.
+#![expect(
+    clippy::print_stdout,
+    reason = "a failure shows the journal's last events, a success its durations"
+)]
+#![expect(clippy::unwrap_used, reason = "the one name is a constant")]
+#![expect(clippy::indexing_slicing, reason = "a request or phase that is not in the state fails the test")]
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

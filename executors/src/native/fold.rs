@@ -56,11 +56,13 @@ fn completed(new: &Row, earlier: &Row) -> Row {
         .collect()
 }
 
+/// What became of each key in the end.
+type LastByKey = BTreeMap<Vec<Option<Bytes>>, Last>;
+
 /// Folds changes in their order. None: they must be written one by one.
 #[must_use]
 pub fn fold<'c>(changes: impl Iterator<Item = &'c Change>) -> Option<Vec<TableWindow>> {
-    let mut tables: BTreeMap<TableName, (Arc<TableShape>, BTreeMap<Vec<Option<Bytes>>, Last>)> =
-        BTreeMap::new();
+    let mut tables: BTreeMap<TableName, (Arc<TableShape>, LastByKey)> = BTreeMap::new();
     for change in changes {
         let (shape, key, last) = match change {
             Change::Insert { shape, new } => (shape, key_of(shape, new), Last::There(new.clone())),

@@ -126,7 +126,7 @@ impl Holds {
                 drop(self.standing.swap_remove(at));
             }
             asked = self.asks.recv() => if let Some(asked) = asked { self.put(asked) } else {
-                std::future::pending().await
+                std::future::pending::<()>().await;
             },
         }
     }

@@ -277,12 +277,12 @@ impl<'r> Run<'r> {
 
     /// The place that the server named, once everything before it was dealt with.
     fn settle(&mut self) {
-        if self.pending.is_empty() {
-            if let Some(idle) = self.idle {
-                self.reached = self.reached.max(idle);
-                self.changes.confirm_at(self.reached);
-                self.told.lag(self.mode, 0);
-            }
+        if self.pending.is_empty()
+            && let Some(idle) = self.idle
+        {
+            self.reached = self.reached.max(idle);
+            self.changes.confirm_at(self.reached);
+            self.told.lag(self.mode, 0);
         }
     }
 

@@ -1,9 +1,7 @@
 //! Gates, fences, objects and levers against real servers.
 #![expect(
     clippy::unwrap_used,
-    clippy::expect_used,
     clippy::panic,
-    clippy::indexing_slicing,
     clippy::disallowed_methods,
     reason = "a test's own helpers fail by panicking, and a test waits by the machine's clock"
 )]
