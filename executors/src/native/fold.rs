@@ -113,6 +113,7 @@ mod tests {
             types: vec!["int".to_owned(), "text".to_owned(), "text".to_owned()],
             key: vec![0],
             overrides_identity: false,
+            always: Vec::new(),
         })
     }
 

@@ -76,6 +76,8 @@ pub struct TableShape {
     pub key: Vec<usize>,
     /// Whether an identity column is `generated always`, which an insert must override.
     pub overrides_identity: bool,
+    /// Indexes into `columns` of such identity columns: no update may set them.
+    pub always: Vec<usize>,
 }
 
 /// One value in the database's own canonical text.

@@ -282,7 +282,7 @@ fn upsert_sql(shape: &TableShape) -> String {
     let key: Vec<String> = shape.key.iter().map(|at| named(shape, *at)).collect();
     let sets: Vec<String> = all
         .iter()
-        .filter(|at| !shape.key.contains(at))
+        .filter(|at| !shape.key.contains(at) && !shape.always.contains(at))
         .map(|at| format!("{0} = excluded.{0}", named(shape, *at)))
         .collect();
     let overriding = if shape.overrides_identity { " overriding system value" } else { "" };
@@ -304,21 +304,56 @@ fn delete_sql(shape: &TableShape) -> String {
     format!("delete from {table} t using {} where {}", unnested(count), key_matches(shape, 0..count))
 }
 
-/// Sets the present columns of rows found by key; `key_after` places the key's cells behind them.
+/// Sets the present columns of rows found by key, whose cells come after them. Identity columns that are generated
+/// always are left as they are: no update may set them.
 fn update_sql(shape: &TableShape, present: &[usize]) -> String {
     let sets: Vec<String> = present
         .iter()
         .enumerate()
+        .filter(|(_, at)| !shape.always.contains(at))
         .map(|(place, at)| format!("{} = {}", named(shape, *at), cast(shape, *at, place)))
         .collect();
     let count = present.len() + shape.key.len();
+    let (table, from, found) =
+        (quote::table(&shape.table), unnested(count), key_matches(shape, present.len()..count));
+    let keys = (present.len()..count).map(|place| format!("u.c{place}")).collect::<Vec<_>>().join(", ");
+    if sets.is_empty() {
+        return format!("select {keys} from {table} t, {from} where {found}");
+    }
+    format!("update {table} t set {} from {from} where {found} returning {keys}", sets.join(", "))
+}
+
+/// The same by taking the rows out and putting them in again, where an identity column that is generated always may
+/// have another value: an insert alone can write it.
+fn move_sql(shape: &TableShape, present: &[usize]) -> String {
+    let count = present.len() + shape.key.len();
+    let all = 0..shape.columns.len();
+    let olds: Vec<String> = all.clone().map(|at| format!("t.{} as o{at}", named(shape, at))).collect();
+    let sent: Vec<String> = (0..count).map(|place| format!("u.c{place}")).collect();
+    let values: Vec<String> = all
+        .clone()
+        .map(|at| match present.iter().position(|there| *there == at) {
+            Some(place) => {
+                let kind = shape.types.get(at).map_or("text", String::as_str);
+                format!("c{place}::{kind}")
+            }
+            None => format!("o{at}"),
+        })
+        .collect();
+    let names: Vec<String> = all.map(|at| named(shape, at)).collect();
+    let keys: Vec<String> = (present.len()..count).map(|place| format!("c{place}")).collect();
     format!(
-        "update {} t set {} from {} where {} returning {}",
-        quote::table(&shape.table),
-        sets.join(", "),
-        unnested(count),
-        key_matches(shape, present.len()..count),
-        (present.len()..count).map(|place| format!("u.c{place}")).collect::<Vec<_>>().join(", "),
+        "with moved as (delete from {table} t using {from} where {found} returning {olds}, {sent}), \
+         put as (insert into {table} ({names}) overriding system value select {values} from moved) \
+         select {keys} from moved",
+        table = quote::table(&shape.table),
+        from = unnested(count),
+        found = key_matches(shape, present.len()..count),
+        olds = olds.join(", "),
+        sent = sent.join(", "),
+        names = names.join(", "),
+        values = values.join(", "),
+        keys = keys.join(", "),
     )
 }
 
@@ -407,6 +442,11 @@ impl Work<'_, '_> {
 
     async fn upsert(&mut self, shape: &TableShape, rows: &[&Row]) -> Result<(), Failure> {
         let all: Vec<usize> = (0..shape.columns.len()).collect();
+        if shape.always.iter().any(|at| !shape.key.contains(at)) {
+            // What no update may set can only be inserted anew.
+            let keys: Vec<Row> = rows.iter().map(|row| key_of(shape, row)).collect();
+            self.delete(shape, &keys.iter().collect::<Vec<_>>()).await?;
+        }
         self.set(&upsert_sql(shape), columns(rows, &all)?).await.map(drop)
     }
 
@@ -426,7 +466,13 @@ impl Work<'_, '_> {
         let keys: Vec<&Row> = rows.iter().map(|(key, _)| key).collect();
         let mut arrays = columns(&new, present)?;
         arrays.extend(columns(&keys, &(0..shape.key.len()).collect::<Vec<_>>())?);
-        let hit = self.set(&update_sql(shape, present), arrays).await?;
+        // Whether an identity column may have been given another value.
+        let moves = shape
+            .always
+            .iter()
+            .any(|at| !shape.key.contains(at) || rows.iter().any(|(key, row)| *key != key_of(shape, row)));
+        let sql = if moves { move_sql(shape, present) } else { update_sql(shape, present) };
+        let hit = self.set(&sql, arrays).await?;
         if hit.len() == rows.len() {
             return Ok(());
         }

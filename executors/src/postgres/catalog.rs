@@ -52,12 +52,16 @@ async fn shape(client: &impl GenericClient, table: &TableName) -> Result<TableSh
         types: Vec::with_capacity(rows.len()),
         key: Vec::new(),
         overrides_identity: false,
+        always: Vec::new(),
     };
     let mut key = Vec::new();
     for (at, row) in rows.iter().enumerate() {
         shape.columns.push(row.get(0));
         shape.types.push(row.get(1));
-        shape.overrides_identity |= row.get::<_, bool>(2);
+        if row.get(2) {
+            shape.overrides_identity = true;
+            shape.always.push(at);
+        }
         if let Some(place) = row.get::<_, Option<i32>>(3) {
             key.push((place, at));
         }

@@ -20,6 +20,11 @@ create table shop.orders (
   price float8,
   at timestamptz not null default clock_timestamp()
 );
+create table shop.moves (
+  id int generated always as identity primary key, tag int generated always as identity, big text, n int
+);
+alter table shop.moves alter column big set storage external;
+insert into shop.moves (big, n) select repeat(md5(i::text), 100), i from generate_series(1, 200) i;
 alter table shop.orders alter column big set storage external;
 create table shop.items ("Order" bigint, line text, qty numeric, "we""ird	x" char(5), primary key (line, "Order"));
 insert into shop.orders (n, note, big, price)
@@ -32,7 +37,9 @@ insert into shop.items select i, E'l\t\\' || i % 3, i * 1.10, 'ab' from generate
 /// Inserts, updates that leave TOAST alone or not, changed keys, deletes, several to a transaction.
 pub fn write(dice: &mut Dice) -> String {
     let id = 1 + dice.below(4400);
-    match dice.below(10) {
+    match dice.below(12) {
+        10 => format!("update shop.moves set id = default, n = n + 1 where n % 200 = {id} % 200"),
+        11 => format!("update shop.moves set tag = default, n = n + 200 where n % 200 = {id} % 200"),
         0 | 1 => format!(
             "insert into shop.orders (n, note, big) values ({id}, 'new', repeat('x{id}', 1500));
              insert into shop.items values ({id} + 100000 + {}, 'n', 1.0, 'z')",
@@ -73,7 +80,7 @@ async fn a_load_without_interruption_is_the_state_at_the_slot() {
     let fixture = Fixture::new().await;
     fixture.on(Side::Source).await.batch_execute(SHOP).await.unwrap();
     let mover = fixture.mover();
-    let names = [table("shop.orders"), table("shop.items")];
+    let names = [table("shop.orders"), table("shop.items"), table("shop.moves")];
     fixture.prepare(&mover, &names).await;
     let before = crate::fixture::rows(&fixture.on(Side::Source).await, "shop.orders", "id").await;
     let writers = Writers::start(&fixture, 2, write).await;
@@ -99,7 +106,7 @@ async fn a_load_that_is_killed_again_and_again_is_filled_to_the_same_rows() {
     let fixture = Fixture::new().await;
     fixture.on(Side::Source).await.batch_execute(SHOP).await.unwrap();
     let first = fixture.mover();
-    let names = [table("shop.orders"), table("shop.items")];
+    let names = [table("shop.orders"), table("shop.items"), table("shop.moves")];
     fixture.prepare(&first, &names).await;
     let writers = Writers::start(&fixture, 3, write).await;
     let target = fixture.on(Side::Target).await;
@@ -109,7 +116,7 @@ async fn a_load_that_is_killed_again_and_again_is_filled_to_the_same_rows() {
     };
     let mut mover = first;
     for round in 0..4 {
-        for name in ["shop.orders", "shop.items"] {
+        for name in ["shop.orders", "shop.moves", "shop.items"] {
             let had = receipts().await;
             let spec = fixture
                 .spec(Step::Load, Effect::CopyTable { table: table(name), slot: slot(Direction::Forward) });
@@ -124,12 +131,14 @@ async fn a_load_that_is_killed_again_and_again_is_filled_to_the_same_rows() {
     }
     let orders = copy(&fixture, &mover, "shop.orders").await;
     let items = copy(&fixture, &mover, "shop.items").await;
+    copy(&fixture, &mover, "shop.moves").await;
     let writes = writers.stop().await;
     assert!(writes > 100, "{writes} writes");
     assert!([&orders, &items].iter().any(|one| one["filled"] == "true"), "{orders:?} {items:?}");
     catch_up(&fixture, mover.plane()).await;
     assert!(assert_same_rows(&fixture, "shop.orders", "id").await > 3000);
     assert!(assert_same_rows(&fixture, "shop.items", "line, \"Order\"").await > 2000);
+    assert_eq!(assert_same_rows(&fixture, "shop.moves", "id").await, 200);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -137,7 +146,7 @@ async fn a_snapshot_that_another_executor_has_gone_past_copies_nothing_more() {
     let fixture = Fixture::new().await;
     fixture.on(Side::Source).await.batch_execute(SHOP).await.unwrap();
     let first = fixture.mover();
-    fixture.prepare(&first, &[table("shop.orders"), table("shop.items")]).await;
+    fixture.prepare(&first, &[table("shop.orders"), table("shop.items"), table("shop.moves")]).await;
     // The first executor stops; the second fills a part; rows that only the first's snapshot has are deleted.
     fixture.on(Side::Source).await.batch_execute("delete from shop.items").await.unwrap();
     let second = fixture.mover();
@@ -156,7 +165,7 @@ async fn a_table_that_is_rewritten_in_mid_load_is_loaded_again_alone() {
     let mut fixture = Fixture::new().await;
     fixture.on(Side::Source).await.batch_execute(SHOP).await.unwrap();
     let mover = fixture.mover();
-    fixture.prepare(&mover, &[table("shop.orders"), table("shop.items")]).await;
+    fixture.prepare(&mover, &[table("shop.orders"), table("shop.items"), table("shop.moves")]).await;
     let items = copy(&fixture, &mover, "shop.items").await;
     let source = fixture.on(Side::Source).await;
     let target = fixture.on(Side::Target).await;
@@ -189,7 +198,7 @@ async fn a_chunk_under_an_old_epoch_is_refused() {
     let fixture = Fixture::new().await;
     fixture.on(Side::Source).await.batch_execute(SHOP).await.unwrap();
     let mover = fixture.mover();
-    fixture.prepare(&mover, &[table("shop.orders"), table("shop.items")]).await;
+    fixture.prepare(&mover, &[table("shop.orders"), table("shop.items"), table("shop.moves")]).await;
     let target = fixture.on(Side::Target).await;
     target.batch_execute("update _switchyard.gate set epoch = 7").await.unwrap();
     let spec = fixture
@@ -205,7 +214,7 @@ async fn a_lane_of_an_executor_that_stands_still_is_ended_by_its_successor() {
     let mut fixture = Fixture::new().await;
     fixture.on(Side::Source).await.batch_execute(SHOP).await.unwrap();
     let mover = fixture.mover();
-    fixture.prepare(&mover, &[table("shop.orders"), table("shop.items")]).await;
+    fixture.prepare(&mover, &[table("shop.orders"), table("shop.items"), table("shop.moves")]).await;
     // What a stopped process leaves behind: a row that is not committed, in a session of its epoch.
     let stopped = fixture.on(Side::Target).await;
     let which = journal::PlanHash::of(b"move/a").short();
