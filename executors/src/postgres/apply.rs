@@ -162,8 +162,14 @@ impl Applier {
         in_order: bool,
     ) -> Result<Vec<Breach>, Failure> {
         let tx = self.client.transaction().await?;
-        tx.batch_execute("set local session_replication_role = replica; set local synchronous_commit = on")
-            .await?;
+        // Without the set-up the origin's time would stay that of this session's first transaction, and who reads our
+        // own changes on the way back would take it for their commit's.
+        let Checkpoint::Lsn(end) = batch.end;
+        tx.batch_execute(&format!(
+            "set local session_replication_role = replica; set local synchronous_commit = on; \
+             select pg_replication_origin_xact_setup('{end}', clock_timestamp())"
+        ))
+        .await?;
         let mut work = Work {
             tx: &tx,
             database: &self.database,
