@@ -479,7 +479,7 @@ async fn the_deadline_drops_what_hangs_and_undoes_by_the_list_that_was_written_b
     let at = |kind: &str| events.iter().rev().find(|e| e.body.kind() == kind).unwrap().envelope.recorded_at;
     let held = events.iter().find(|e| matches!(&e.body, Fact::EffectIntended { undo: Some(_), .. })).unwrap();
     let Fact::EffectIntended { undo: Some(written), .. } = &held.body else { panic!("no undo") };
-    assert_eq!(written.effects.len(), 10, "the whole undo is written down");
+    assert_eq!(written.effects.len(), 13, "the whole undo is written down");
     let begun = at("undo_started").since(held.envelope.recorded_at);
     assert!(begun >= Duration::from_millis(800), "{begun:?}");
     assert!(begun < Duration::from_millis(1500), "{begun:?}");
@@ -618,6 +618,9 @@ async fn an_opening_that_is_refused_is_undone_after_its_side_is_closed() {
     let undo: Vec<&str> = intended.iter().filter_map(|label| label.strip_prefix("undo/")).collect();
     let expected = [
         "close_gate:target",
+        "await_writers:target",
+        "emit_marker:target",
+        "await_marker:failback",
         "set_stream_mode:failback:guard",
         "set_stream_mode:forward:apply",
         "open_gate:source",
@@ -629,6 +632,21 @@ async fn an_opening_that_is_refused_is_undone_after_its_side_is_closed() {
         "await_marker:forward",
     ];
     assert_eq!(undo, expected);
+    trial.tasks.stop().await;
+}
+
+#[tokio::test]
+async fn an_opening_without_an_answer_is_proven_absent_when_the_downtime_is_over_and_undone() {
+    let trial = Trial::begin().await;
+    trial.run("one");
+    assert_eq!(trial.finished(trial.ask(Operation::Start).await).await, Outcome::Completed);
+    trial.world.trick("switch_traffic/open_gate:target", Trick::Hang);
+    let request = trial.ask(Operation::Cutover).await;
+    assert_eq!(trial.finished(request).await, Outcome::Undone);
+    let intended = trial.intended(request).await;
+    let closed = intended.iter().position(|label| label == "undo/close_gate:target").unwrap();
+    let opened = intended.iter().position(|label| label == "undo/open_gate:source").unwrap();
+    assert!(closed < opened);
     trial.tasks.stop().await;
 }
 
