@@ -269,6 +269,7 @@ async fn verify_table(
         Side::Source => (&reading, &standing.session),
         Side::Target => (&standing.session, &reading),
     };
+    let met_after = plane.clock.monotonic().duration_since(began);
     let pair = Pair { plane, source, target, shape: &shape, order: key_first(&shape) };
     let (in_source, in_target) = pair.buckets().await?;
     let found = named_differences(&pair, &in_source, &in_target).await?;
@@ -283,6 +284,7 @@ async fn verify_table(
         ("source_lsn".to_owned(), at(Side::Source).to_string()),
         ("target_lsn".to_owned(), at(Side::Target).to_string()),
         ("moment".to_owned(), moment.to_owned()),
+        ("met_after_ms".to_owned(), met_after.as_millis().to_string()),
         ("duration_ms".to_owned(), plane.clock.monotonic().duration_since(began).as_millis().to_string()),
     ]);
     tracing::debug!(phase = %spec.phase, %table, equal = found.is_none(), "table compared");
@@ -304,7 +306,10 @@ async fn meet(plane: &Plane, side: Side, stream: &StreamHandle) -> Result<(HeldS
         let met = futures::future::join(stream.hold_at(exported.lsn()), exported.hold()).await;
         match met {
             (Ok(hold), snapshot) => return Ok((snapshot?, hold)),
-            (Err(cause), _) => last = cause,
+            (Err(cause), _) => {
+                tracing::debug!(attempt, error = %cause, "the stream was not met");
+                last = cause;
+            }
         }
         plane.clock.sleep(Duration::from_millis(5) * attempt).await;
     }
