@@ -113,6 +113,42 @@ pub async fn replace_function(
     tx.batch_execute(&sql).await
 }
 
+/// One trigger's statement.
+fn trigger_sql(
+    (migration, phase): (&MigrationName, &PhaseName),
+    on: &TableName,
+    (suffix, events): (&str, &str),
+) -> String {
+    let each = if suffix == "trn" { "statement" } else { "row" };
+    let (name, on) = (ident(&trigger_name(migration, phase, suffix)), quote::table(on));
+    let function = ident(&function_name(migration, phase));
+    format!(
+        "create or replace trigger {name} {events} on {on} for each {each} \
+         execute function _switchyard.{function}(); "
+    )
+}
+
+/// Fences tables in the transaction that makes them, closed: there is no moment in which they could be written. The
+/// caller holds the lock on the gate row.
+///
+/// # Errors
+/// The database's own.
+pub async fn stand_closed(
+    tx: &Transaction<'_>,
+    database: &Database,
+    phase: &PhaseName,
+    tables: impl Iterator<Item = &TableName>,
+) -> Result<(), tokio_postgres::Error> {
+    replace_function(tx, database, phase, GateMode::Closed).await?;
+    let named = (database.migration(), phase);
+    let statements: String = tables
+        .flat_map(|on| {
+            TRIGGERS.iter().map(move |(suffix, events, _)| trigger_sql(named, on, (suffix, events)))
+        })
+        .collect();
+    tx.batch_execute(&statements).await
+}
+
 /// Whether the function has its body under a mode.
 ///
 /// # Errors
@@ -390,7 +426,6 @@ impl Work<'_> {
     /// All that a table lacks, so that its lock is taken once. `create or replace` enables an old one of the name too,
     /// and takes a lock that readers do not wait for, which a `drop` would.
     fn creation(&self, on: &TableName, gaps: &[Gap]) -> String {
-        let function = ident(&function_name(self.database.migration(), &self.spec.phase));
         TRIGGERS
             .iter()
             .filter(|(suffix, ..)| {
@@ -399,12 +434,7 @@ impl Work<'_> {
                 })
             })
             .map(|(suffix, events, _)| {
-                let each = if *suffix == "trn" { "statement" } else { "row" };
-                let (name, on) = (ident(&self.trigger(suffix)), quote::table(on));
-                format!(
-                    "create or replace trigger {name} {events} on {on} for each {each} \
-                     execute function _switchyard.{function}(); "
-                )
+                trigger_sql((self.database.migration(), &self.spec.phase), on, (suffix, events))
             })
             .collect()
     }

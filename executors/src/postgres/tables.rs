@@ -5,6 +5,7 @@ use tokio_postgres::{Client, Transaction};
 
 use crate::postgres::chunk::end_older_lanes;
 use crate::postgres::database::Database;
+use crate::postgres::fence;
 use crate::postgres::quote::{literal, table as quoted};
 use crate::postgres::receipt::{Admission, acted, admit, leave, probe_receipt};
 use crate::seams::{Acted, Authority, EffectError, Owner, Probe};
@@ -84,7 +85,13 @@ async fn try_act(
         Admission::Refused(error) => return Ok(Acted::Definite(error)),
     }
     let evidence = match &spec.effect {
-        Effect::CreateTables { tables } => create(&tx, tables).await?,
+        Effect::CreateTables { tables } => {
+            let evidence = create(&tx, tables).await?;
+            // The gate is closed from the first moment in which there is something to write.
+            let names = tables.iter().map(|definition| &definition.table);
+            fence::stand_closed(&tx, database, &spec.phase, names).await?;
+            evidence
+        }
         Effect::AddSchemaObject { object } => add(&tx, object).await?,
         Effect::DropTables { tables } => match drop_ours(&tx, database, spec, tables).await? {
             Ok(evidence) => evidence,
