@@ -275,6 +275,10 @@ impl Writers {
 pub struct Dice(u64);
 
 impl Dice {
+    pub const fn seeded(seed: u64) -> Self {
+        Self(0x9E37_79B9 + seed)
+    }
+
     pub fn below(&mut self, most: u64) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;

@@ -1,4 +1,4 @@
-//! The data plane against two real clusters: load and fill, comparison, the catalog, preflight.
+//! The data plane against two real clusters: load and fill, streams, comparison, the catalog, preflight.
 
 #![expect(
     clippy::unwrap_used,
@@ -12,4 +12,5 @@ mod catalog;
 mod fixture;
 mod load;
 mod preflight;
+mod streams;
 mod verify;
