@@ -144,7 +144,7 @@ impl PgChanges {
             FeedError::Lost(cause) => StreamError::Lost(cause),
             // The publication is not there, or was not where the stream is; the slot's log is gone.
             FeedError::Refused(error) if ["42704", "55000"].contains(&error.code.as_str()) => stopped(
-                "SW-0303",
+                "SW-0309",
                 format!("the server refuses the stream {}: {error}", self.stream),
                 "Put back what is missing, or say `abort` and start the phase again.",
             ),
@@ -259,7 +259,7 @@ impl PgChanges {
             })
             .collect();
         Err(stopped(
-            "SW-0304",
+            "SW-0310",
             format!(
                 "TRUNCATE of {} at {} in the stream {}: it is never applied",
                 names.join(", "),

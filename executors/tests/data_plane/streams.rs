@@ -140,7 +140,7 @@ fn write(dice: &mut Dice) -> String {
     let id = dice.below(300);
     let other = dice.below(300);
     match dice.below(9) {
-        0 | 1 | 2 => format!(
+        0..=2 => format!(
             "insert into shop.things (id, name, big) values ({id}, 'n{other}', repeat('x{other}', 2000)) \
              on conflict (id) do update set name = excluded.name, n = shop.things.n + 1"
         ),
@@ -156,10 +156,9 @@ fn write(dice: &mut Dice) -> String {
             "update shop.things set place = null where place = {other}; \
              update shop.things set place = {other} where id = {id}"
         ),
-        _ => format!(
-            "insert into shop.seats values (1, 1), (2, 2) on conflict do nothing; \
+        _ => "insert into shop.seats values (1, 1), (2, 2) on conflict do nothing; \
              update shop.seats set seat = 3 - seat"
-        ),
+            .to_owned(),
     }
 }
 
