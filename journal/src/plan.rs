@@ -103,7 +103,8 @@ pub enum FailbackDeadline {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum LeverSettings {
-    /// Commands of the team's own. Each gets `SWITCHYARD_PHASE`, `SWITCHYARD_EPOCH` and `SWITCHYARD_POSITION`.
+    /// Commands of the team's own. Each gets `SWITCHYARD_PHASE`, `SWITCHYARD_EPOCH` and `SWITCHYARD_POSITION`; the last
+    /// two are empty for `observe`, which changes nothing.
     Command {
         /// Holds the traffic; returns when no transaction of the application is open.
         stop: Vec<String>,

@@ -25,9 +25,10 @@ fn setting() -> Setting {
 /// The places died at: (operation, step, label) to points.
 type Deaths = BTreeMap<(String, String, String), BTreeSet<String>>;
 
+/// Deaths elsewhere, inside an effect or an append, have names without a slash: they count, and are no places of an effect.
 fn deaths(text: &str) -> Result<Deaths> {
     let mut deaths = Deaths::new();
-    for line in text.lines() {
+    for line in text.lines().filter(|line| line.contains('/')) {
         let (rest, point) = line.rsplit_once('/').context("a place without a point")?;
         let mut parts = rest.splitn(3, '/');
         let mut part = || parts.next().unwrap_or_default().to_owned();
@@ -141,8 +142,9 @@ async fn life(armed: &[&str]) -> Result<()> {
     let journal = scene.product.journal().await?;
     journal.check()?;
     ensure!(journal.of("fence_breached").count() == 0, "a fence was breached");
-    let places = all_places_were_died_at(&deaths(&std::fs::read_to_string(&file)?)?, &journal, armed)?;
-    ensure!(u64::try_from(places)? == total, "{places} places, {total} deaths");
+    let listed = std::fs::read_to_string(&file)?;
+    let places = all_places_were_died_at(&deaths(&listed)?, &journal, armed)?;
+    ensure!(u64::try_from(listed.lines().count())? == total, "{places} places, {total} deaths:\n{listed}");
     ensure!(places >= 40 * armed.len(), "only {places} places in {armed:?}");
     workload.stop().await;
     Ok(())

@@ -106,10 +106,10 @@ impl CommandLever {
         command.args(rest).args(more);
         command.env("SWITCHYARD_MIGRATION", self.settings.migration.as_str());
         command.env("SWITCHYARD_PHASE", self.settings.phase.as_str());
-        if let Some(under) = under {
-            command.env("SWITCHYARD_EPOCH", under.epoch.to_string());
-            command.env("SWITCHYARD_POSITION", under.position.to_string());
-        }
+        // Always set, so that a script under `set -u` can name them; empty where only is looked.
+        let (epoch, position) =
+            under.map(|under| (under.epoch.to_string(), under.position.to_string())).unwrap_or_default();
+        command.env("SWITCHYARD_EPOCH", epoch).env("SWITCHYARD_POSITION", position);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command.process_group(0).kill_on_drop(true);
         let mut child = command.spawn().map_err(|error| {
