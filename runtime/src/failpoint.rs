@@ -8,8 +8,8 @@
 
 use std::fs::OpenOptions;
 use std::io::Write;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 /// The environment variable that arms failpoints.
 pub const VARIABLE: &str = "SWITCHYARD_FAILPOINT";
@@ -46,6 +46,9 @@ pub fn hit(name: &str) {
         Armed::Stop(at) if at == name => stop_once(),
         Armed::At(_) | Armed::Stop(_) => {}
         Armed::Each { file, prefix } => {
+            // One place at a time: while one thread dies, another must not list a place that nobody died at.
+            static ONE: Mutex<()> = Mutex::new(());
+            let _held = ONE.lock().unwrap_or_else(PoisonError::into_inner);
             let seen = std::fs::read_to_string(file).unwrap_or_default();
             if name.starts_with(prefix.as_str()) && !seen.lines().any(|line| line == name) {
                 let listed =
