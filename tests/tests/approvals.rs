@@ -80,7 +80,7 @@ async fn one_person_cannot_cut_over_and_two_can() -> Result<()> {
     scene.say("ben", &format!("/migrate revoke #{next}")).await?;
     scene.approve("chris", next).await?;
     begins_not(&scene, next).await?;
-    scene.approve("ben", next).await?;
+    scene.say("ben", &format!("/migrate approve #{next}")).await?;
     ensure!(scene.over(next, LONG).await? == "completed", "the failback did not run");
     scene.sound(&workload, Side::Source).await?;
     scene.product.journal().await?.check()?;

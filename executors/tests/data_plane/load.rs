@@ -221,6 +221,7 @@ async fn a_lane_of_an_executor_that_stands_still_is_ended_by_its_successor() {
     stopped
         .batch_execute(&format!(
             "begin; set local application_name = 'switchyard load {which} 1'; \
+             set local session_replication_role = replica; \
              insert into shop.items (\"Order\", line) values (4, E'l\\t\\\\1')"
         ))
         .await

@@ -66,7 +66,8 @@ async fn what_changed_is_compared_and_a_difference_counts_for_the_intent_that_fo
     let target = fixture.on(Side::Target).await;
     target
         .batch_execute(
-            "update shop.orders set price = 0 where id = 3; update shop.orders set note = '' where id = 7; \
+            "set session_replication_role = replica; \
+             update shop.orders set price = 0 where id = 3; update shop.orders set note = '' where id = 7; \
              delete from shop.orders where id = 20; \
              update shop.items set qty = 4.4 where \"Order\" = 4; \
              update shop.orders set n = 0 where id = 3900",
