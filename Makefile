@@ -1,6 +1,7 @@
 # `make demo` and `make test` are all one needs; both run `make setup` first.
 # One dev profile serves the build, the tests, the demo and the failpoints. CARGO_TARGET_DIR is honoured.
 
+export RUST_BACKTRACE = 0
 CARGO ?= cargo
 # Scenarios side by side. Each starts its own servers and mostly waits for them.
 TEST_THREADS ?= 3
@@ -14,7 +15,7 @@ build: setup
 	$(CARGO) build --locked --workspace
 
 demo: build
-	@$(CARGO) run --locked --quiet --package product --bin demo
+	@"$${CARGO_TARGET_DIR:-target}/debug/demo"
 
 test: setup
 	$(CARGO) fmt --check
