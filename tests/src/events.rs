@@ -157,7 +157,11 @@ impl Journal {
     pub fn tail(&self, count: usize) -> String {
         let from = self.0.len().saturating_sub(count);
         let last = self.0.get(from..).unwrap_or_default();
-        last.iter().map(|event| event.value().to_string()).collect::<Vec<_>>().join("\n")
+        let short = |event: &Event| {
+            let body = event.value().get("body").map(ToString::to_string).unwrap_or_default();
+            format!("#{} {}", event.position(), body.chars().take(400).collect::<String>())
+        };
+        last.iter().map(short).collect::<Vec<_>>().join("\n")
     }
 
     /// Holds in every journal: dense positions, epochs that never fall, an intent before each outcome, each effect
