@@ -183,7 +183,7 @@ console() {{ '{psql}' -X -q -A -t -F ' ' '{admin}' -c "$1"; }}
 entry() {{ console 'show databases' | awk '$1 == "shop"'; }}
 paused() {{ entry | awk '{{ exit !($(NF - 1) == "1") }}'; }}
 side() {{ case "$(entry | awk '{{ print $3 }}')" in {source}) echo source ;; {target}) echo target ;; *) echo unknown ;; esac; }}
-test -n "$SWITCHYARD_PHASE" -a -n "$SWITCHYARD_EPOCH" -a -n "$SWITCHYARD_POSITION" || test "$1" = observe
+test "$1" = observe || test -n "$SWITCHYARD_PHASE" -a -n "$SWITCHYARD_EPOCH" -a -n "$SWITCHYARD_POSITION"
 case "$1" in
   stop) paused || console 'pause shop' ;;
   resume) ! paused || console 'resume shop' ;;

@@ -57,7 +57,7 @@ async fn gate(client: &Client) -> Result<Option<Gate>> {
 /// An application's write, left uncommitted. Whether it was accepted.
 async fn trial(client: &Client) -> bool {
     let write = "begin; set local lock_timeout = '200ms'; \
-                 insert into shop.events (worker, seq, kind) values (-2, 1, 'trial')";
+                 insert into shop.events (id, worker, seq, kind) values (-2, -2, 1, 'trial')";
     client.batch_execute(write).await.is_ok()
 }
 

@@ -5,13 +5,13 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use product::cluster::Role;
 use product::compare::compare;
-use product::scene::{Scene, Setting, Side};
+use product::scene::{PHASE, Scene, Setting, Side};
 use product::switchyard::Serve;
 use product::wait::{Seen, wait_until};
 use product::workload::Pace;
 
 const LONG: Duration = Duration::from_secs(120);
-const WRITE: &str = "insert into shop.events (worker, seq, kind) values (-21, 1, 'straggler')";
+const WRITE: &str = "insert into shop.events (id, worker, seq, kind) values (-21, -21, 1, 'straggler')";
 
 /// A phase whose writer is the target; the application rests.
 async fn on_target() -> Result<(Scene, Serve)> {
@@ -33,18 +33,22 @@ async fn breach_is_noticed(scene: &Scene) -> Result<()> {
         "the comparison does not show the loss: {}",
         lost.summary()
     );
-    wait_until(Duration::from_secs(20), "the guard to report the breach", async || {
-        let journal = scene.product.journal().await?;
-        let reported = journal.of("fence_breached").any(|event| event.text("table").contains("shop.events"));
-        Ok(if reported { Seen::Done(()) } else { Seen::NotYet(journal.tail(5)) })
-    })
-    .await?;
+    reported(scene, "shop.events").await?;
     let status = scene.product.status().await?.to_string();
     ensure!(
         status.contains("breach") || status.contains("hold"),
         "status says nothing of the breach: {status}"
     );
     Ok(())
+}
+
+async fn reported(scene: &Scene, table: &str) -> Result<()> {
+    wait_until(Duration::from_secs(20), "the guard to report the breach", async || {
+        let journal = scene.product.journal().await?;
+        let reported = journal.of("fence_breached").any(|event| event.text("table") == table);
+        Ok(if reported { Seen::Done(()) } else { Seen::NotYet(journal.tail(5)) })
+    })
+    .await
 }
 
 async fn source_refuses(scene: &Scene) -> Result<()> {
@@ -169,6 +173,13 @@ async fn without_verification_a_spoiled_row_would_have_passed() -> Result<()> {
     workload.rest(LONG).await?;
     let found = compare(&scene.on_source().await?, &target).await?;
     ensure!(found.missing_or_different.iter().any(|row| row.contains("3/1")), "{}", found.summary());
+    // The guard saw a change without our mark, and nothing begins until somebody has looked.
+    reported(&scene, "shop.order_items").await?;
+    ensure!(
+        scene.order_anyway("verify").await?.is_none(),
+        "an operation begins although a fence was breached"
+    );
+    scene.say("anna", &format!("/migrate release {PHASE}")).await?;
     let request = scene.order_anyway("verify").await?;
     wait_until(LONG, "`verify` to name the row", async || {
         let journal = scene.product.journal().await?;
