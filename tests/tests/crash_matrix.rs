@@ -65,9 +65,6 @@ fn all_places_were_died_at(deaths: &Deaths, journal: &Journal, operations: &[&st
             .collect();
         want.sort_unstable();
         have.sort_unstable();
-        // An effect that is planned anew after each death (with a new nonce) is one place.
-        want.dedup();
-        have.dedup();
         ensure!(want == have, "{name}/{step}: intended {want:?}, died at {have:?}");
     }
     Ok(deaths.values().map(BTreeSet::len).sum())
