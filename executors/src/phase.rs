@@ -449,15 +449,19 @@ impl<'a> Work<'a> {
             if !wait.is_zero() {
                 home.clock.sleep(wait).await;
             }
-            if let Err(halt) = may_open(home, lease, shared, &spec).await? {
-                return Ok(Turn::Unreachable(halt));
-            }
             let receiver = home.hands.receiver(spec.effect.party());
-            let left = match opening {
-                None => return Ok(turn(receiver, &spec, under).await),
-                Some(left) if left.is_zero() => return Ok(settle(receiver, &spec, under).await),
-                Some(left) => left,
-            };
+            if let Effect::OpenGate { .. } = &spec.effect {
+                // What is open already is adopted whatever the other side is like: it may be dead by now.
+                match (settle(receiver, &spec, under).await, opening) {
+                    (there @ Turn::Succeeded { .. }, _) => return Ok(there),
+                    (told, Some(left)) if left.is_zero() => return Ok(told),
+                    (_, _) => {}
+                }
+                if let Err(cause) = may_open(home, lease, shared, &spec).await? {
+                    return Ok(Turn::Unreachable(cause));
+                }
+            }
+            let Some(left) = opening else { return Ok(turn(receiver, &spec, under).await) };
             // An opening is not dropped for anything else, so an answer that does not come must not be waited for beyond
             // the downtime: then the side is asked whether it is open.
             Ok(tokio::time::timeout(left, turn(receiver, &spec, under)).await.unwrap_or_else(|_| {
@@ -480,7 +484,7 @@ impl<'a> Work<'a> {
             }
             Turn::Failed(finding) => {
                 tracing::warn!(phase = %spec.phase, effect = %spec.effect.label(), %finding, "effect failed");
-                if spec.step == Step::Undo {
+                if spec.step == Step::Undo || run.opened {
                     // While it is not through nobody can write, so it goes on trying, and people read why.
                     if run.blocked.as_ref().is_none_or(|known| known.code != finding.code) {
                         self.block(spec.step, finding).await?;
@@ -489,9 +493,7 @@ impl<'a> Work<'a> {
                     return Ok(());
                 }
                 hit(run, &spec, "after_effect");
-                let error = finding.to_string();
-                self.block(spec.step, finding).await?;
-                self.conclude(id, EffectOutcome::Failed { error }).await?;
+                self.conclude(id, EffectOutcome::Failed { finding }).await?;
                 hit(run, &spec, "after_outcome");
             }
             Turn::Unknown(error) => {

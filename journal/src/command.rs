@@ -49,10 +49,10 @@ pub enum EffectOutcome {
         /// What was seen.
         evidence: Evidence,
     },
-    /// It is definitely not there.
+    /// It is definitely not there, and a person has to look.
     Failed {
-        /// What the receiver said, scrubbed.
-        error: String,
+        /// What was found, scrubbed.
+        finding: Finding,
     },
     /// Nobody knows.
     Unknown {

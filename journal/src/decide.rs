@@ -18,8 +18,8 @@ use crate::operation::{Operation, Step};
 use crate::plan::{Plan, Role};
 use crate::refusal::Refusal;
 use crate::state::{
-    ApprovalWord, EffectRecord, EffectStatus, Finding, OperationRun, Outcome, PhaseState, Request,
-    RequestStatus, State, UndoCause, VoidReason,
+    ApprovalWord, EffectStatus, Finding, OperationRun, Outcome, PhaseState, Request, RequestStatus, State,
+    UndoCause, VoidReason,
 };
 use crate::time::Timestamp;
 use crate::transitions::transitions;
@@ -368,16 +368,29 @@ fn undoable(state: &State, phase: &PhaseName) -> Result<(), Refusal> {
         return Err(Refusal::Undoing);
     }
     // What is dropped cannot be taken back.
-    let dropping = |record: &EffectRecord| {
-        matches!(
-            record.effect,
-            Effect::DropStream { .. } | Effect::DropSlot { .. } | Effect::RemoveFence { .. }
-        )
-    };
-    if run.effects.iter().any(dropping) {
+    if run.effects.iter().any(|record| gives_up(&record.effect)) {
         return Err(Refusal::PointOfNoReturn);
     }
     Ok(())
+}
+
+/// Whether an effect gives up what only a new start could make again.
+const fn gives_up(effect: &Effect) -> bool {
+    matches!(effect, Effect::DropStream { .. } | Effect::DropSlot { .. } | Effect::RemoveFence { .. })
+}
+
+/// Who opens one side after an opening of the other that failed has first closed that one, against what comes late.
+fn check_closed_first(run: &OperationRun) -> Result<(), Refusal> {
+    let closed = run.effects.iter().any(|record| {
+        record.step == Step::Undo
+            && matches!(record.status, EffectStatus::Succeeded(_))
+            && matches!(&record.effect, Effect::CloseGate { side } if run.operation.opens() == Some(*side))
+    });
+    if closed {
+        Ok(())
+    } else {
+        Err(Refusal::OpeningUnproven { lacks: "the side whose opening failed is not closed" })
+    }
 }
 
 fn abort(state: &State, phase: &PhaseName, reason: &str) -> Result<Vec<Fact>, Refusal> {
@@ -489,6 +502,14 @@ fn intend(
         let at = first.plus(plan.max_downtime.saturating_sub(plan.undo_reserve));
         undo_plan = Some(UndoPlan { at, effects: undo.to_vec() });
     }
+    // What cannot be undone asks for its approvals again before its first such effect.
+    let first = !run.effects.iter().any(|record| gives_up(&record.effect));
+    if run.operation.opens().is_none() && step != Step::Undo && first && gives_up(effect) {
+        check_quorum_again(state, now, run)?;
+    }
+    if step == Step::Undo && run.opening_failed && matches!(effect, Effect::OpenGate { .. }) {
+        check_closed_first(run)?;
+    }
     let mut consumes = Vec::new();
     if is_opening(run.operation, step, effect) {
         consumes = check_opening(state, now, run)?;
@@ -530,7 +551,9 @@ fn belongs(operation: Operation, step: Step, effect: &Effect) -> bool {
 /// The quorum, the roles, the expiry and the binding, once more, of a request whose operation runs.
 fn check_quorum_again(state: &State, now: Timestamp, run: &OperationRun) -> Result<Vec<PersonId>, Refusal> {
     let asked = known_request(state, run.request)?;
-    if asked.status != RequestStatus::Running {
+    // An opening that was proven absent consumed the approvals for this very operation, which may try it again.
+    let spent = asked.status == RequestStatus::Consumed && run.opening_failed;
+    if asked.status != RequestStatus::Running && !spent {
         return Err(Refusal::RequestClosed { request: run.request });
     }
     match binding_change(state, asked, now) {
@@ -562,6 +585,13 @@ fn check_opening(state: &State, now: Timestamp, run: &OperationRun) -> Result<Ve
     }
     if run.undo.is_some() {
         return Err(Refusal::Undoing);
+    }
+    let breached = state
+        .phases
+        .get(&run.phase)
+        .is_some_and(|phase| phase.breaches.iter().any(|breach| breach.position > run.position));
+    if breached {
+        return Err(lacks("a write passed a fence since this operation began"));
     }
     let done = |pick: Pick<'_>| {
         run.effects.iter().any(|record| {
@@ -627,7 +657,13 @@ fn conclude(run: &OperationRun, effect: EffectId, outcome: &EffectOutcome) -> Re
         EffectOutcome::Succeeded { adopted, evidence } => {
             Fact::EffectSucceeded { effect, adopted: *adopted, evidence: evidence.clone() }
         }
-        EffectOutcome::Failed { error } => Fact::EffectFailed { effect, error: error.clone() },
+        EffectOutcome::Failed { finding } => {
+            // In one transaction: a failure without its finding would be tried again by itself, and a finding without
+            // its failure would leave an opening neither there nor undone.
+            let mut facts = vec![Fact::EffectFailed { effect, error: finding.to_string() }];
+            facts.extend(block(run, open.step, finding)?);
+            return Ok(facts);
+        }
         EffectOutcome::Unknown { .. } if matches!(open.status, EffectStatus::Unknown(_)) => {
             return Ok(Vec::new());
         }

@@ -71,9 +71,9 @@ fn in_operation(state: &State, run: &OperationRun, now: Timestamp) -> Due {
             return due;
         }
     }
-    // A blocked step waits for a person, also with an effect open. An undo does not: while it is not through, nobody can
-    // write, so it goes on trying, and the finding is there for people to read.
-    if let (Some(finding), None) = (&run.blocked, &run.undo) {
+    // A blocked step waits for a person, also with an effect open. An undo does not, nor what follows an opening: while it
+    // is not through, nobody can write, so it goes on trying, and the finding is there for people to read.
+    if let (Some(finding), None, None) = (&run.blocked, &run.undo, &run.opening) {
         return Due::Blocked(finding.clone());
     }
     // One effect at a time: what is intended and not concluded comes before anything new. An undo leaves the open

@@ -189,8 +189,9 @@ fn operate(state: &mut State, at: &Occurrence<'_>) {
     let Some(phase) = phase_mut(state, at) else { return };
     if let Fact::EffectSucceeded { effect, evidence, .. } = &at.event.body {
         let succeeded = EffectStatus::Succeeded(evidence.clone());
-        if let Some(run) = phase.operation.as_mut().filter(|run| run.undo.is_some()) {
-            // What kept the undo is over.
+        if let Some(run) = phase.operation.as_mut().filter(|run| run.undo.is_some() || run.opening.is_some())
+        {
+            // What kept it from going on by itself is over.
             run.blocked = None;
         }
         if let Some(done) = phase.operation.as_mut().and_then(|run| settle(run, *effect, succeeded)) {

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use crate::effect::StreamMode;
 use crate::ids::Lsn;
-use crate::names::StreamName;
+use crate::names::{Direction, StreamName};
 use crate::operation::{Operation, Step};
-use crate::state::State;
+use crate::state::{State, StreamState};
 
 /// A stream as it should run. Its true mode and checkpoint are in its row on the side it writes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,7 +38,17 @@ pub fn desired_streams(state: &State) -> BTreeMap<StreamName, StreamSpec> {
         let loading = phase_state.operation.as_ref().is_some_and(|run| {
             run.operation == Operation::Start && !run.finished_steps.contains(&Step::Load)
         });
-        for (direction, stream) in phase_state.streams.iter().filter(|_| !loading) {
+        // An undo opens the side being left before it turns that side's stream back to applying, so that a dead other side
+        // does not keep it closed. Until then the stream rests: in guard it would drop the first new writes.
+        let rests = |direction: Direction, stream: &StreamState| {
+            phase_state.operation.as_ref().is_some_and(|run| {
+                run.undo.is_some()
+                    && stream.mode == StreamMode::Guard
+                    && run.operation.opens() == Some(direction.to())
+            })
+        };
+        let running = phase_state.streams.iter().filter(|_| !loading);
+        for (direction, stream) in running.filter(|(direction, stream)| !rests(**direction, stream)) {
             let name = StreamName { phase: phase.clone(), direction: *direction };
             let spec = StreamSpec {
                 name: name.clone(),

@@ -391,6 +391,9 @@ async fn a_phase_lives_through_all_its_operations_and_each_effect_is_done_once()
         "prepare_switch/observe_traffic",
         "prepare_switch/trial_write:source:before",
         "prepare_switch/await_quiet:target",
+        "stop_traffic/await_lag:failback",
+        "stop_traffic/observe_traffic",
+        "stop_traffic/trial_write:source:stop",
         "stop_traffic/hold_traffic",
         "fence_target/close_gate:target",
         "fence_target/await_writers:target",
@@ -566,8 +569,8 @@ async fn an_abort_drops_a_hanging_load_and_removes_what_the_start_made() {
         "drop_publication:source",
         "drop_origin:target",
         "drop_origin:source",
-        "remove_fence:target",
         "drop_tables",
+        "remove_fence:target",
     ];
     assert_eq!(undo, expected);
     let state = trial.store.state().await.unwrap();
@@ -621,13 +624,13 @@ async fn an_opening_that_is_refused_is_undone_after_its_side_is_closed() {
         "await_writers:target",
         "emit_marker:target",
         "await_marker:failback",
-        "set_stream_mode:failback:guard",
-        "set_stream_mode:forward:apply",
         "open_gate:source",
         "route_traffic:source",
         "resume_traffic:source",
         "trial_write:source:undone",
         "observe_traffic",
+        "set_stream_mode:failback:guard",
+        "set_stream_mode:forward:apply",
         "emit_marker:source",
         "await_marker:forward",
     ];

@@ -144,7 +144,9 @@ impl Applier {
                 Ok(breaches) => return Ok((Durable::committed(batch.end), breaches)),
                 // Unique values that changed places inside the window: one by one they pass as they passed there.
                 Err(Failure::Database(error))
-                    if error.code() == Some(&SqlState::UNIQUE_VIOLATION) && !in_order =>
+                    if [Some(&SqlState::UNIQUE_VIOLATION), Some(&SqlState::EXCLUSION_VIOLATION)]
+                        .contains(&error.code())
+                        && !in_order =>
                 {
                     in_order = true;
                 }

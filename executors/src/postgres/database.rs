@@ -88,6 +88,12 @@ impl Database {
         }
         config.ssl_mode(SslMode::Disable);
         config.connect_timeout(CONNECT_TIMEOUT);
+        // A server that is silently gone must not hang an undo: the kernel tells within some seconds.
+        config
+            .keepalives(true)
+            .keepalives_idle(Duration::from_secs(5))
+            .keepalives_interval(Duration::from_secs(2));
+        config.keepalives_retries(3).tcp_user_timeout(Duration::from_secs(10));
         config.application_name(format!("switchyard {migration}"));
         let shared = Shared {
             side,
@@ -243,7 +249,9 @@ pub fn chain(error: &tokio_postgres::Error) -> String {
     match error.as_db_error() {
         Some(db) => {
             let mut text = format!("{} ({})", db.message(), db.code().code());
-            for more in [db.detail(), db.hint()].into_iter().flatten() {
+            // The detail of a data or constraint error quotes the row.
+            let quotes = ["22", "23"].iter().any(|class| db.code().code().starts_with(class));
+            for more in [db.detail().filter(|_| !quotes), db.hint()].into_iter().flatten() {
                 text.push_str("; ");
                 text.push_str(more);
             }

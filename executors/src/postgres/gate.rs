@@ -51,35 +51,9 @@ pub async fn probe(database: &Database, spec: &EffectSpec, mode: GateMode) -> Pr
         Err(error) if receipt::is_missing(&error) => Probe::Absent,
         Err(error) => {
             if error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) {
-                end_stale_holder(database, spec).await;
+                receipt::end_stale_holder(database, &spec.phase).await;
             }
             Probe::Unreachable(database.cause("cannot be probed", &error))
-        }
-    }
-}
-
-/// Ends a session of ours that has held the gate row for as long as a probe waits: one whose COMMIT does not come. An
-/// effect in flight ends in milliseconds, and the phase's own loop has dropped it before it probes; ended, it is there
-/// whole or not at all, and the next probe can tell. Somebody else's session is left alone.
-async fn end_stale_holder(database: &Database, spec: &EffectSpec) {
-    let Ok(session) = database.session().await else { return };
-    let sql = "select pg_terminate_backend(l.pid) from _switchyard.gate g \
-               join pg_locks l on l.locktype = 'transactionid' and l.granted and l.transactionid = g.xmax \
-               join pg_stat_activity a on a.pid = l.pid \
-               where g.migration = $1 and g.phase = $2 and a.application_name = $3 \
-                 and a.state = 'idle in transaction' and a.xact_start < clock_timestamp() - interval '2 seconds'";
-    let name = format!("switchyard {}", database.migration());
-    let values: [&(dyn tokio_postgres::types::ToSql + Sync); 3] =
-        [&database.migration().as_str(), &spec.phase.as_str(), &name];
-    match session.query(sql, &values).await {
-        Ok(ended) => {
-            if !ended.is_empty() {
-                tracing::warn!(side = %database.side(), phase = %spec.phase, "ended a session of ours that held the gate row");
-            }
-            session.done();
-        }
-        Err(error) => {
-            tracing::debug!(cause = %database.cause("does not say who holds the gate row", &error), "probing");
         }
     }
 }

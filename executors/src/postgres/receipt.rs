@@ -166,7 +166,12 @@ pub async fn probe_receipt(database: &Database, spec: &EffectSpec) -> Probe {
         }
         // Our schema is not there, so nothing of ours is.
         Err(error) if is_missing(&error) => Probe::Absent,
-        Err(error) => Probe::Unreachable(database.cause("cannot be probed", &error)),
+        Err(error) => {
+            if error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) {
+                end_stale_holder(database, &spec.phase).await;
+            }
+            Probe::Unreachable(database.cause("cannot be probed", &error))
+        }
     }
 }
 
@@ -202,19 +207,63 @@ pub async fn epoch_is_current(
 /// # Errors
 /// The side cannot be reached.
 pub async fn raise_epoch(database: &Database, phase: &PhaseName, epoch: Epoch) -> Result<bool, Cause> {
-    let session = database.session().await?;
-    let sql = "update _switchyard.gate set epoch = greatest(epoch, $3) where migration = $1 and phase = $2 \
-               returning epoch";
-    let found = session
-        .query_opt(sql, &[&database.migration().as_str(), &phase.as_str(), &signed(epoch.get())])
-        .await;
-    match found {
-        Ok(row) => {
+    let mut session = database.session().await?;
+    match raised(&mut session, database, phase, epoch).await {
+        Ok(newest) => {
             session.done();
-            Ok(row.is_none_or(|row| row.get::<_, i64>(0) <= signed(epoch.get())))
+            Ok(newest.is_none_or(|newest| newest <= signed(epoch.get())))
         }
         Err(error) if is_missing(&error) => Ok(true),
-        Err(error) => Err(database.cause("does not take the new epoch", &error)),
+        Err(error) => {
+            if error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) {
+                end_stale_holder(database, phase).await;
+            }
+            Err(database.cause("does not take the new epoch", &error))
+        }
+    }
+}
+
+async fn raised(
+    client: &mut Client,
+    database: &Database,
+    phase: &PhaseName,
+    epoch: Epoch,
+) -> Result<Option<i64>, tokio_postgres::Error> {
+    let tx = client.transaction().await?;
+    tx.batch_execute(GATE_LOCK_TIMEOUT).await?;
+    let sql = "update _switchyard.gate set epoch = greatest(epoch, $3) where migration = $1 and phase = $2 \
+               returning epoch";
+    let values: [&(dyn tokio_postgres::types::ToSql + Sync); 3] =
+        [&database.migration().as_str(), &phase.as_str(), &signed(epoch.get())];
+    let newest = tx.query_opt(sql, &values).await?.map(|row| row.get(0));
+    tx.commit().await?;
+    Ok(newest)
+}
+
+/// Ends sessions of ours that have held the gate row for as long as a probe waits: of an executor that was stopped in
+/// mid-transaction, or whose COMMIT does not come, or waits for a standby. What is in flight ends in milliseconds; ended,
+/// it is there whole or not at all, and the next probe can tell. Somebody else's session is left alone.
+pub async fn end_stale_holder(database: &Database, phase: &PhaseName) {
+    let Ok(session) = database.session().await else { return };
+    // Whoever holds a row lock holds its table's lock too; several sharers have no single transaction id to look for.
+    let sql = "select pg_terminate_backend(a.pid) from pg_stat_activity a \
+               where a.application_name = $1 and a.pid <> pg_backend_pid() \
+                 and (a.state = 'idle in transaction' or a.wait_event = 'SyncRep') \
+                 and a.xact_start < clock_timestamp() - interval '2 seconds' \
+                 and exists (select from pg_locks l where l.pid = a.pid and l.granted \
+                             and l.relation = '_switchyard.gate'::regclass \
+                             and l.mode in ('RowShareLock', 'RowExclusiveLock'))";
+    let name = format!("switchyard {}", database.migration());
+    match session.query(sql, &[&name]).await {
+        Ok(ended) => {
+            if !ended.is_empty() {
+                tracing::warn!(side = %database.side(), %phase, "ended a session of ours that held the gate row");
+            }
+            session.done();
+        }
+        Err(error) => {
+            tracing::debug!(cause = %database.cause("does not say who holds the gate row", &error), "probing");
+        }
     }
 }
 

@@ -44,9 +44,9 @@ pub(crate) fn whole(ctx: &StepContext<'_>) -> Vec<Effect> {
     ];
     // What slipped in while a late opening stood is carried over before its stream turns to guarding.
     effects.extend(ctx.marker(Step::Undo, ctx.guarding()));
+    // The side being left opens before the streams turn: their rows are on both sides, and a dead other side must not
+    // keep this one closed. The stream that reads it rests until it applies again, so nothing is dropped.
     effects.extend([
-        Effect::SetStreamMode { stream: ctx.stream(ctx.guarding()), mode: StreamMode::Guard },
-        Effect::SetStreamMode { stream: ctx.stream(ctx.applying()), mode: StreamMode::Apply },
         Effect::OpenGate { side: from },
         Effect::RouteTraffic { to: from },
         Effect::ResumeTraffic { to: from },
@@ -57,6 +57,8 @@ pub(crate) fn whole(ctx: &StepContext<'_>) -> Vec<Effect> {
             moment: "undone".to_owned(),
         },
         Effect::ObserveTraffic { at: from },
+        Effect::SetStreamMode { stream: ctx.stream(ctx.guarding()), mode: StreamMode::Guard },
+        Effect::SetStreamMode { stream: ctx.stream(ctx.applying()), mode: StreamMode::Apply },
     ]);
     effects.extend(ctx.marker(Step::Undo, ctx.applying()));
     effects
@@ -116,12 +118,13 @@ fn of_start(ctx: &StepContext<'_>) -> Vec<Effect> {
             effects.push(Effect::DropOrigin { side: writes, origin: ctx.origin(direction) });
         }
     }
+    // The tables go with their triggers; only then the fence's function. The other way round they would stand open.
     let side = Side::Target;
-    if made(&|effect| matches!(effect, Effect::InstallFence { side: at, .. } if *at == side)) {
-        effects.push(Effect::RemoveFence { side, tables: ctx.tables() });
-    }
     if made(&|effect| matches!(effect, Effect::CreateTables { .. })) {
         effects.push(Effect::DropTables { tables: ctx.tables() });
+    }
+    if made(&|effect| matches!(effect, Effect::InstallFence { side: at, .. } if *at == side)) {
+        effects.push(Effect::RemoveFence { side, tables: ctx.tables() });
     }
     effects
 }

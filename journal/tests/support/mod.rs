@@ -141,7 +141,13 @@ impl Journal {
             Due::Effect(effect) => {
                 let record = self.state.operation(&phase).unwrap().effect(effect).unwrap();
                 let outcome = if fails(&record.effect) {
-                    EffectOutcome::Failed { error: "no".to_owned() }
+                    EffectOutcome::Failed {
+                        finding: Finding {
+                            code: "SW-0000".to_owned(),
+                            what: "no".to_owned(),
+                            remedy: "none".to_owned(),
+                        },
+                    }
                 } else {
                     EffectOutcome::Succeeded { adopted: false, evidence: Evidence::new() }
                 };
@@ -240,6 +246,7 @@ pub fn plan(operation: Operation, step: Step) -> Vec<Effect> {
         Step::StopFailback => vec![Effect::DropStream { stream: stream(Direction::Failback) }],
         Step::CleanUp => vec![Effect::DropStream { stream: stream(Direction::Forward) }],
         Step::Undo if operation.opens().is_some() => vec![
+            Effect::CloseGate { side: to },
             set(guarding, StreamMode::Guard),
             set(applying, StreamMode::Apply),
             Effect::OpenGate { side: from },
