@@ -106,7 +106,7 @@ async fn requests_expire_and_a_changed_plan_voids_them() -> Result<()> {
     // A changed file is not the adopted plan: `serve` refuses it, adopting it voids what was asked under the old one.
     scene.complete("cutover", LONG).await?;
     let request = scene.ask("failback").await?;
-    scene.approve("anna", request).await.ok();
+    refused(&scene, "anna", &format!("/migrate approve #{request}")).await?;
     scene.approve("ben", request).await?;
     begins_not(&scene, request).await?;
     serve.end().await?;

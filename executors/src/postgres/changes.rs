@@ -266,7 +266,8 @@ impl PgChanges {
                 open.commit,
                 self.stream
             ),
-            "If the rows were meant to go, say `abort` and load the phase again; nothing was removed on the other side.",
+            "Nothing was removed on the other side. While the phase starts, say `abort` and start it again. Later: \
+             `retire` it, drop its tables on the target, and name the phase anew in a revised plan.",
         ))
     }
 }
@@ -299,7 +300,7 @@ fn map(
     at: Lsn,
 ) -> Result<Mapped, StreamError> {
     let remedy = "DDL is under way. When both sides have the same columns again the stream goes on by itself; \
-                  else say `abort` and start the phase again.";
+                  else load it again: `abort` while it starts, `retire` and a new phase later.";
     let name = TableName { schema: relation.schema.clone(), table: relation.table.clone() };
     let Some(shape) = shapes.get(&name) else {
         let what =
