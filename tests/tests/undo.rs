@@ -98,8 +98,11 @@ async fn a_denial_a_revocation_and_an_abort_in_the_window_undo_it() -> Result<()
         writer.batch_execute("rollback").await?;
         serve.end().await?;
     }
+    // What was written since then is replicated only while somebody serves.
+    let mut serve = scene.product.serve("a", None)?;
+    serve.ready().await?;
     scene.sound(&workload, Side::Source).await?;
     scene.product.journal().await?.check()?;
     workload.stop().await;
-    Ok(())
+    serve.end().await
 }
