@@ -19,7 +19,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
-use journal::{EffectId, Evidence, Lsn, StreamMode, StreamName, TableName};
+use journal::{EffectId, Evidence, Lsn, StreamMode, TableName};
 
 use crate::seams::{Authority, Cause, Difference};
 
@@ -282,11 +282,4 @@ pub trait Gatekeeper: std::fmt::Debug + Send + Sync {
         spec: &journal::EffectSpec,
         under: Authority,
     ) -> Result<Barrier, Cause>;
-}
-
-/// The stream a sink or change stream serves.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Serving {
-    /// Which.
-    pub stream: StreamName,
 }

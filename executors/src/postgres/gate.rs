@@ -20,7 +20,6 @@ use async_trait::async_trait;
 use journal::{Effect, EffectSpec, Evidence, Finding, GateMode, TableName};
 use runtime::Clock;
 use tokio_postgres::Client;
-use tokio_postgres::error::SqlState;
 
 use crate::native::{Barrier, Checkpoint, Fenced, Gatekeeper};
 use crate::postgres::database::Database;
@@ -50,10 +49,7 @@ pub async fn probe(database: &Database, spec: &EffectSpec, mode: GateMode) -> Pr
         }
         Err(error) if receipt::is_missing(&error) => Probe::Absent,
         Err(error) => {
-            if error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) {
-                receipt::end_stale_holder(database, &spec.phase).await;
-            }
-            Probe::Unreachable(database.cause("cannot be probed", &error))
+            Probe::Unreachable(receipt::held_up(database, &spec.phase, "cannot be probed", &error).await)
         }
     }
 }

@@ -166,12 +166,7 @@ pub async fn probe_receipt(database: &Database, spec: &EffectSpec) -> Probe {
         }
         // Our schema is not there, so nothing of ours is.
         Err(error) if is_missing(&error) => Probe::Absent,
-        Err(error) => {
-            if error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) {
-                end_stale_holder(database, &spec.phase).await;
-            }
-            Probe::Unreachable(database.cause("cannot be probed", &error))
-        }
+        Err(error) => Probe::Unreachable(held_up(database, &spec.phase, "cannot be probed", &error).await),
     }
 }
 
@@ -214,12 +209,7 @@ pub async fn raise_epoch(database: &Database, phase: &PhaseName, epoch: Epoch) -
             Ok(newest.is_none_or(|newest| newest <= signed(epoch.get())))
         }
         Err(error) if is_missing(&error) => Ok(true),
-        Err(error) => {
-            if error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) {
-                end_stale_holder(database, phase).await;
-            }
-            Err(database.cause("does not take the new epoch", &error))
-        }
+        Err(error) => Err(held_up(database, phase, "does not take the new epoch", &error).await),
     }
 }
 
@@ -240,10 +230,24 @@ async fn raised(
     Ok(newest)
 }
 
+/// Why the gate row could not be had. If its lock was waited for in vain, a session of ours that holds it is ended, so
+/// that the next try can tell.
+pub async fn held_up(
+    database: &Database,
+    phase: &PhaseName,
+    what: &str,
+    error: &tokio_postgres::Error,
+) -> Cause {
+    if error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) {
+        end_stale_holder(database, phase).await;
+    }
+    database.cause(what, error)
+}
+
 /// Ends sessions of ours that have held the gate row for as long as a probe waits: of an executor that was stopped in
 /// mid-transaction, or whose COMMIT does not come, or waits for a standby. What is in flight ends in milliseconds; ended,
 /// it is there whole or not at all, and the next probe can tell. Somebody else's session is left alone.
-pub async fn end_stale_holder(database: &Database, phase: &PhaseName) {
+async fn end_stale_holder(database: &Database, phase: &PhaseName) {
     let Ok(session) = database.session().await else { return };
     // Whoever holds a row lock holds its table's lock too; several sharers have no single transaction id to look for.
     let sql = "select pg_terminate_backend(a.pid) from pg_stat_activity a \
