@@ -86,7 +86,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
             plan_hash: settings.plan.hash_for(&phase.name),
             store: Arc::clone(&settings.store),
             holder: settings.holder.clone(),
-            term: settings.plan.lease_term,
+            term: settings.plan.journal.lease_term,
             clock: Arc::clone(&settings.clock),
             tasks: settings.tasks.clone(),
             engine: Arc::new(NativeEngine),

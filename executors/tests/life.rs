@@ -103,7 +103,7 @@ impl Stage {
         let plan = Arc::new(Plan::parse(&text)?);
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let store: Arc<dyn Store> =
-            Arc::new(SqliteStore::open(&plan.journal_url, &plan.migration, clock).await?);
+            Arc::new(SqliteStore::open(&plan.journal.place.to_string(), &plan.migration, clock).await?);
         let stage = Self { source, target, pgbouncer, plan, store, _dir: dir };
         stage.say(Actor::Operator, CommandBody::AdoptPlan { text }).await?;
         Ok(stage)

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use clap::Args;
 use journal::Plan;
+use journal::plan::JournalPlace;
 use journal_store::{SqliteStore, StoreError};
 use runtime::SystemClock;
 
@@ -45,7 +46,10 @@ impl Read {
     /// The journal's file.
     #[must_use]
     pub fn journal_file(&self) -> PathBuf {
-        beside(&self.file, self.plan.journal_url.trim_start_matches("sqlite:"))
+        match &self.plan.journal.place {
+            JournalPlace::Sqlite(file) => beside(&self.file, file),
+            JournalPlace::Postgres(secret) => PathBuf::from(secret.to_string()),
+        }
     }
 
     /// The socket.

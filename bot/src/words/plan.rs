@@ -56,7 +56,7 @@ pub fn full(plan: &Plan) -> String {
         plan.hash(),
         plan.source,
         plan.target,
-        plan.journal_url,
+        plan.journal.place,
         plan.socket
     );
     people(&mut text, plan);

@@ -99,7 +99,12 @@ impl Fixture {
             Arc::<SystemClock>::clone(&clock),
             self.tasks.clone(),
         );
-        let load = LoadSettings { lanes: 3, chunk_bytes: 64 * 1024 };
+        let load = LoadSettings {
+            bytes_per_second: None,
+            existing: journal::plan::Existing::Check,
+            lanes: 3,
+            chunk_bytes: 64 * 1024,
+        };
         Mover::new(Plane::new(source, target, streams, load, clock))
     }
 

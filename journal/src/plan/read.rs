@@ -1,216 +1,19 @@
-//! The plan: the TOML file that people review, and the hash of its meaning.
+//! From TOML to a checked plan: everything that is wrong, with its place.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::ops::Range;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize, Serializer};
+use serde::Deserialize;
 use toml::Spanned;
 
-use crate::canonical::to_canonical;
-use crate::ids::{MigrationName, PersonId, PhaseName, PlanHash, TableName};
+use super::key;
+use super::model::{
+    ApprovalPolicy, BreakGlass, Existing, FailbackDeadline, JournalPlace, JournalSettings, LeverSettings,
+    LoadSettings, Person, PhasePlan, Plan, PlanProblem, PlanProblems, Role, SecretRef,
+};
+use crate::ids::{MigrationName, PersonId, PhaseName, TableName};
 use crate::operation::Operation;
-
-/// Where a secret is kept: never the secret itself.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(tag = "from", content = "name", rename_all = "snake_case")]
-pub enum SecretRef {
-    /// An environment variable.
-    Env(String),
-    /// A file.
-    File(String),
-}
-
-impl fmt::Display for SecretRef {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Env(name) => write!(f, "env:{name}"),
-            Self::File(path) => write!(f, "file:{path}"),
-        }
-    }
-}
-
-impl SecretRef {
-    fn parse(text: &str) -> Option<Self> {
-        match text.split_once(':') {
-            Some(("env", name)) if !name.is_empty() => Some(Self::Env(name.to_owned())),
-            Some(("file", path)) if !path.is_empty() => Some(Self::File(path.to_owned())),
-            _ => None,
-        }
-    }
-}
-
-/// What a person may do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Role {
-    /// May ask for operations, and pause, resume, retry, hold, abort.
-    Operator,
-    /// May approve.
-    Approver,
-}
-
-/// A human.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Person {
-    /// Their id.
-    pub id: PersonId,
-    /// What they may do.
-    pub roles: BTreeSet<Role>,
-    /// SHA-256, in hexadecimal, of the token they use at a terminal.
-    pub local_token_sha256: Option<String>,
-}
-
-/// Who must approve an operation.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct ApprovalPolicy {
-    /// How many distinct persons.
-    #[serde(serialize_with = "decimal")]
-    pub required: u8,
-    /// The role they need.
-    pub role: Role,
-    /// How long a request waits.
-    #[serde(serialize_with = "millis")]
-    pub expires: Duration,
-    /// Whether the requester's own approval does not count.
-    pub exclude_requester: bool,
-}
-
-/// How tables are loaded.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct LoadSettings {
-    /// Copy lanes side by side.
-    #[serde(serialize_with = "decimal")]
-    pub lanes: u16,
-    /// Heap bytes of one chunk, before the last block is reached.
-    #[serde(serialize_with = "decimal")]
-    pub chunk_bytes: u64,
-}
-
-/// How a failback ends whose downtime is over, or that fails, before the source has begun to open.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum FailbackDeadline {
-    /// The traffic stays held and a person is called: whoever fails back may have no target worth returning to.
-    #[default]
-    Hold,
-    /// The traffic returns to the target by itself, as a cutover's returns to the source.
-    Return,
-}
-
-/// What stops, holds, routes and resumes a phase's traffic.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
-pub enum LeverSettings {
-    /// Commands of the team's own. Each gets `SWITCHYARD_PHASE`, `SWITCHYARD_EPOCH` and `SWITCHYARD_POSITION`; the last
-    /// two are empty for `observe`, which changes nothing.
-    Command {
-        /// Holds the traffic; returns when no transaction of the application is open.
-        stop: Vec<String>,
-        /// Prints `source`, `target`, `held source` or `held target`.
-        observe: Vec<String>,
-        /// Points the held traffic at the side that is appended as the last argument.
-        route: Vec<String>,
-        /// Lets the traffic through.
-        resume: Vec<String>,
-        /// How long one command may take.
-        #[serde(serialize_with = "millis")]
-        timeout: Duration,
-    },
-    /// One database entry of a pgbouncer in transaction pooling.
-    Pgbouncer {
-        /// The admin console's connection string.
-        admin: SecretRef,
-        /// Its configuration file, which this program rewrites.
-        ini: String,
-        /// The entry's name.
-        database: String,
-        /// The entry's connect string for the source: `host=… port=… dbname=…`.
-        source: String,
-        /// The same for the target.
-        target: String,
-        /// How long PAUSE may wait for clients that are in a transaction.
-        #[serde(serialize_with = "millis")]
-        pause_limit: Duration,
-    },
-}
-
-/// One slice of the data that moves on its own.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct PhasePlan {
-    /// Its name.
-    pub name: PhaseName,
-    /// Its tables, as written, parents before children or not.
-    pub tables: Vec<TableName>,
-    /// The longest downtime of a cutover or failback.
-    #[serde(serialize_with = "millis")]
-    pub max_downtime: Duration,
-    /// The part of it that is kept for the undo.
-    #[serde(serialize_with = "millis")]
-    pub undo_reserve: Duration,
-    /// How long a closed fence waits for the writers that were open.
-    #[serde(serialize_with = "millis")]
-    pub fence_patience: Duration,
-    /// Whether such writers are ended when the patience is over.
-    pub terminate_blockers: bool,
-    /// The replication lag above which no cutover begins.
-    #[serde(serialize_with = "millis")]
-    pub lag_limit: Duration,
-    /// How a failback ends whose downtime is over.
-    pub failback_deadline: FailbackDeadline,
-    /// What stops its traffic.
-    pub lever: LeverSettings,
-}
-
-/// A whole plan, checked.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Plan {
-    /// The migration's name.
-    pub migration: MigrationName,
-    /// Where the source's connection string is kept.
-    pub source: SecretRef,
-    /// Where the target's is kept.
-    pub target: SecretRef,
-    /// The journal's URL: `sqlite:FILE`.
-    pub journal_url: String,
-    /// The lease's term.
-    pub lease_term: Duration,
-    /// The socket that `serve` listens on and `chat` speaks to.
-    pub socket: String,
-    /// The people.
-    pub people: BTreeMap<PersonId, Person>,
-    /// Who must approve what; every operation has its policy.
-    pub approvals: BTreeMap<Operation, ApprovalPolicy>,
-    /// How tables are loaded.
-    pub load: LoadSettings,
-    /// The phases, in the file's order.
-    pub phases: Vec<PhasePlan>,
-}
-
-/// One thing wrong in a plan, with its place.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PlanProblem {
-    /// Line, from 1.
-    pub line: usize,
-    /// Column in characters, from 1.
-    pub column: usize,
-    /// What is wrong and what was expected.
-    pub what: String,
-}
-
-/// Everything wrong in a plan.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{}", .0.iter().map(|p| format!("line {}, column {}: {}", p.line, p.column, p.what)).collect::<Vec<_>>().join("\n"))]
-pub struct PlanProblems(pub Vec<PlanProblem>);
-
-fn millis<S: Serializer>(value: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(&value.as_millis())
-}
-
-fn decimal<T: fmt::Display, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(value)
-}
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -321,7 +124,7 @@ impl Reader<'_> {
         let before = self.text.get(..span.start).unwrap_or(self.text);
         let line = before.matches('\n').count() + 1;
         let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
-        self.problems.push(PlanProblem { line, column, what: what.into() });
+        self.problems.push(PlanProblem { line, column, what: what.into(), suggestion: None });
     }
 
     fn read<T>(
@@ -428,6 +231,10 @@ impl Reader<'_> {
         Some(PhasePlan {
             name: name?,
             tables,
+            patterns: Vec::new(),
+            filter: None,
+            filters: BTreeMap::new(),
+            after: Vec::new(),
             max_downtime,
             undo_reserve,
             fence_patience,
@@ -463,7 +270,12 @@ impl Reader<'_> {
                 }
             }
             let local_token_sha256 = person.local_token_sha256.as_ref().map(|token| token.get_ref().clone());
-            let entry = Person { id: id.clone(), roles: person.roles.clone(), local_token_sha256 };
+            let entry = Person {
+                id: id.clone(),
+                roles: person.roles.clone(),
+                local_token_sha256,
+                accounts: BTreeMap::new(),
+            };
             if people.insert(id.clone(), entry).is_some() {
                 self.problem(person.id.span(), format!("the person {id} is named twice"));
             }
@@ -519,19 +331,6 @@ impl Reader<'_> {
     }
 }
 
-/// The operation's key in `[approvals.…]`.
-const fn key(operation: Operation) -> &'static str {
-    match operation {
-        Operation::Start => "start",
-        Operation::Cutover => "cutover",
-        Operation::Failback => "failback",
-        Operation::Complete => "complete",
-        Operation::Verify => "verify",
-        Operation::Retire => "retire",
-        Operation::FailbackTargetLost => "failback_target_lost",
-    }
-}
-
 fn duration(text: &str) -> Result<Duration, String> {
     let wrong = || {
         format!("`{text}` is not a duration: expected a whole number and a unit, as in 500ms, 60s, 5m, 4h")
@@ -550,137 +349,14 @@ fn duration(text: &str) -> Result<Duration, String> {
     Ok(Duration::from_millis(total))
 }
 
-impl Plan {
-    /// Reads a plan.
-    ///
-    /// # Errors
-    /// Everything that is wrong, each with its line and column. What the TOML parser itself refuses comes alone.
-    pub fn parse(text: &str) -> Result<Self, PlanProblems> {
-        let mut reader = Reader { text, problems: Vec::new() };
-        let raw: RawPlan = match toml::from_str(text) {
-            Ok(raw) => raw,
-            Err(error) => {
-                reader.problem(error.span().unwrap_or(0..0), error.message().to_owned());
-                return Err(PlanProblems(reader.problems));
-            }
-        };
-        let migration =
-            reader.read(&raw.migration.name, |text| MigrationName::new(text).map_err(|e| e.to_string()));
-        let source = reader.secret(&raw.migration.source, "source");
-        let target = reader.secret(&raw.migration.target, "target");
-        if let Some(engine) = raw.migration.engine.as_ref().filter(|engine| engine.get_ref() != "native") {
-            reader.problem(engine.span(), "the engine must be \"native\"");
-        }
-        let journal_url = reader.read(&raw.journal.url, |text| match text.strip_prefix("sqlite:") {
-            Some(file) if !file.is_empty() => Ok(text.to_owned()),
-            _ => Err("the journal's url must be sqlite:FILE".to_owned()),
-        });
-        let lease_term = reader.duration(raw.journal.lease.as_ref(), Duration::from_secs(5));
-        if let Some(lease) = raw.journal.lease.as_ref().filter(|_| lease_term < Duration::from_millis(500)) {
-            reader.problem(lease.span(), "a lease shorter than 500ms would be lost under load");
-        }
-        let people = reader.people(&raw.person);
-        let approvals = reader.approvals(&raw.approvals);
-        let load = reader.load(raw.load.as_ref());
-        let mut phases: Vec<PhasePlan> = Vec::new();
-        for phase in &raw.phase {
-            let Some(read) = reader.phase(phase) else { continue };
-            if phases.iter().any(|other| other.name == read.name) {
-                reader.problem(phase.name.span(), format!("the phase {} is named twice", read.name));
-            }
-            let shared =
-                phases.iter().flat_map(|other| &other.tables).find(|table| read.tables.contains(table));
-            if let Some(table) = shared {
-                let what = format!(
-                    "the table {table} is in two phases, and without filters phases cannot share a table"
-                );
-                reader.problem(phase.tables.span(), what);
-            }
-            phases.push(read);
-        }
-        if phases.is_empty() && raw.phase.is_empty() {
-            reader.problem(raw.migration.name.span(), "a plan needs at least one [[phase]]");
-        }
-        reader.check_quorum(&raw, &people, &approvals);
-        let socket = raw.serve.and_then(|serve| serve.socket).unwrap_or_else(|| "switchyard.sock".to_owned());
-        match (migration, source, target, journal_url) {
-            (Some(migration), Some(source), Some(target), Some(journal_url))
-                if reader.problems.is_empty() =>
-            {
-                Ok(Self {
-                    migration,
-                    source,
-                    target,
-                    journal_url,
-                    lease_term,
-                    socket,
-                    people,
-                    approvals,
-                    load,
-                    phases,
-                })
-            }
-            _ => Err(PlanProblems(reader.problems)),
-        }
-    }
-
-    /// The phase of this name.
-    #[must_use]
-    pub fn phase(&self, name: &PhaseName) -> Option<&PhasePlan> {
-        self.phases.iter().find(|phase| &phase.name == name)
-    }
-
-    /// The policy of an operation.
-    #[must_use]
-    pub fn policy(&self, operation: Operation) -> ApprovalPolicy {
-        self.approvals.get(&operation).cloned().unwrap_or(ApprovalPolicy {
-            required: operation.default_approvals().max(2),
-            role: Role::Approver,
-            expires: Duration::from_secs(4 * 3600),
-            exclude_requester: false,
-        })
-    }
-
-    /// The hash of the whole plan's meaning. Where the journal and the socket are is not part of it.
-    #[must_use]
-    pub fn hash(&self) -> PlanHash {
-        self.hash_of(&self.phases.iter().collect::<Vec<_>>())
-    }
-
-    /// The hash that requests of a phase are bound to: of its section and the shared ones.
-    #[must_use]
-    pub fn hash_for(&self, phase: &PhaseName) -> PlanHash {
-        self.hash_of(&self.phases.iter().filter(|each| &each.name == phase).collect::<Vec<_>>())
-    }
-
-    fn hash_of(&self, phases: &[&PhasePlan]) -> PlanHash {
-        #[derive(Serialize)]
-        struct Meaning<'p> {
-            migration: &'p MigrationName,
-            source: &'p SecretRef,
-            target: &'p SecretRef,
-            people: Vec<&'p Person>,
-            approvals: Vec<(&'static str, &'p ApprovalPolicy)>,
-            load: &'p LoadSettings,
-            phases: &'p [&'p PhasePlan],
-        }
-        let meaning = Meaning {
-            migration: &self.migration,
-            source: &self.source,
-            target: &self.target,
-            people: self.people.values().collect(),
-            approvals: self.approvals.iter().map(|(operation, policy)| (key(*operation), policy)).collect(),
-            load: &self.load,
-            phases,
-        };
-        // All of it is strings and lists, so there are always canonical bytes; the rendering is as exact.
-        PlanHash::of(&to_canonical(&meaning).unwrap_or_else(|_| format!("{self:?}").into_bytes()))
-    }
-}
-
 impl Reader<'_> {
     fn load(&mut self, raw: Option<&RawLoad>) -> LoadSettings {
-        let mut load = LoadSettings { lanes: 2, chunk_bytes: 8 * 1024 * 1024 };
+        let mut load = LoadSettings {
+            lanes: 2,
+            chunk_bytes: 8 * 1024 * 1024,
+            bytes_per_second: None,
+            existing: Existing::Check,
+        };
         if let Some(lanes) = raw.and_then(|raw| raw.lanes.as_ref()) {
             load.lanes = *lanes.get_ref();
             if !(1..=32).contains(&load.lanes) {
@@ -722,6 +398,83 @@ impl Reader<'_> {
                 raw.migration.name.span(),
                 "nobody has the role operator, so nobody could start a phase",
             );
+        }
+    }
+}
+
+impl Plan {
+    /// Reads a plan.
+    ///
+    /// # Errors
+    /// Everything that is wrong, each with its line and column. What the TOML parser itself refuses comes alone.
+    pub fn parse(text: &str) -> Result<Self, PlanProblems> {
+        let mut reader = Reader { text, problems: Vec::new() };
+        let raw: RawPlan = match toml::from_str(text) {
+            Ok(raw) => raw,
+            Err(error) => {
+                reader.problem(error.span().unwrap_or(0..0), error.message().to_owned());
+                return Err(PlanProblems(reader.problems));
+            }
+        };
+        let migration =
+            reader.read(&raw.migration.name, |text| MigrationName::new(text).map_err(|e| e.to_string()));
+        let source = reader.secret(&raw.migration.source, "source");
+        let target = reader.secret(&raw.migration.target, "target");
+        if let Some(engine) = raw.migration.engine.as_ref().filter(|engine| engine.get_ref() != "native") {
+            reader.problem(engine.span(), "the engine must be \"native\"");
+        }
+        let place = reader.read(&raw.journal.url, |text| match text.strip_prefix("sqlite:") {
+            Some(file) if !file.is_empty() => Ok(JournalPlace::Sqlite(file.to_owned())),
+            _ => Err("the journal's url must be sqlite:FILE".to_owned()),
+        });
+        let lease_term = reader.duration(raw.journal.lease.as_ref(), Duration::from_secs(5));
+        if let Some(lease) = raw.journal.lease.as_ref().filter(|_| lease_term < Duration::from_millis(500)) {
+            reader.problem(lease.span(), "a lease shorter than 500ms would be lost under load");
+        }
+        let people = reader.people(&raw.person);
+        let approvals = reader.approvals(&raw.approvals);
+        let load = reader.load(raw.load.as_ref());
+        let mut phases: Vec<PhasePlan> = Vec::new();
+        for phase in &raw.phase {
+            let Some(read) = reader.phase(phase) else { continue };
+            if phases.iter().any(|other| other.name == read.name) {
+                reader.problem(phase.name.span(), format!("the phase {} is named twice", read.name));
+            }
+            let shared =
+                phases.iter().flat_map(|other| &other.tables).find(|table| read.tables.contains(table));
+            if let Some(table) = shared {
+                let what = format!(
+                    "the table {table} is in two phases, and without filters phases cannot share a table"
+                );
+                reader.problem(phase.tables.span(), what);
+            }
+            phases.push(read);
+        }
+        if phases.is_empty() && raw.phase.is_empty() {
+            reader.problem(raw.migration.name.span(), "a plan needs at least one [[phase]]");
+        }
+        reader.check_quorum(&raw, &people, &approvals);
+        let socket = raw.serve.and_then(|serve| serve.socket).unwrap_or_else(|| "switchyard.sock".to_owned());
+        match (migration, source, target, place) {
+            (Some(migration), Some(source), Some(target), Some(place)) if reader.problems.is_empty() => {
+                Ok(Self {
+                    migration,
+                    source,
+                    target,
+                    journal: JournalSettings { place, lease_term, signing_key: None, witness_file: None },
+                    socket,
+                    people,
+                    approvals,
+                    break_glass: BreakGlass {
+                        role: Role::Approver,
+                        review_within: Duration::from_secs(24 * 3600),
+                    },
+                    windows: Vec::new(),
+                    load,
+                    phases,
+                })
+            }
+            _ => Err(PlanProblems(reader.problems)),
         }
     }
 }

@@ -1,0 +1,91 @@
+//! The plan: the TOML file that people review, and the hash of its meaning.
+
+mod model;
+mod read;
+
+use serde::Serialize;
+use std::time::Duration;
+
+pub use model::{
+    ApprovalPolicy, BreakGlass, Existing, FailbackDeadline, JournalPlace, JournalSettings, LeverSettings,
+    LoadSettings, Person, PhasePlan, Plan, PlanProblem, PlanProblems, Platform, Role, SecretRef,
+    TablePattern, Window, WindowKind,
+};
+
+use crate::canonical::to_canonical;
+use crate::ids::{MigrationName, PhaseName, PlanHash};
+use crate::operation::Operation;
+
+/// The operation's key in `[approvals.…]`.
+const fn key(operation: Operation) -> &'static str {
+    match operation {
+        Operation::Start => "start",
+        Operation::Cutover => "cutover",
+        Operation::Failback => "failback",
+        Operation::Complete => "complete",
+        Operation::Verify => "verify",
+        Operation::Retire => "retire",
+        Operation::FailbackTargetLost => "failback_target_lost",
+    }
+}
+
+impl Plan {
+    /// The phase of this name.
+    #[must_use]
+    pub fn phase(&self, name: &PhaseName) -> Option<&PhasePlan> {
+        self.phases.iter().find(|phase| &phase.name == name)
+    }
+
+    /// The policy of an operation.
+    #[must_use]
+    pub fn policy(&self, operation: Operation) -> ApprovalPolicy {
+        self.approvals.get(&operation).cloned().unwrap_or(ApprovalPolicy {
+            required: operation.default_approvals().max(2),
+            role: Role::Approver,
+            expires: Duration::from_secs(4 * 3600),
+            exclude_requester: false,
+        })
+    }
+
+    /// The hash of the whole plan's meaning. Where the journal and the socket are is not part of it.
+    #[must_use]
+    pub fn hash(&self) -> PlanHash {
+        self.hash_of(&self.phases.iter().collect::<Vec<_>>())
+    }
+
+    /// The hash that requests of a phase are bound to: of its section and the shared ones.
+    #[must_use]
+    pub fn hash_for(&self, phase: &PhaseName) -> PlanHash {
+        self.hash_of(&self.phases.iter().filter(|each| &each.name == phase).collect::<Vec<_>>())
+    }
+
+    fn hash_of(&self, phases: &[&PhasePlan]) -> PlanHash {
+        #[derive(Serialize)]
+        struct Meaning<'p> {
+            migration: &'p MigrationName,
+            source: &'p SecretRef,
+            target: &'p SecretRef,
+            people: Vec<&'p Person>,
+            approvals: Vec<(&'static str, &'p ApprovalPolicy)>,
+            break_glass: &'p BreakGlass,
+            windows: &'p [Window],
+            signing_key: Option<&'p SecretRef>,
+            load: &'p LoadSettings,
+            phases: &'p [&'p PhasePlan],
+        }
+        let meaning = Meaning {
+            migration: &self.migration,
+            source: &self.source,
+            target: &self.target,
+            people: self.people.values().collect(),
+            approvals: self.approvals.iter().map(|(operation, policy)| (key(*operation), policy)).collect(),
+            break_glass: &self.break_glass,
+            windows: &self.windows,
+            signing_key: self.journal.signing_key.as_ref(),
+            load: &self.load,
+            phases,
+        };
+        // All of it is strings and lists, so there are always canonical bytes; the rendering is as exact.
+        PlanHash::of(&to_canonical(&meaning).unwrap_or_else(|_| format!("{self:?}").into_bytes()))
+    }
+}
