@@ -1,0 +1,118 @@
+//! The rules: a command becomes facts, or is refused. Total and deterministic.
+#![deny(clippy::wildcard_enum_match_arm)]
+
+mod effects;
+mod opening;
+mod operations;
+mod people;
+mod plans;
+mod reports;
+mod requests;
+mod words;
+
+use effects::{Intent, conclude, intend};
+use operations::{abort, begin_undo, block, finish_step, hold, pause, release, resume, retry};
+use people::{executor, known_phase, running, with_role};
+use plans::adopt_plan;
+use requests::{Asked, begin, request, void_stale};
+use words::{approve, deny, revoke};
+
+use crate::command::{Command, CommandBody};
+use crate::event::Fact;
+use crate::plan::Role;
+use crate::refusal::Refusal;
+use crate::state::State;
+use crate::time::Timestamp;
+
+/// Decides a command into facts, or refuses it.
+///
+/// # Errors
+/// The refusal says which rule, as data.
+pub fn decide(state: &State, now: Timestamp, command: &Command) -> Result<Vec<Fact>, Refusal> {
+    match &command.body {
+        CommandBody::AdoptPlan { text } => adopt_plan(state, &command.actor, text),
+        CommandBody::Request { phase, operation, options } => {
+            with_role(state, &command.actor, Role::Operator)?;
+            request(state, now, &Asked { phase, operation: *operation, options })
+        }
+        CommandBody::Approve { request } => approve(state, now, &command.actor, *request),
+        CommandBody::Deny { request, reason } => deny(state, &command.actor, *request, reason),
+        CommandBody::Revoke { request } => revoke(state, &command.actor, *request),
+        CommandBody::Abort { phase, reason } => {
+            with_role(state, &command.actor, Role::Operator)?;
+            abort(state, phase, reason)
+        }
+        CommandBody::Pause { phase } => {
+            with_role(state, &command.actor, Role::Operator)?;
+            pause(running(state, phase)?)
+        }
+        CommandBody::Resume { phase } => {
+            with_role(state, &command.actor, Role::Operator)?;
+            resume(running(state, phase)?)
+        }
+        CommandBody::Retry { phase } => {
+            with_role(state, &command.actor, Role::Operator)?;
+            retry(running(state, phase)?)
+        }
+        CommandBody::Hold { phase, reason } => {
+            with_role(state, &command.actor, Role::Operator)?;
+            hold(state, phase.as_ref(), reason)
+        }
+        CommandBody::Release { phase } => {
+            with_role(state, &command.actor, Role::Operator)?;
+            release(state, phase.as_ref())
+        }
+        CommandBody::TakeLease { phase, epoch, holder } => {
+            executor(&command.actor)?;
+            let newest = known_phase(state, phase)?.epoch;
+            if *epoch <= newest {
+                return Err(Refusal::OldEpoch { given: *epoch, newest });
+            }
+            Ok(vec![Fact::LeaseTaken { epoch: *epoch, holder: holder.clone() }])
+        }
+        CommandBody::Begin { .. }
+        | CommandBody::VoidStale { .. }
+        | CommandBody::Intend { .. }
+        | CommandBody::Conclude { .. }
+        | CommandBody::FinishStep { .. }
+        | CommandBody::Block { .. }
+        | CommandBody::BeginUndo { .. }
+        | CommandBody::ReportStream { .. }
+        | CommandBody::ReportBreach { .. } => {
+            executor(&command.actor)?;
+            execute(state, now, &command.body)
+        }
+    }
+}
+
+/// What executors ask. They come with a claim on the phase, which the store has checked.
+fn execute(state: &State, now: Timestamp, body: &CommandBody) -> Result<Vec<Fact>, Refusal> {
+    match body {
+        CommandBody::Begin { phase, request } => begin(state, now, phase, *request),
+        CommandBody::VoidStale { phase } => Ok(void_stale(state, now, phase)),
+        CommandBody::Intend { phase, step, effect, undo } => {
+            let run = running(state, phase)?;
+            intend(state, now, run, &Intent { phase, step: *step, effect, undo })
+        }
+        CommandBody::Conclude { phase, effect, outcome } => {
+            conclude(running(state, phase)?, *effect, outcome)
+        }
+        CommandBody::FinishStep { phase, step } => finish_step(running(state, phase)?, *step),
+        CommandBody::Block { phase, step, finding } => block(running(state, phase)?, *step, finding),
+        CommandBody::BeginUndo { phase, cause } => begin_undo(now, running(state, phase)?, cause),
+        CommandBody::ReportStream { .. } => reports::stream(state, body),
+        CommandBody::ReportBreach { .. } => reports::breach(state, body),
+        CommandBody::AdoptPlan { .. }
+        | CommandBody::Request { .. }
+        | CommandBody::Approve { .. }
+        | CommandBody::Deny { .. }
+        | CommandBody::Revoke { .. }
+        | CommandBody::Abort { .. }
+        | CommandBody::Pause { .. }
+        | CommandBody::Resume { .. }
+        | CommandBody::Retry { .. }
+        | CommandBody::Hold { .. }
+        | CommandBody::Release { .. }
+        | CommandBody::TakeLease { .. } => Err(Refusal::NotAPerson),
+    }
+}

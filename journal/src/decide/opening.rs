@@ -1,0 +1,135 @@
+//! What must be known before a side opens.
+//!
+//! The opening is the place that all else serves. Its intent is decided here, in the transaction that appends it, and
+//! it is refused unless the journal itself shows that the other side is fenced, drained and verified, that the streams
+//! have been turned round, and that two distinct persons' approvals of that very plan still stand. So nothing between
+//! an executor's look at the journal and its append can slip in.
+
+use super::people::known_request;
+use crate::approvals::{binding_change, quorum};
+use crate::effect::{Effect, Expectation, Side, StreamMode};
+use crate::ids::PersonId;
+use crate::names::Direction;
+use crate::operation::Step;
+use crate::refusal::Refusal;
+use crate::state::{EffectStatus, OperationRun, RequestStatus, State, VoidReason};
+use crate::time::Timestamp;
+
+/// Who opens one side after an opening of the other that failed has first closed that one, against what comes late.
+pub(super) fn check_closed_first(run: &OperationRun) -> Result<(), Refusal> {
+    let closed = run.effects.iter().any(|record| {
+        record.step == Step::Undo
+            && matches!(record.status, EffectStatus::Succeeded(_))
+            && matches!(&record.effect, Effect::CloseGate { side } if run.operation.opens() == Some(*side))
+    });
+    if closed {
+        Ok(())
+    } else {
+        Err(Refusal::OpeningUnproven { lacks: "the side whose opening failed is not closed" })
+    }
+}
+
+/// The quorum, the roles, the expiry and the binding, once more, of a request whose operation runs.
+pub(super) fn check_quorum_again(
+    state: &State,
+    now: Timestamp,
+    run: &OperationRun,
+) -> Result<Vec<PersonId>, Refusal> {
+    let asked = known_request(state, run.request)?;
+    // An opening that was proven absent consumed the approvals for this very operation, which may try it again.
+    let spent = asked.status == RequestStatus::Consumed && run.opening_failed;
+    if asked.status != RequestStatus::Running && !spent {
+        return Err(Refusal::RequestClosed { request: run.request });
+    }
+    match binding_change(state, asked, now) {
+        None => {}
+        Some(VoidReason::Expired) => return Err(Refusal::RequestExpired { request: run.request }),
+        Some(_) => return Err(Refusal::BindingChanged { request: run.request }),
+    }
+    let valid = quorum(state, asked)?;
+    let reserved: Vec<PersonId> = valid.into_iter().filter(|person| run.reserved.contains(person)).collect();
+    let need = run.plan.policy(run.operation).required;
+    let have = u8::try_from(reserved.len()).unwrap_or(u8::MAX);
+    if have < need { Err(Refusal::NoQuorum { have, need }) } else { Ok(reserved) }
+}
+
+type Pick<'p> = &'p dyn Fn(&Effect) -> bool;
+
+/// What must be known before the other side may open, each as a success in this very operation.
+pub(super) fn check_opening(
+    state: &State,
+    now: Timestamp,
+    run: &OperationRun,
+) -> Result<Vec<PersonId>, Refusal> {
+    let lacks = |lacks| Refusal::OpeningUnproven { lacks };
+    let Some(to) = run.operation.opens() else { return Err(lacks("the operation opens nothing")) };
+    let from = to.other();
+    let (applying, guarding) = match to {
+        Side::Target => (Direction::Forward, Direction::Failback),
+        Side::Source => (Direction::Failback, Direction::Forward),
+    };
+    let Some((_, undo)) = &run.stopped else { return Err(lacks("the traffic was not stopped")) };
+    if now >= undo.at && !run.overtime {
+        return Err(lacks("the time that the downtime allows is over"));
+    }
+    if run.undo.is_some() {
+        return Err(Refusal::Undoing);
+    }
+    let breached = state
+        .phases
+        .get(&run.phase)
+        .is_some_and(|phase| phase.breaches.iter().any(|breach| breach.position > run.position));
+    if breached {
+        return Err(lacks("a write passed a fence since this operation began"));
+    }
+    let done = |pick: Pick<'_>| {
+        run.effects.iter().any(|record| {
+            matches!(record.status, EffectStatus::Succeeded(_))
+                && record.step != Step::Undo
+                && pick(&record.effect)
+        })
+    };
+    let needed: [(Pick<'_>, &'static str); 9] = [
+        (
+            &|e| matches!(e, Effect::TrialWrite { side, expect: Expectation::Refused, .. } if *side == to),
+            "the other side's fence was not tried",
+        ),
+        (&|e| matches!(e, Effect::HoldTraffic { .. }), "the traffic is not held"),
+        (&|e| matches!(e, Effect::CloseGate { side } if *side == from), "the gate being left is not closed"),
+        (
+            &|e| matches!(e, Effect::AwaitWriters { side, .. } if *side == from),
+            "open writers were not waited out",
+        ),
+        (&|e| matches!(e, Effect::VerifyChanged { .. }), "what changed was not verified"),
+        (
+            &|e| matches!(e, Effect::SetStreamMode { stream, mode: StreamMode::Guard } if stream.direction == applying),
+            "the stream that applied does not guard",
+        ),
+        (
+            &|e| matches!(e, Effect::SetStreamMode { stream, mode: StreamMode::Apply } if stream.direction == guarding),
+            "the stream that guarded does not apply",
+        ),
+        (
+            &|e| matches!(e, Effect::AdvanceSequences { side, .. } if *side == to),
+            "the sequences were not moved forward",
+        ),
+        (
+            &|e| matches!(e, Effect::RouteTraffic { to: side } if *side == to),
+            "the lever does not point there",
+        ),
+    ];
+    for (pick, missing) in needed {
+        if !done(pick) {
+            return Err(lacks(missing));
+        }
+    }
+    let drained = run.effects.iter().any(|record| {
+        matches!(record.status, EffectStatus::Succeeded(_))
+            && matches!(record.step, Step::Drain | Step::DrainFailback)
+            && matches!(&record.effect, Effect::AwaitMarker { stream, .. } if stream.direction == applying)
+    });
+    if !drained {
+        return Err(lacks("the stream is not drained"));
+    }
+    check_quorum_again(state, now, run)
+}

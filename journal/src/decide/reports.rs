@@ -1,0 +1,31 @@
+//! What executors saw of streams and fences.
+
+use super::people::known_phase;
+use crate::command::CommandBody;
+use crate::event::Fact;
+use crate::refusal::Refusal;
+use crate::state::{Breach, State};
+
+/// A stream changed between states that a person would ask about; said again, it is no news.
+pub(super) fn stream(state: &State, body: &CommandBody) -> Result<Vec<Fact>, Refusal> {
+    let CommandBody::ReportStream { phase, direction, mode, health } = body else { return Ok(Vec::new()) };
+    let known = known_phase(state, phase)?.streams.get(direction);
+    if known.is_none_or(|stream| stream.health.as_ref() == Some(health)) {
+        return Ok(Vec::new());
+    }
+    Ok(vec![Fact::StreamChanged { direction: *direction, mode: *mode, health: health.clone() }])
+}
+
+/// A guard saw changes; the same ones, read again, are no second breach.
+pub(super) fn breach(state: &State, body: &CommandBody) -> Result<Vec<Fact>, Refusal> {
+    let CommandBody::ReportBreach { phase, direction, table, at, changes } = body else {
+        return Ok(Vec::new());
+    };
+    let known = known_phase(state, phase)?;
+    let said = |breach: &Breach| breach.direction == *direction && breach.table == *table && breach.at == *at;
+    if known.breaches.iter().any(said) {
+        return Ok(Vec::new());
+    }
+    let changes = changes.to_string();
+    Ok(vec![Fact::FenceBreached { direction: *direction, table: table.clone(), at: at.clone(), changes }])
+}

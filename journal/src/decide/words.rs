@@ -1,0 +1,86 @@
+//! People's words on a request.
+
+use super::operations::undoable;
+use super::people::{current_plan, known_person, known_request, reason_given, with_role};
+use crate::approvals::binding_change;
+use crate::command::Actor;
+use crate::event::Fact;
+use crate::ids::Position;
+use crate::refusal::Refusal;
+use crate::state::{ApprovalWord, RequestStatus, State, VoidReason};
+use crate::time::Timestamp;
+
+pub(super) fn approve(
+    state: &State,
+    now: Timestamp,
+    actor: &Actor,
+    request: Position,
+) -> Result<Vec<Fact>, Refusal> {
+    let person = known_person(state, actor)?;
+    let asked = known_request(state, request)?;
+    let policy = current_plan(state)?.policy(asked.operation);
+    with_role(state, actor, policy.role)?;
+    if asked.status != RequestStatus::Open {
+        return Err(Refusal::RequestClosed { request });
+    }
+    match binding_change(state, asked, now) {
+        None => {}
+        Some(VoidReason::Expired) => return Err(Refusal::RequestExpired { request }),
+        Some(VoidReason::PlanChanged { .. }) => return Err(Refusal::BindingChanged { request }),
+        Some(VoidReason::PhaseMoved { .. } | VoidReason::Denied { .. } | VoidReason::Undone) => {
+            return Err(Refusal::RequestClosed { request });
+        }
+    }
+    if policy.required == 0 {
+        return Err(Refusal::NoApprovalNeeded { request });
+    }
+    if policy.exclude_requester && *person == asked.requester {
+        return Err(Refusal::RequesterExcluded);
+    }
+    if asked.words.get(person).is_some_and(|word| word.word == ApprovalWord::Approved) {
+        return Err(Refusal::SaidAlready);
+    }
+    Ok(vec![Fact::Approved { request, plan_hash: asked.plan_hash }])
+}
+
+/// A denial of an open request voids it; of a running one, before its opening, it undoes the attempt.
+pub(super) fn deny(
+    state: &State,
+    actor: &Actor,
+    request: Position,
+    reason: &str,
+) -> Result<Vec<Fact>, Refusal> {
+    let person = known_person(state, actor)?;
+    let asked = known_request(state, request)?;
+    with_role(state, actor, current_plan(state)?.policy(asked.operation).role)?;
+    let reason = reason_given(reason)?;
+    match &asked.status {
+        RequestStatus::Open => Ok(vec![
+            Fact::Denied { request, reason },
+            Fact::RequestVoided { request, reason: VoidReason::Denied { person: person.clone() } },
+        ]),
+        RequestStatus::Running => {
+            undoable(state, &asked.phase)?;
+            Ok(vec![Fact::Denied { request, reason }])
+        }
+        RequestStatus::Consumed => Err(Refusal::PointOfNoReturn),
+        RequestStatus::Finished(_) | RequestStatus::Void(_) => Err(Refusal::RequestClosed { request }),
+    }
+}
+
+pub(super) fn revoke(state: &State, actor: &Actor, request: Position) -> Result<Vec<Fact>, Refusal> {
+    let person = known_person(state, actor)?;
+    let asked = known_request(state, request)?;
+    if asked.words.get(person).is_none_or(|word| word.word != ApprovalWord::Approved) {
+        return Err(Refusal::NothingToRevoke);
+    }
+    match &asked.status {
+        RequestStatus::Open => {}
+        RequestStatus::Running => undoable(state, &asked.phase)?,
+        RequestStatus::Consumed => return Err(Refusal::PointOfNoReturn),
+        RequestStatus::Finished(_) | RequestStatus::Void(_) => {
+            return Err(Refusal::RequestClosed { request });
+        }
+    }
+    Ok(vec![Fact::Revoked { request }])
+}
