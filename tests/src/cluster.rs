@@ -1,6 +1,7 @@
 //! One throwaway PostgreSQL cluster.
 
-use std::path::Path;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -183,6 +184,47 @@ impl Cluster {
     #[must_use]
     pub const fn port(&self) -> u16 {
         self.port
+    }
+
+    /// Makes it take encrypted connections alone, with a certificate for a host that a new authority has signed.
+    /// Answers with the authority's file.
+    ///
+    /// # Errors
+    /// The certificate cannot be made, or the server does not take it.
+    pub async fn speak_tls(&self, host: &str) -> Result<PathBuf> {
+        let authority_key = rcgen::KeyPair::generate()?;
+        let mut authority = rcgen::CertificateParams::new(Vec::new())?;
+        authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let authority_pem = authority.self_signed(&authority_key)?.pem();
+        let key = rcgen::KeyPair::generate()?;
+        let issuer = rcgen::Issuer::new(authority, authority_key);
+        let certificate = rcgen::CertificateParams::new(vec![host.to_owned()])?.signed_by(&key, &issuer)?;
+        let data = self.dir.path().join("data");
+        let hba = "hostssl all all all scram-sha-256\nhostssl replication all all scram-sha-256\n";
+        for (name, text) in [
+            ("server.crt", certificate.pem()),
+            ("server.key", key.serialize_pem()),
+            ("pg_hba.conf", hba.to_owned()),
+        ] {
+            let file = data.join(name);
+            std::fs::write(&file, text)?;
+            std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600))?;
+            give(&file)?;
+        }
+        let client = self.connect(Role::Mover).await?;
+        client.batch_execute("alter system set ssl = on").await?;
+        client.batch_execute("select pg_reload_conf()").await?;
+        let until = Instant::now() + Duration::from_secs(10);
+        // Once it is in force, this rig's own connections, which are in the clear, are refused.
+        while self.connect(Role::Mover).await.is_ok() {
+            if Instant::now() > until {
+                bail!("the server does not begin to speak TLS:\n{}", self.log_tail(5));
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let file = self.dir.path().join("authority.pem");
+        std::fs::write(&file, authority_pem)?;
+        Ok(file)
     }
 
     /// The last lines of its log.

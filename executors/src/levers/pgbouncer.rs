@@ -19,10 +19,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use journal::{Effect, EffectSpec, Evidence, Finding, PhaseName, Side};
 use runtime::{Clock, Scrubber, Secret};
-use tokio_postgres::config::SslMode;
-use tokio_postgres::{Client, Config, NoTls, SimpleQueryMessage, SimpleQueryRow};
+use tokio_postgres::{Client, SimpleQueryMessage, SimpleQueryRow};
 
 use super::{Standing, ini};
+use crate::postgres::address::Address;
 use crate::postgres::database::chain;
 use crate::postgres::quote::ident;
 use crate::seams::{Acted, Authority, Cause, EffectError, Lever, Probe, Receiver, TrafficState};
@@ -62,7 +62,7 @@ pub struct Settings {
 /// One entry of a pgbouncer.
 pub struct PgbouncerLever {
     settings: Settings,
-    console: Config,
+    console: Address,
     source: ini::Pairs,
     target: ini::Pairs,
 }
@@ -114,17 +114,10 @@ impl PgbouncerLever {
         let bad = |what: &str, why: String| {
             Cause(settings.scrubber.scrub(&format!("{what} cannot be read: {why}")))
         };
-        let mut console: Config = settings
-            .admin
-            .expose()
-            .parse()
-            .map_err(|error| bad("the connection string of pgbouncer's console", chain(&error)))?;
-        if console.get_ssl_mode() == SslMode::Require {
-            return Err(Cause(
-                "pgbouncer's console: this version speaks no TLS, set sslmode=disable".to_owned(),
-            ));
-        }
-        console.ssl_mode(SslMode::Disable).connect_timeout(CONSOLE).application_name("switchyard");
+        let mut address = Address::parse(settings.admin.expose())
+            .map_err(|why| bad("the connection string of pgbouncer's console", why))?;
+        let console = address.config_mut();
+        console.connect_timeout(CONSOLE).application_name("switchyard");
         if console.get_dbname().is_none() {
             console.dbname("pgbouncer");
         }
@@ -134,7 +127,7 @@ impl PgbouncerLever {
         if place == Place::of(&target, &settings.database) {
             return Err(Cause(format!("the lever's `source` and `target` are the same place: {place}")));
         }
-        Ok(Self { settings, console, source, target })
+        Ok(Self { settings, console: address, source, target })
     }
 
     fn cause(&self, what: &str, why: &str) -> Cause {
@@ -161,7 +154,7 @@ impl PgbouncerLever {
     }
 
     async fn connect(&self) -> Result<Client, Cause> {
-        let connecting = tokio::time::timeout(CONSOLE, self.console.connect(NoTls)).await;
+        let connecting = tokio::time::timeout(CONSOLE, self.console.connect()).await;
         let (client, connection) = connecting
             .map_err(|_| self.cause("has a console that does not answer", &format!("within {CONSOLE:?}")))?
             .map_err(|error| self.cause("has a console that cannot be reached", &chain(&error)))?;

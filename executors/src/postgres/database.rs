@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use journal::{Evidence, MigrationName, Side};
 use runtime::{Scrubber, Secret};
-use tokio_postgres::config::SslMode;
-use tokio_postgres::{Client, Config, NoTls};
+use tokio_postgres::Client;
 
+use crate::postgres::address::Address;
 use crate::seams::Cause;
 
 /// How long one connection may take to be made.
@@ -38,7 +38,7 @@ pub struct Database {
 struct Shared {
     side: Side,
     migration: MigrationName,
-    config: Config,
+    address: Address,
     scrubber: Scrubber,
     idle: Mutex<Vec<Client>>,
     /// `system_identifier`, `database_oid`: what first contact saw; every later connection is held against it.
@@ -67,7 +67,7 @@ impl Database {
     /// A side that is reached by this connection string. Nothing is connected yet.
     ///
     /// # Errors
-    /// The string cannot be read, or asks for TLS, which this version does not speak.
+    /// The string cannot be read, or a certificate that it names.
     pub fn new(
         side: Side,
         migration: MigrationName,
@@ -75,18 +75,10 @@ impl Database {
         scrubber: &Scrubber,
     ) -> Result<Self, Cause> {
         scrubber.learn(url);
-        let mut config: Config = url.expose().parse().map_err(|error: tokio_postgres::Error| {
-            Cause(
-                scrubber.scrub(&format!("the {side}'s connection string cannot be read: {}", chain(&error))),
-            )
+        let mut address = Address::parse(url.expose()).map_err(|why| {
+            Cause(scrubber.scrub(&format!("the {side}'s connection string cannot be read: {why}")))
         })?;
-        if config.get_ssl_mode() == SslMode::Require {
-            return Err(Cause(format!(
-                "the {side}'s connection string has sslmode=require, and this version speaks no TLS: \
-                 connect through a local TLS proxy, or set sslmode=disable on a trusted network"
-            )));
-        }
-        config.ssl_mode(SslMode::Disable);
+        let config = address.config_mut();
         config.connect_timeout(CONNECT_TIMEOUT);
         // A server that is silently gone must not hang an undo: the kernel tells within some seconds.
         config
@@ -98,7 +90,7 @@ impl Database {
         let shared = Shared {
             side,
             migration,
-            config,
+            address,
             scrubber: scrubber.clone(),
             idle: Mutex::default(),
             identity: Mutex::default(),
@@ -120,8 +112,8 @@ impl Database {
 
     /// How it is reached: for the replication connection, which this crate's driver cannot make.
     #[must_use]
-    pub fn config(&self) -> &Config {
-        &self.shared.config
+    pub fn address(&self) -> &Address {
+        &self.shared.address
     }
 
     /// A pinned session: an idle one, or a new one.
@@ -144,7 +136,7 @@ impl Database {
     /// # Errors
     /// As [`Database::session`].
     pub async fn connect(&self) -> Result<Client, Cause> {
-        let connecting = self.shared.config.connect(NoTls);
+        let connecting = self.shared.address.connect();
         let (client, connection) = tokio::time::timeout(CONNECT_TIMEOUT * 2, connecting)
             .await
             .map_err(|_| Cause(format!("the {} does not answer within {CONNECT_TIMEOUT:?}", self.side())))?

@@ -1,5 +1,6 @@
 //! Everything that is peculiar to PostgreSQL, all SQL against it included.
 
+pub mod address;
 pub mod apply;
 pub mod catalog;
 pub mod changes;

@@ -15,7 +15,7 @@ use postgres_protocol::message::frontend;
 use runtime::Clock;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
-use tokio_postgres::config::Host;
+use tokio_postgres::config::{Host, SslMode};
 
 use crate::postgres::database::Database;
 use crate::postgres::feed::Feed;
@@ -168,14 +168,17 @@ impl ReplicationConnection {
     /// # Errors
     /// The server cannot be reached or refuses.
     pub async fn connect(home: &Database) -> Result<Self, Cause> {
-        let config = home.config();
+        let config = home.address().config();
         let mut last = WireError::Refused("the connection string names no host".to_owned());
         for (at, host) in config.get_hosts().iter().enumerate() {
             let port = *config.get_ports().get(at).or_else(|| config.get_ports().first()).unwrap_or(&5432);
             let opened = tokio::time::timeout(CONNECT_TIMEOUT, async {
                 let io: Box<dyn Socket> = match (host, config.get_hostaddrs().get(at)) {
-                    (_, Some(address)) => Box::new(tcp((*address, port)).await?),
-                    (Host::Tcp(name), None) => Box::new(tcp((name.as_str(), port)).await?),
+                    (Host::Tcp(name), Some(at)) => secured(home, name, tcp((*at, port)).await?).await?,
+                    (Host::Unix(_), Some(at)) => {
+                        secured(home, &at.to_string(), tcp((*at, port)).await?).await?
+                    }
+                    (Host::Tcp(name), None) => secured(home, name, tcp((name.as_str(), port)).await?).await?,
                     (Host::Unix(folder), None) => {
                         Box::new(UnixStream::connect(folder.join(format!(".s.PGSQL.{port}"))).await?)
                     }
@@ -195,7 +198,7 @@ impl ReplicationConnection {
     }
 
     async fn start_up(&mut self) -> Result<(), WireError> {
-        let config = self.home.config().clone();
+        let config = self.home.address().config().clone();
         let user = config
             .get_user()
             .ok_or_else(|| WireError::Refused("the connection string names no user".to_owned()))?;
@@ -393,6 +396,25 @@ async fn tcp(address: impl tokio::net::ToSocketAddrs) -> io::Result<TcpStream> {
     let stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
     Ok(stream)
+}
+
+/// Asks the server for TLS, as the connection string wants it, before anything else is said.
+async fn secured(home: &Database, host: &str, mut stream: TcpStream) -> Result<Box<dyn Socket>, WireError> {
+    let mode = home.address().config().get_ssl_mode();
+    if mode == SslMode::Disable {
+        return Ok(Box::new(stream));
+    }
+    let mut ask = BytesMut::new();
+    frontend::ssl_request(&mut ask);
+    stream.write_all(&ask).await?;
+    // One byte, and not one more: what followed it in the clear could be anybody's.
+    match stream.read_u8().await? {
+        b'S' => Ok(Box::new(home.address().secure(host, stream).await?)),
+        _ if mode == SslMode::Require => {
+            Err(WireError::Refused("the server speaks no TLS, and sslmode asks for it".to_owned()))
+        }
+        _ => Ok(Box::new(stream)),
+    }
 }
 
 /// The next whole message, if it is there.
