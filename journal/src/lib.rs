@@ -12,8 +12,10 @@ mod effect;
 mod event;
 mod evolve;
 mod ids;
+pub mod log_checkpoint;
 pub mod merkle;
 mod names;
+pub mod note;
 mod operation;
 pub mod plan;
 pub mod predicate;
@@ -37,6 +39,7 @@ pub use ids::{
     CommandId, EffectId, Epoch, EventId, Generation, Holder, Lsn, LsnError, MigrationName, NameError,
     PersonId, PhaseName, PlanHash, Position, TableName,
 };
+pub use log_checkpoint::LogCheckpoint;
 pub use names::{Direction, StreamName, origin_name, publication_name, slot_name};
 pub use operation::{Operation, PhaseStatus, Step};
 pub use plan::{

@@ -56,6 +56,56 @@ impl Tree {
     }
 }
 
+/// A tree that only grows and remembers the roots of all its complete subtrees: 64 bytes an event.
+///
+/// It tells the root at any size it has had, so that an older log checkpoint can be held against it.
+#[derive(Debug, Clone, Default)]
+pub struct History {
+    /// Level by level from the leaves up, the roots of the complete subtrees from left to right.
+    levels: Vec<Vec<Hash>>,
+}
+
+impl History {
+    /// Adds the next leaf.
+    pub fn push(&mut self, leaf: Hash) {
+        let mut hash = leaf;
+        for level in &mut self.levels {
+            level.push(hash);
+            match level.as_slice() {
+                [.., left, right] if level.len().is_multiple_of(2) => hash = node(left, right),
+                _ => return,
+            }
+        }
+        self.levels.push(vec![hash]);
+    }
+
+    /// How many leaves it has.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.levels.first().map_or(0, |leaves| u64::try_from(leaves.len()).unwrap_or(u64::MAX))
+    }
+
+    /// The root that the tree had at a size; none if it has not been that large.
+    #[must_use]
+    pub fn root_at(&self, size: u64) -> Option<Hash> {
+        if size > self.size() {
+            return None;
+        }
+        // The complete subtrees of that size, smallest first: one for each bit of the size.
+        let peaks = self.levels.iter().enumerate().filter_map(|(height, level)| {
+            let count = size >> height;
+            let last = usize::try_from(count.checked_sub(1)?).ok()?;
+            (count & 1 == 1).then(|| level.get(last)).flatten()
+        });
+        Some(
+            peaks
+                .copied()
+                .reduce(|right, left| node(&left, &right))
+                .unwrap_or_else(|| Sha256::digest([]).into()),
+        )
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -91,5 +141,22 @@ mod tests {
             assert_eq!(hex::encode(tree.root()), roots[at + 1], "size {}", at + 1);
         }
         assert_eq!(tree.size(), 8);
+    }
+
+    #[test]
+    fn a_history_has_the_root_of_every_size_it_has_had() {
+        let (mut tree, mut history) = (Tree::default(), History::default());
+        let mut roots = vec![tree.root()];
+        for number in 0..200_u32 {
+            let hash = leaf(&number.to_be_bytes());
+            tree.push(hash);
+            history.push(hash);
+            roots.push(tree.root());
+            assert_eq!(history.size(), tree.size());
+        }
+        for (size, root) in roots.iter().enumerate() {
+            assert_eq!(history.root_at(size as u64).as_ref(), Some(root), "size {size}");
+        }
+        assert_eq!(history.root_at(201), None);
     }
 }
