@@ -9,6 +9,7 @@ mod hold;
 pub mod load;
 pub mod mover;
 pub mod plane;
+pub mod spool;
 pub mod stream;
 pub mod stream_effects;
 pub mod streams;
@@ -21,6 +22,7 @@ use bytes::Bytes;
 use futures::stream::BoxStream;
 use journal::{EffectId, Evidence, Lsn, StreamMode, TableName};
 
+pub use crate::native::spool::Changes;
 use crate::seams::{Authority, Cause, Difference};
 
 /// A place in a change stream.
@@ -137,7 +139,7 @@ pub enum StreamError {
 }
 
 /// One committed transaction of the source's stream.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Transaction {
     /// The end of its commit: the checkpoint once it is applied.
     pub end: Checkpoint,
@@ -146,13 +148,13 @@ pub struct Transaction {
     /// The origin it carries, if it was itself replicated.
     pub origin: Option<String>,
     /// Its changes of published tables, in order.
-    pub changes: Vec<Change>,
+    pub changes: Changes,
     /// The nonces of our markers in it.
     pub markers: Vec<String>,
 }
 
 /// What a stream gives.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum StreamItem {
     /// A transaction.
     Transaction(Transaction),
@@ -219,8 +221,8 @@ pub enum Completeness {
     Filling,
 }
 
-/// A folded or unfolded batch of whole transactions.
-#[derive(Debug, Clone)]
+/// A batch of whole transactions.
+#[derive(Debug)]
 pub struct Batch {
     /// The transactions, in commit order.
     pub transactions: Vec<Transaction>,

@@ -28,8 +28,8 @@ use crate::native::{
     Batch, Breach, Cell, Change, Checkpoint, Completeness, Durable, Row, StreamError, TableShape, Transaction,
 };
 use crate::postgres::database::Database;
-use crate::postgres::quote::{self, ident};
 use crate::postgres::receipt::{epoch_is_current, signed};
+use crate::postgres::sets::{Columns, columns, delete_sql, move_sql, text, update_sql, upsert_sql};
 use crate::postgres::stream_row;
 use crate::seams::Cause;
 
@@ -67,6 +67,14 @@ enum Failure {
 impl From<tokio_postgres::Error> for Failure {
     fn from(error: tokio_postgres::Error) -> Self {
         Self::Database(error)
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        Self::Stream(StreamError::Lost(Cause(format!(
+            "a large transaction that was put away cannot be read: {error}"
+        ))))
     }
 }
 
@@ -143,13 +151,7 @@ impl Applier {
             match self.try_commit(mode, batch, &foreign, in_order).await {
                 Ok(breaches) => return Ok((Durable::committed(batch.end), breaches)),
                 // Unique values that changed places inside the window: one by one they pass as they passed there.
-                Err(Failure::Database(error))
-                    if [Some(&SqlState::UNIQUE_VIOLATION), Some(&SqlState::EXCLUSION_VIOLATION)]
-                        .contains(&error.code())
-                        && !in_order =>
-                {
-                    in_order = true;
-                }
+                Err(Failure::Database(error)) if swaps_unique_values(&error) && !in_order => in_order = true,
                 Err(Failure::Stream(error)) => return Err(error),
                 Err(Failure::Database(error)) => return Err(self.refused(&error)),
             }
@@ -225,6 +227,11 @@ impl Applier {
     }
 }
 
+/// Whether values of a unique constraint may have changed places inside a set.
+fn swaps_unique_values(error: &tokio_postgres::Error) -> bool {
+    [Some(&SqlState::UNIQUE_VIOLATION), Some(&SqlState::EXCLUSION_VIOLATION)].contains(&error.code())
+}
+
 /// One batch's work inside its transaction.
 struct Work<'w, 't> {
     tx: &'w Tx<'t>,
@@ -235,135 +242,14 @@ struct Work<'w, 't> {
     statements: &'w mut BTreeMap<String, Statement>,
 }
 
-/// The columns of a set as arrays of text.
-type Columns<'c> = Vec<Vec<Option<&'c str>>>;
+/// Up to how many changes are written one by one without looking for sets among them.
+const ONE_BY_ONE: usize = 32;
 
-/// Rows turned into columns; `which` picks the cells, by place.
-fn columns<'r>(rows: &[&'r Row], which: &[usize]) -> Result<Columns<'r>, StreamError> {
-    which.iter().map(|at| rows.iter().map(|row| text(row.get(*at))).collect()).collect()
-}
+/// How many keys are remembered with one statement, roughly.
+const MAX_KEYS: usize = 20_000;
 
-fn text(cell: Option<&Cell>) -> Result<Option<&str>, StreamError> {
-    match cell {
-        Some(Cell::Text(bytes)) => std::str::from_utf8(bytes).map(Some).map_err(|_| {
-            StreamError::Lost(Cause("a value that is not UTF-8 came in a UTF-8 stream".to_owned()))
-        }),
-        Some(Cell::Null) => Ok(None),
-        Some(Cell::Unchanged) | None => {
-            Err(StreamError::Lost(Cause("a value that was not sent was about to be written".to_owned())))
-        }
-    }
-}
-
-/// `unnest($1::text[], …) as u(c0, …)`.
-fn unnested(count: usize) -> String {
-    let arrays: Vec<String> = (1..=count).map(|at| format!("${at}::text[]")).collect();
-    let names: Vec<String> = (0..count).map(|at| format!("c{at}")).collect();
-    format!("unnest({}) as u({})", arrays.join(", "), names.join(", "))
-}
-
-fn named(shape: &TableShape, at: usize) -> String {
-    shape.columns.get(at).map(|name| ident(name)).unwrap_or_default()
-}
-
-/// `u.c2::numeric(10,2)`: the text of a set's column as the table's own type.
-fn cast(shape: &TableShape, at: usize, place: usize) -> String {
-    let kind = shape.types.get(at).map_or("text", String::as_str);
-    format!("u.c{place}::{kind}")
-}
-
-/// `t.k1 = u.c0::int4 and …` over the key, whose cells stand at `places`.
-fn key_matches(shape: &TableShape, places: impl Iterator<Item = usize>) -> String {
-    let parts: Vec<String> = shape
-        .key
-        .iter()
-        .zip(places)
-        .map(|(at, place)| format!("t.{} = {}", named(shape, *at), cast(shape, *at, place)))
-        .collect();
-    parts.join(" and ")
-}
-
-fn upsert_sql(shape: &TableShape) -> String {
-    let all: Vec<usize> = (0..shape.columns.len()).collect();
-    let names: Vec<String> = all.iter().map(|at| named(shape, *at)).collect();
-    let values: Vec<String> = all.iter().map(|at| cast(shape, *at, *at)).collect();
-    let key: Vec<String> = shape.key.iter().map(|at| named(shape, *at)).collect();
-    let sets: Vec<String> = all
-        .iter()
-        .filter(|at| !shape.key.contains(at) && !shape.always.contains(at))
-        .map(|at| format!("{0} = excluded.{0}", named(shape, *at)))
-        .collect();
-    let overriding = if shape.overrides_identity { " overriding system value" } else { "" };
-    let conflict =
-        if sets.is_empty() { "do nothing".to_owned() } else { format!("do update set {}", sets.join(", ")) };
-    format!(
-        "insert into {} ({}){overriding} select {} from {} on conflict ({}) {conflict}",
-        quote::table(&shape.table),
-        names.join(", "),
-        values.join(", "),
-        unnested(all.len()),
-        key.join(", "),
-    )
-}
-
-fn delete_sql(shape: &TableShape) -> String {
-    let table = quote::table(&shape.table);
-    let count = shape.key.len();
-    format!("delete from {table} t using {} where {}", unnested(count), key_matches(shape, 0..count))
-}
-
-/// Sets the present columns of rows found by key, whose cells come after them. Identity columns that are generated
-/// always are left as they are: no update may set them.
-fn update_sql(shape: &TableShape, present: &[usize]) -> String {
-    let sets: Vec<String> = present
-        .iter()
-        .enumerate()
-        .filter(|(_, at)| !shape.always.contains(at))
-        .map(|(place, at)| format!("{} = {}", named(shape, *at), cast(shape, *at, place)))
-        .collect();
-    let count = present.len() + shape.key.len();
-    let (table, from, found) =
-        (quote::table(&shape.table), unnested(count), key_matches(shape, present.len()..count));
-    let keys = (present.len()..count).map(|place| format!("u.c{place}")).collect::<Vec<_>>().join(", ");
-    if sets.is_empty() {
-        return format!("select {keys} from {table} t, {from} where {found}");
-    }
-    format!("update {table} t set {} from {from} where {found} returning {keys}", sets.join(", "))
-}
-
-/// The same by taking the rows out and putting them in again, where an identity column that is generated always may
-/// have another value: an insert alone can write it.
-fn move_sql(shape: &TableShape, present: &[usize]) -> String {
-    let count = present.len() + shape.key.len();
-    let all = 0..shape.columns.len();
-    let olds: Vec<String> = all.clone().map(|at| format!("t.{} as o{at}", named(shape, at))).collect();
-    let sent: Vec<String> = (0..count).map(|place| format!("u.c{place}")).collect();
-    let values: Vec<String> = all
-        .clone()
-        .map(|at| match present.iter().position(|there| *there == at) {
-            Some(place) => {
-                let kind = shape.types.get(at).map_or("text", String::as_str);
-                format!("c{place}::{kind}")
-            }
-            None => format!("o{at}"),
-        })
-        .collect();
-    let names: Vec<String> = all.map(|at| named(shape, at)).collect();
-    let keys: Vec<String> = (present.len()..count).map(|place| format!("c{place}")).collect();
-    format!(
-        "with moved as (delete from {table} t using {from} where {found} returning {olds}, {sent}), \
-         put as (insert into {table} ({names}) overriding system value select {values} from moved) \
-         select {keys} from moved",
-        table = quote::table(&shape.table),
-        from = unnested(count),
-        found = key_matches(shape, present.len()..count),
-        olds = olds.join(", "),
-        sent = sent.join(", "),
-        names = names.join(", "),
-        values = values.join(", "),
-        keys = keys.join(", "),
-    )
-}
+/// Where each key, by table, was changed last.
+type LatestKeys = BTreeMap<(String, String), Lsn>;
 
 impl Work<'_, '_> {
     async fn move_checkpoint(
@@ -409,22 +295,56 @@ impl Work<'_, '_> {
 
     // ---- rows ----
 
+    /// Writes what the transactions changed, a window after the other, and remembers which keys they touched.
     async fn apply(&mut self, transactions: &[&Transaction], in_order: bool) -> Result<(), Failure> {
         self.tx.batch_execute("set constraints all deferred").await?;
-        let changes = || transactions.iter().flat_map(|each| &each.changes);
-        let windows = if in_order { None } else { fold(changes()) };
-        match windows {
-            Some(windows) => {
-                for window in windows.iter().filter(|window| !window.deletes.is_empty()) {
-                    self.delete(&window.shape, &window.deletes.iter().collect::<Vec<_>>()).await?;
+        let small: Option<Vec<&[Change]>> = transactions.iter().map(|each| each.changes.as_slice()).collect();
+        if let Some(small) = small {
+            // Many small transactions are one window.
+            return self.window(&small.into_iter().flatten().collect::<Vec<_>>(), in_order).await;
+        }
+        for transaction in transactions {
+            for window in transaction.changes.windows() {
+                let window = window?;
+                let changes: Vec<&Change> = window.iter().collect();
+                // One window that sets cannot write does not have all others written one by one.
+                self.tx.batch_execute("savepoint switchyard_window").await?;
+                match self.window(&changes, false).await {
+                    Err(Failure::Database(error)) if swaps_unique_values(&error) => {
+                        self.tx.batch_execute("rollback to savepoint switchyard_window").await?;
+                        self.window(&changes, true).await?;
+                    }
+                    written => written?,
                 }
-                for window in &windows {
-                    self.write(window).await?;
-                }
+                self.tx.batch_execute("release savepoint switchyard_window").await?;
             }
-            None => {
-                for change in changes() {
-                    self.one(change).await?;
+        }
+        Ok(())
+    }
+
+    /// Writes changes in sets where sets can say it. What they cannot is looked for by halves, so that one changed key does
+    /// not have all that is around it written one by one.
+    async fn window(&mut self, changes: &[&Change], in_order: bool) -> Result<(), Failure> {
+        let mut parts = vec![changes];
+        while let Some(part) = parts.pop() {
+            let sets = if in_order { None } else { fold(part.iter().copied()) };
+            match sets {
+                Some(sets) => {
+                    for set in sets.iter().filter(|set| !set.deletes.is_empty()) {
+                        self.delete(&set.shape, &set.deletes.iter().collect::<Vec<_>>()).await?;
+                    }
+                    for set in &sets {
+                        self.write(set).await?;
+                    }
+                }
+                None if part.len() > ONE_BY_ONE && !in_order => {
+                    let (first, second) = part.split_at(part.len() / 2);
+                    parts.extend([second, first]);
+                }
+                None => {
+                    for change in part {
+                        self.one(change).await?;
+                    }
                 }
             }
         }
@@ -566,15 +486,24 @@ impl Work<'_, '_> {
 
     /// The keys that these transactions touch, for the verification of what changed.
     async fn keys(&mut self, transactions: &[&Transaction]) -> Result<(), Failure> {
-        let mut latest: BTreeMap<(String, String), Lsn> = BTreeMap::new();
+        let mut latest = LatestKeys::new();
         for transaction in transactions {
             let Checkpoint::Lsn(end) = transaction.end;
-            for change in &transaction.changes {
-                for (table, key) in touched(change)? {
-                    latest.insert((table.to_string(), key), end);
+            for window in transaction.changes.windows() {
+                for change in window?.iter() {
+                    for (table, key) in touched(change)? {
+                        latest.insert((table.to_string(), key), end);
+                    }
+                }
+                if latest.len() >= MAX_KEYS {
+                    self.remember(&std::mem::take(&mut latest)).await?;
                 }
             }
         }
+        self.remember(&latest).await
+    }
+
+    async fn remember(&mut self, latest: &LatestKeys) -> Result<(), Failure> {
         let tables: Vec<&str> = latest.keys().map(|(table, _)| table.as_str()).collect();
         let keys: Vec<&str> = latest.keys().map(|(_, key)| key.as_str()).collect();
         let places: Vec<String> = latest.values().map(Lsn::to_string).collect();
@@ -599,15 +528,17 @@ impl Work<'_, '_> {
     async fn breaches(&mut self, transactions: &[&Transaction]) -> Result<Vec<Breach>, Failure> {
         let mut found = Vec::new();
         for transaction in transactions {
-            let mut counts: BTreeMap<&TableName, u64> = BTreeMap::new();
-            for change in &transaction.changes {
-                let (Change::Insert { shape, .. }
-                | Change::Update { shape, .. }
-                | Change::Delete { shape, .. }) = change;
-                *counts.entry(&shape.table).or_default() += 1;
+            let mut counts: BTreeMap<TableName, u64> = BTreeMap::new();
+            for window in transaction.changes.windows() {
+                for change in window?.iter() {
+                    let (Change::Insert { shape, .. }
+                    | Change::Update { shape, .. }
+                    | Change::Delete { shape, .. }) = change;
+                    *counts.entry(shape.table.clone()).or_default() += 1;
+                }
             }
             found.extend(counts.into_iter().map(|(table, changes)| Breach {
-                table: table.clone(),
+                table,
                 at: transaction.end,
                 changes,
             }));

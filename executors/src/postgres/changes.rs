@@ -12,7 +12,8 @@ use journal::{Finding, Lsn, StreamSpec, TableName};
 use runtime::Clock;
 
 use crate::native::{
-    Cell, Change, ChangeStream, Checkpoint, Durable, Row, StreamError, StreamItem, TableShape, Transaction,
+    Cell, Change, ChangeStream, Changes, Checkpoint, Durable, Row, StreamError, StreamItem, TableShape,
+    Transaction,
 };
 use crate::postgres::catalog;
 use crate::postgres::database::{Database, chain};
@@ -57,7 +58,7 @@ struct Open {
     committed_ms: i64,
     commit: Lsn,
     origin: Option<String>,
-    changes: Vec<Change>,
+    changes: Changes,
     markers: Vec<String>,
     /// It is applied already, or carries our own mark.
     is_skipped: bool,
@@ -169,7 +170,7 @@ impl PgChanges {
         match message {
             Message::Begin { commit, committed_ms } => {
                 let is_applied = commit < self.from;
-                let (changes, markers) = (Vec::new(), Vec::new());
+                let (changes, markers) = (Changes::default(), Vec::new());
                 self.open = Some(Open {
                     committed_ms,
                     commit,
@@ -245,8 +246,15 @@ impl PgChanges {
             Some(mapped) => mapped,
             None => known.mapped.insert(map(&known.relation, &self.shapes, open.commit)?),
         };
-        open.changes.push(make(mapped, &self.stream)?);
-        Ok(())
+        let change = make(mapped, &self.stream)?;
+        open.changes.push(change).map_err(|error| {
+            StreamError::Lost(Cause(format!(
+                "a large transaction of the stream {} could not be put away in the temporary folder ({}): {error}; \
+                 make room there, or point TMPDIR elsewhere",
+                self.stream,
+                std::env::temp_dir().display()
+            )))
+        })
     }
 
     fn truncated(&self, oids: &[u32]) -> Result<(), StreamError> {

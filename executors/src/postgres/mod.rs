@@ -23,6 +23,7 @@ pub mod quote;
 pub mod receipt;
 pub mod receiver;
 pub mod sequences;
+mod sets;
 pub mod snapshot;
 pub mod stream_row;
 pub mod tables;

@@ -426,3 +426,39 @@ async fn transactions_of_one_row_go_through_in_bulk() {
     pair.assert_same().await;
     pair.fixture.tasks.stop().await;
 }
+
+/// More than fits in one message, or should be held in memory: sets, TOAST that was not sent, changed keys, unique values
+/// that change places, all of it in one transaction.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_transaction_goes_through_whole() {
+    let pair = Pair::new(StreamMode::Apply, StreamMode::Guard).await;
+    let source = pair.fixture.on(Side::Source).await;
+    let streams = pair.streams();
+    pair.start(&streams, 1, &Direction::ALL);
+    pair.drained(Direction::Forward, "up").await;
+    source
+        .batch_execute(
+            "begin; \
+             insert into shop.things (id, name, place, big) \
+             select i, repeat('n', 700), i, case when i % 1000 = 0 then repeat(md5(i::text), 300) end \
+             from generate_series(1, 60000) i; \
+             update shop.things set n = n + 1, name = 'm' where id > 20000; \
+             update shop.things set id = id + 100000 where id % 5000 = 0; \
+             update shop.things set place = null where id = 7; \
+             update shop.things set place = 7 where id = 8; \
+             update shop.things set place = 8 where id = 7; \
+             delete from shop.things where id between 100 and 900; commit",
+        )
+        .await
+        .unwrap();
+    let took = pair.drained(Direction::Forward, "large").await;
+    println!("one transaction of 100,000 changes in {took:?}");
+    pair.assert_same().await;
+    let target = pair.fixture.on(Side::Target).await;
+    assert_eq!(count(&target, "shop.things").await, 60_000 - 801);
+    assert_eq!(
+        count(&target, "_switchyard.changed where key like '[\"105000\"%' or key like '[\"5%'").await,
+        11_112
+    );
+    pair.fixture.tasks.stop().await;
+}
