@@ -19,6 +19,7 @@ pub mod note;
 mod operation;
 pub mod plan;
 pub mod predicate;
+pub mod quote;
 mod refusal;
 mod state;
 mod streams;
@@ -46,6 +47,7 @@ pub use plan::{
     ApprovalPolicy, FailbackDeadline, LeverSettings, LoadSettings, Person, PhasePlan, Plan, PlanProblem,
     PlanProblems, Role, SecretRef,
 };
+pub use predicate::{Predicate, PredicateProblem};
 pub use refusal::Refusal;
 pub use state::{
     Approval, ApprovalWord, Breach, EffectRecord, EffectStatus, Finding, Hold, OperationRun, Outcome,

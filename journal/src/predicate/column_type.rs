@@ -1,0 +1,164 @@
+//! The types that the language compares, and what a literal or a row's text means under each.
+
+use super::decimal::Decimal;
+use super::expression::{Literal, LiteralValue};
+use super::moment;
+
+/// How a column's collation compares text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Collation {
+    /// By its bytes, as `C` and `POSIX` do.
+    Bytes,
+    /// Equal only if the bytes are; the order is the language's.
+    Deterministic,
+    /// Different bytes may be equal.
+    Nondeterministic,
+}
+
+/// A column's type, its domain resolved, as far as a filter needs to know it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ColumnType {
+    /// `smallint`
+    SmallInt,
+    /// `integer`
+    Integer,
+    /// `bigint`
+    BigInt,
+    /// `numeric`, of any precision
+    Numeric,
+    /// `boolean`
+    Boolean,
+    /// `text`, and `character varying` of any length
+    Text(Collation),
+    /// `character`, whose trailing blanks do not count
+    Char(Collation),
+    /// `uuid`
+    Uuid,
+    /// `date`
+    Date,
+    /// `timestamp without time zone`
+    Timestamp,
+    /// `timestamp with time zone`
+    TimestampTz,
+    /// `bytea`
+    Bytea,
+    /// An enum.
+    Enum {
+        /// Its name as SQL says it: quoted, with its schema.
+        name: String,
+        /// Its labels.
+        labels: Vec<String>,
+    },
+    /// Any other: the language asks only whether it is NULL.
+    Other {
+        /// Its name.
+        name: String,
+        /// Whether it is composite: a row of NULLs is NULL in SQL without being absent.
+        is_composite: bool,
+    },
+}
+
+/// A value whose order and equality are those of its column's type. Values of two types are never compared.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Datum {
+    Integer(i64),
+    Numeric(Decimal),
+    Boolean(bool),
+    Text(String),
+    Uuid(u128),
+    Days(i64),
+    Micros(i128),
+    Bytes(Vec<u8>),
+}
+
+impl Datum {
+    /// The next greater value of a type that has one.
+    pub(super) const fn next(&self) -> Option<Self> {
+        match self {
+            Self::Integer(value) => Some(Self::Integer(value.saturating_add(1))),
+            Self::Days(value) => Some(Self::Days(value.saturating_add(1))),
+            _ => None,
+        }
+    }
+
+    /// The next smaller value of a type that has one.
+    pub(super) const fn previous(&self) -> Option<Self> {
+        match self {
+            Self::Integer(value) => Some(Self::Integer(value.saturating_sub(1))),
+            Self::Days(value) => Some(Self::Days(value.saturating_sub(1))),
+            _ => None,
+        }
+    }
+}
+
+/// What a literal of each kind may mean while its column's type is unknown: whatever holds under all of these holds
+/// under every type that takes the literal. (Integers are numbers, and enums know equality only, by their letters.)
+pub(super) const CANDIDATES: &[ColumnType] = &[
+    ColumnType::Numeric,
+    ColumnType::Boolean,
+    ColumnType::Text(Collation::Bytes),
+    ColumnType::Char(Collation::Bytes),
+    ColumnType::Uuid,
+    ColumnType::Date,
+    ColumnType::Timestamp,
+    ColumnType::TimestampTz,
+    ColumnType::Bytea,
+];
+
+impl ColumnType {
+    /// What a literal means in a comparison with a column of this type, if the type takes it.
+    pub(super) fn literal(&self, literal: &Literal) -> Option<Datum> {
+        match &literal.value {
+            LiteralValue::Number(number) => match self {
+                Self::SmallInt => number.integer().filter(|i| i16::try_from(*i).is_ok()).map(Datum::Integer),
+                Self::Integer => number.integer().filter(|i| i32::try_from(*i).is_ok()).map(Datum::Integer),
+                Self::BigInt => number.integer().map(Datum::Integer),
+                Self::Numeric => Some(Datum::Numeric(Decimal::Finite(number.clone()))),
+                _ => None,
+            },
+            LiteralValue::Boolean(value) => {
+                if *self == Self::Boolean {
+                    Some(Datum::Boolean(*value))
+                } else {
+                    None
+                }
+            }
+            LiteralValue::Text(text) => match self {
+                Self::Text(_) => Some(Datum::Text(text.clone())),
+                Self::Char(_) => Some(Datum::Text(text.trim_end_matches(' ').to_owned())),
+                Self::Uuid => uuid(text).map(Datum::Uuid),
+                Self::Date => moment::date_literal(text).map(Datum::Days),
+                Self::Timestamp => moment::timestamp_literal(text).map(Datum::Micros),
+                Self::TimestampTz => moment::timestamp_with_zone_literal(text).map(Datum::Micros),
+                Self::Bytea => bytes(text).map(Datum::Bytes),
+                Self::Enum { labels, .. } => labels.contains(text).then(|| Datum::Text(text.clone())),
+                _ => None,
+            },
+        }
+    }
+
+    /// Whether the language knows the type's order, and not only its equality.
+    pub(super) const fn is_ordered(&self) -> bool {
+        match self {
+            Self::Text(collation) | Self::Char(collation) => matches!(collation, Collation::Bytes),
+            Self::Enum { .. } | Self::Other { .. } => false,
+            _ => true,
+        }
+    }
+}
+
+/// A UUID in its usual form, in letters of any case.
+fn uuid(text: &str) -> Option<u128> {
+    let groups: Vec<&str> = text.split('-').collect();
+    let hexadecimal = |group: &&str| group.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let lengths: Vec<usize> = groups.iter().map(|group| group.len()).collect();
+    if lengths != [8, 4, 4, 4, 12] || !groups.iter().all(hexadecimal) {
+        return None;
+    }
+    u128::from_str_radix(&groups.concat(), 16).ok()
+}
+
+/// Bytes in PostgreSQL's `hex` form: `\x00ff`.
+fn bytes(text: &str) -> Option<Vec<u8>> {
+    hex::decode(text.strip_prefix("\\x")?).ok()
+}
