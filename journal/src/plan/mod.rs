@@ -11,13 +11,14 @@ pub use model::{
     LoadSettings, Person, PhasePlan, Plan, PlanProblem, PlanProblems, Platform, Role, SecretRef,
     TablePattern, Window, WindowKind,
 };
+pub use read::{Reading, keys};
 
 use crate::canonical::to_canonical;
 use crate::ids::{MigrationName, PhaseName, PlanHash};
 use crate::operation::Operation;
 
 /// The operation's key in `[approvals.…]`.
-const fn key(operation: Operation) -> &'static str {
+pub(crate) const fn key(operation: Operation) -> &'static str {
     match operation {
         Operation::Start => "start",
         Operation::Cutover => "cutover",

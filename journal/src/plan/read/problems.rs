@@ -1,0 +1,172 @@
+//! Gathering what is wrong, each with its place, and guessing what was meant.
+
+use std::ops::Range;
+
+use super::super::model::PlanProblem;
+
+/// A change of the text that was read in place of the person's: a misspelt key, put right so that reading goes on.
+#[derive(Debug, Clone)]
+pub(super) struct Mended {
+    /// Where, in the person's text.
+    pub(super) at: Range<usize>,
+    /// What was read there.
+    pub(super) with: &'static str,
+}
+
+/// What is wrong so far.
+#[derive(Debug)]
+pub(super) struct Problems<'t> {
+    text: &'t str,
+    mended: Vec<Mended>,
+    wrong: Vec<PlanProblem>,
+    warnings: Vec<PlanProblem>,
+}
+
+impl<'t> Problems<'t> {
+    pub(super) const fn new(text: &'t str) -> Self {
+        Self { text, mended: Vec::new(), wrong: Vec::new(), warnings: Vec::new() }
+    }
+
+    /// Something is wrong at this place of the text that is read.
+    pub(super) fn add(&mut self, span: &Range<usize>, what: impl Into<String>) {
+        self.suggest(span, what, None);
+    }
+
+    /// The same, with what was probably meant.
+    pub(super) fn suggest(&mut self, span: &Range<usize>, what: impl Into<String>, meant: Option<String>) {
+        let problem = self.place(span.start, what.into(), meant);
+        if !self.wrong.contains(&problem) {
+            self.wrong.push(problem);
+        }
+    }
+
+    /// Something that a person should know, and that does not stop the plan.
+    pub(super) fn warn(&mut self, span: &Range<usize>, what: impl Into<String>) {
+        let problem = self.place(span.start, what.into(), None);
+        self.warnings.push(problem);
+    }
+
+    /// How much is wrong so far.
+    pub(super) const fn count(&self) -> usize {
+        self.wrong.len()
+    }
+
+    /// The lines with something wrong.
+    pub(super) fn lines(&self) -> Vec<usize> {
+        self.wrong.iter().map(|problem| problem.line).collect()
+    }
+
+    /// Forgets what was added after the first `kept`, on these lines: it only follows from what is wrong there already.
+    pub(super) fn forget(&mut self, kept: usize, lines: &[usize]) {
+        let mut index = 0;
+        self.wrong.retain(|problem| {
+            index += 1;
+            index <= kept || !lines.contains(&problem.line)
+        });
+    }
+
+    /// Another text is read from now on: the person's, with these changes.
+    pub(super) fn reading(&mut self, mended: &[Mended]) {
+        mended.clone_into(&mut self.mended);
+        self.mended.sort_by_key(|each| each.at.start);
+    }
+
+    /// What is wrong, and the warnings, both from the top of the text to its end.
+    pub(super) fn into_parts(mut self) -> (Vec<PlanProblem>, Vec<PlanProblem>) {
+        self.wrong.sort_by_key(|problem| (problem.line, problem.column));
+        self.warnings.sort_by_key(|problem| (problem.line, problem.column));
+        (self.wrong, self.warnings)
+    }
+
+    fn place(&self, offset: usize, what: String, suggestion: Option<String>) -> PlanProblem {
+        let offset = original(&self.mended, offset);
+        let before = self.text.get(..offset).unwrap_or(self.text);
+        let line = before.matches('\n').count() + 1;
+        let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+        PlanProblem { line, column, what, suggestion }
+    }
+}
+
+/// Where in the person's text the changed one's place is.
+pub(super) fn original(mended: &[Mended], offset: usize) -> usize {
+    let (mut read, mut theirs) = (0, 0);
+    for each in mended {
+        let start = read + (each.at.start - theirs);
+        if offset < start {
+            break;
+        }
+        let end = start + each.with.len();
+        if offset < end {
+            return each.at.start;
+        }
+        (read, theirs) = (end, each.at.end);
+    }
+    theirs + (offset - read)
+}
+
+/// The person's text with these changes, which are in order.
+pub(super) fn with_changes(text: &str, mended: &[Mended]) -> String {
+    let mut changed = String::with_capacity(text.len());
+    let mut from = 0;
+    for each in mended {
+        changed.push_str(text.get(from..each.at.start).unwrap_or_default());
+        changed.push_str(each.with);
+        from = each.at.end;
+    }
+    changed.push_str(text.get(from..).unwrap_or_default());
+    changed
+}
+
+/// How many letters apart two words are, if that is few enough for the one to be meant by the other.
+pub(super) fn distance(given: &str, known: &str) -> Option<usize> {
+    let distance = strsim::osa_distance(&given.to_lowercase(), &known.to_lowercase());
+    let longer = given.chars().count().max(known.chars().count());
+    let limit = match longer {
+        0..=4 => 1,
+        5..=8 => 2,
+        _ => 3,
+    };
+    (distance <= limit && distance < longer).then_some(distance)
+}
+
+/// The known word that was probably meant.
+pub(super) fn nearest<'k>(given: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
+    let near = known.into_iter().filter_map(|word| distance(given, word).map(|apart| (apart, word)));
+    near.min_by_key(|(apart, _)| *apart).map(|(_, word)| word)
+}
+
+/// A length of time: a whole number and a unit.
+pub(super) fn length(text: &str) -> Result<std::time::Duration, (String, Option<String>)> {
+    let wrong = |meant| {
+        let what = format!(
+            "`{text}` is not a duration: expected a whole number and a unit, as in 500ms, 60s, 5m, 4h"
+        );
+        (what, meant)
+    };
+    let bare: String = text.chars().filter(|c| !c.is_whitespace()).collect::<String>().to_lowercase();
+    let digits = bare.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = bare.strip_prefix(digits).unwrap_or_default();
+    let Ok(number) = digits.parse::<u64>() else { return Err(wrong(None)) };
+    let (unit, times) = match unit {
+        "ms" | "msec" | "millis" | "milliseconds" => ("ms", 1),
+        "s" | "sec" | "secs" | "second" | "seconds" | "" => ("s", 1),
+        "m" | "min" | "mins" | "minute" | "minutes" => ("m", 1),
+        "h" | "hr" | "hrs" | "hour" | "hours" => ("h", 1),
+        "d" | "day" | "days" => ("h", 24),
+        _ => return Err(wrong(None)),
+    };
+    let Some(number) = number.checked_mul(times).filter(|number| *number > 0) else {
+        return Err(wrong(None));
+    };
+    let plain = format!("{number}{unit}");
+    if plain != text {
+        return Err(wrong(Some(plain)));
+    }
+    let millis = match unit {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        _ => 3_600_000,
+    };
+    number.checked_mul(millis).map(std::time::Duration::from_millis).ok_or_else(|| wrong(None))
+}

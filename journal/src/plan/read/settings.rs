@@ -1,0 +1,220 @@
+//! The shared sections: the journal, windows, loading.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use croner::parser::{CronParser, Seconds, Year};
+use jiff::tz::TimeZoneDatabase;
+
+use super::super::model::{
+    Existing, JournalPlace, JournalSettings, LoadSettings, SecretRef, Window, WindowKind,
+};
+use super::Reader;
+use super::problems::nearest;
+use super::table::{At, Table};
+use crate::ids::PhaseName;
+use crate::operation::Operation;
+
+/// Five seconds: a dead executor's phase rests no longer than that, and a slow database keeps a live one's.
+const LEASE: Duration = Duration::from_secs(5);
+/// A third of it is what a holder has left to stop in.
+const SHORTEST_LEASE: Duration = Duration::from_millis(500);
+/// PostgreSQL's block.
+const BLOCK: u64 = 8192;
+
+impl Reader<'_> {
+    pub(super) fn journal(&mut self, table: &Table<'_>) -> Option<JournalSettings> {
+        let place = table.text("url").and_then(|at| self.place(&at));
+        let lease_term = self.length(table.text("lease"), LEASE);
+        if lease_term < SHORTEST_LEASE
+            && let Some(at) = table.text("lease")
+        {
+            self.problems.add(&at.span, "a lease shorter than 500ms would be lost under load");
+        }
+        let signing_key = self.secret(table.text("signing_key"), "signing_key", "key is kept");
+        if table.text("signing_key").is_none() {
+            self.problems
+                .warn(&table.span, "without `signing_key` the journal cannot prove itself to an auditor");
+        }
+        let witness_file = self.filled(table.text("witness"), "witness");
+        Some(JournalSettings { place: place?, lease_term, signing_key, witness_file })
+    }
+
+    fn place(&mut self, At { value, span }: &At<&str>) -> Option<JournalPlace> {
+        match value.split_once(':') {
+            Some(("sqlite", file)) if !file.is_empty() => Some(JournalPlace::Sqlite(file.to_owned())),
+            Some(("env" | "file", rest)) if !rest.is_empty() => {
+                SecretRef::parse(value).map(JournalPlace::Postgres)
+            }
+            Some(("postgres" | "postgresql", _)) => {
+                self.problems.add(
+                    span,
+                    "the journal's `url` must say where the postgres:// URL is kept, env:NAME or file:PATH, never the URL itself",
+                );
+                None
+            }
+            other => {
+                let meant = match other {
+                    None if !value.is_empty() => Some(format!("sqlite:{value}")),
+                    Some((word, rest)) if !rest.is_empty() => {
+                        nearest(word, ["sqlite", "env", "file"]).map(|word| format!("{word}:{rest}"))
+                    }
+                    _ => None,
+                };
+                self.problems.suggest(
+                    span,
+                    "the journal's `url` must be sqlite:FILE, or env:NAME or file:PATH where a postgres:// URL is kept",
+                    meant,
+                );
+                None
+            }
+        }
+    }
+
+    pub(super) fn load(&mut self, table: Option<&Table<'_>>) -> LoadSettings {
+        let mut load = LoadSettings {
+            lanes: 2,
+            chunk_bytes: 8 * 1024 * 1024,
+            bytes_per_second: None,
+            existing: Existing::Check,
+        };
+        let Some(table) = table else { return load };
+        if let Some(At { value, span }) = table.number("lanes") {
+            match u16::try_from(value) {
+                Ok(lanes @ 1..=32) => load.lanes = lanes,
+                _ => self.problems.add(&span, "`lanes` must be from 1 to 32"),
+            }
+        }
+        if let Some(At { value, span }) = table.number("chunk_bytes") {
+            load.chunk_bytes = value;
+            if value < BLOCK {
+                self.problems.add(&span, "`chunk_bytes` must be at least one block, 8192");
+            }
+        }
+        if let Some(at) = table.number("bytes_per_second") {
+            self.problems.add(
+                &at.span,
+                "this version reads as fast as it can and has no `bytes_per_second`: remove it, and load with fewer `lanes`",
+            );
+        }
+        if let Some(at) = table.text("existing").filter(|at| at.value == "recreate") {
+            self.problems.suggest(
+                &at.span,
+                "this version never drops a table on the target: say \"check\", and drop the table yourself before the start",
+                Some("\"check\"".to_owned()),
+            );
+        }
+        load
+    }
+
+    pub(super) fn windows(&mut self, tables: &[Table<'_>], phases: &[PhaseName]) -> Vec<Window> {
+        tables.iter().filter_map(|table| self.window(table, phases)).collect()
+    }
+
+    fn window(&mut self, table: &Table<'_>, known: &[PhaseName]) -> Option<Window> {
+        let kind = table.word("kind", &["allowed", "frozen"]).map(|at| match at.value {
+            "allowed" => WindowKind::Allowed,
+            _ => WindowKind::Frozen,
+        });
+        let cron = table.text("cron").and_then(|at| self.cron(&at));
+        let lasts = table.text("lasts").map(|at| self.length(Some(at), Duration::from_secs(60)));
+        let time_zone = match table.text("time_zone") {
+            Some(at) => self.time_zone(&at),
+            None => Some("UTC".to_owned()),
+        };
+        let operations = match table.texts("operations") {
+            Some(list) => {
+                if list.value.is_empty() {
+                    self.problems.add(
+                        &list.span,
+                        "a window about no operation says nothing: name one, or leave `operations` out",
+                    );
+                }
+                let keys = Operation::ALL.map(super::super::key);
+                let meant: Vec<_> =
+                    list.value.iter().filter_map(|given| super::shape::word(given.value, &keys)).collect();
+                Operation::ALL.into_iter().filter(|each| meant.contains(&super::super::key(*each))).collect()
+            }
+            // Those that open a side.
+            None => BTreeSet::from([Operation::Cutover, Operation::Failback]),
+        };
+        let phases = self.phase_names(table.texts("phases"), known);
+        let why = self.filled(table.text("why"), "why");
+        Some(Window {
+            kind: kind?,
+            cron: cron?,
+            lasts: lasts?,
+            time_zone: time_zone?,
+            operations,
+            phases: phases.into_iter().map(|at| at.value).collect(),
+            why,
+        })
+    }
+
+    /// Names of phases, each of which the plan has.
+    pub(super) fn phase_names(
+        &mut self,
+        list: Option<At<Vec<At<&str>>>>,
+        known: &[PhaseName],
+    ) -> Vec<At<PhaseName>> {
+        let mut names: Vec<At<PhaseName>> = Vec::new();
+        for given in list.map(|list| list.value).unwrap_or_default() {
+            let found = known.iter().find(|name| name.as_str() == given.value);
+            match found {
+                Some(name) if names.iter().any(|other| other.value == *name) => {
+                    self.problems.add(&given.span, format!("the phase {name} is named twice"));
+                }
+                Some(name) => names.push(At { value: name.clone(), span: given.span }),
+                None => {
+                    let meant = nearest(given.value, known.iter().map(PhaseName::as_str)).map(str::to_owned);
+                    let mut what = format!("the plan has no phase `{}`", given.value);
+                    if meant.is_none() {
+                        let known: Vec<&str> = known.iter().map(PhaseName::as_str).collect();
+                        what.push_str(&format!(": expected one of {}", known.join(", ")));
+                    }
+                    self.problems.suggest(&given.span, what, meant);
+                }
+            }
+        }
+        names
+    }
+
+    fn cron(&mut self, At { value, span }: &At<&str>) -> Option<String> {
+        let fields = value.split_whitespace().count();
+        if fields != 5 {
+            self.problems.add(
+                span,
+                format!(
+                    "`{value}` has {fields} field{}: expected minute, hour, day of month, month and day of week, as in \
+                     0 22 * * MON-FRI",
+                    if fields == 1 { "" } else { "s" }
+                ),
+            );
+            return None;
+        }
+        let parser = CronParser::builder().seconds(Seconds::Disallowed).year(Year::Disallowed).build();
+        match parser.parse(value) {
+            Ok(_) => Some(value.split_whitespace().collect::<Vec<_>>().join(" ").to_uppercase()),
+            Err(error) => {
+                self.problems.add(span, format!("`{value}` is no cron expression: {error}"));
+                None
+            }
+        }
+    }
+
+    fn time_zone(&mut self, At { value, span }: &At<&str>) -> Option<String> {
+        // The names that the program brings along: what a plan means does not depend on the machine.
+        let zones = TimeZoneDatabase::bundled();
+        let known: Vec<String> = zones.available().map(|name| name.as_str().to_owned()).collect();
+        if let Some(name) = known.iter().find(|name| name.as_str() == *value) {
+            return Some(name.clone());
+        }
+        let meant = nearest(value, known.iter().map(String::as_str)).map(str::to_owned);
+        self.problems.suggest(
+            span,
+            format!("`{value}` is no time zone: expected an IANA name, as in Europe/Berlin"),
+            meant,
+        );
+        None
+    }
+}
