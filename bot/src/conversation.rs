@@ -55,7 +55,8 @@ struct No {
 
 impl No {
     fn refused(refusal: &Refusal, command: &Command, world: World<'_>) -> Self {
-        Self { text: words::refusal(refusal, Some(command), world), code: refusal.code() }
+        let text = words::refusal(refusal, Some(command), world);
+        Self { text: words::aloud(text, command, world), code: refusal.code() }
     }
 }
 
@@ -163,7 +164,8 @@ impl Conversation {
             ),
             after,
         });
-        Ok(Yes { text: words::done(person, command, at, world), follow })
+        let text = words::aloud(words::done(person, command, at, world), command, world);
+        Ok(Yes { text, follow })
     }
 
     /// The answer to a command that changes nothing.
@@ -182,7 +184,7 @@ impl Conversation {
             let known = plan.phases.iter().map(|phase| phase.name.clone()).collect();
             return Err(No::refused(&Refusal::NoPhase { phase: phase.clone(), known }, command, world));
         }
-        Ok(match command {
+        let text = match command {
             Command::Status { phase } => {
                 let reported = self.store.reported().await?;
                 Report::new(&state, &reported, now, phase.as_ref())
@@ -204,10 +206,14 @@ impl Conversation {
             | Command::Retry { .. }
             | Command::Approve { .. }
             | Command::Deny { .. }
+            | Command::BreakGlass { .. }
             | Command::Revoke { .. }
             | Command::Hold { .. }
             | Command::Release { .. } => String::new(),
-        })
+        };
+        // The status has a line of its own for it.
+        let is_status = matches!(command, Command::Status { .. });
+        Ok(if is_status { text } else { words::aloud(text, command, world) })
     }
 
     async fn history(&self, phase: &PhaseName) -> Result<String, No> {
@@ -266,6 +272,9 @@ fn body(command: &Command) -> Option<CommandBody> {
         Command::Retry { phase } => CommandBody::Retry { phase: phase.clone() },
         Command::Approve { request } => CommandBody::Approve { request: *request },
         Command::Deny { request, reason } => CommandBody::Deny { request: *request, reason: given(reason) },
+        Command::BreakGlass { request, reason } => {
+            CommandBody::BreakGlass { request: *request, reason: given(reason) }
+        }
         Command::Revoke { request } => CommandBody::Revoke { request: *request },
         Command::Hold { phase, reason } => CommandBody::Hold { phase: phase.clone(), reason: given(reason) },
         Command::Release { phase } => CommandBody::Release { phase: phase.clone() },
@@ -282,9 +291,10 @@ fn body(command: &Command) -> Option<CommandBody> {
 fn followed(command: &Command, at: Position, state: &State) -> Option<Position> {
     match command {
         Command::Request { .. } => Some(at),
-        Command::Approve { request } | Command::Deny { request, .. } | Command::Revoke { request } => {
-            Some(*request)
-        }
+        Command::Approve { request }
+        | Command::Deny { request, .. }
+        | Command::BreakGlass { request, .. }
+        | Command::Revoke { request } => Some(*request),
         Command::Abort { phase, .. }
         | Command::Pause { phase }
         | Command::Resume { phase }

@@ -263,13 +263,7 @@ async fn tell(store: &Arc<dyn Store>, follow: &Follow, write: &mut OwnedWriteHal
 
 /// Whether an event of no phase is about the request.
 fn is_about(fact: &Fact, follow: &Follow) -> bool {
-    match fact {
-        Fact::Approved { request, .. }
-        | Fact::Denied { request, .. }
-        | Fact::Revoked { request }
-        | Fact::RequestVoided { request, .. } => *request == follow.request,
-        _ => false,
-    }
+    fact.request() == Some(follow.request)
 }
 
 /// Whether there is nothing more to wait for, how it ended, and the last line.

@@ -37,6 +37,11 @@ pub enum Next {
         /// When it voids.
         expires_at: Timestamp,
     },
+    /// A request has its approvals and waits for something else: its time, a window, other phases, a review.
+    Waits {
+        /// What is said of it.
+        told: String,
+    },
     /// A request begins.
     Begins {
         /// Which.
@@ -113,6 +118,8 @@ pub struct PhaseReport {
     pub paused: bool,
     /// Why no new operation begins here.
     pub hold: Option<String>,
+    /// Broken glass that nobody has reviewed.
+    pub broken_glass: Vec<GlassReport>,
     /// Why the operation is being undone.
     pub undoing: Option<String>,
     /// When the operation's downtime is over: it undoes by itself, or calls a person.
@@ -143,6 +150,26 @@ pub struct PhaseReport {
     pub is_stale: bool,
 }
 
+/// Broken glass.
+#[derive(Debug, Clone, Serialize)]
+pub struct GlassReport {
+    /// The request.
+    pub request: u64,
+    /// Who broke it.
+    pub person: String,
+    /// Why.
+    pub reason: String,
+    /// Whether an operation began under it.
+    pub used: bool,
+    /// Until when it should be reviewed.
+    pub review_by: Timestamp,
+    /// Whether that is past.
+    pub is_overdue: bool,
+    /// What is said of it.
+    #[serde(skip)]
+    pub told: String,
+}
+
 /// One request.
 #[derive(Debug, Clone, Serialize)]
 pub struct RequestReport {
@@ -161,6 +188,12 @@ pub struct RequestReport {
     /// When it voids by itself.
     #[serde(rename = "expires_at")]
     pub expires: Timestamp,
+    /// It begins no earlier.
+    pub not_before: Option<Timestamp>,
+    /// It begins no later.
+    pub not_after: Option<Timestamp>,
+    /// Why it was asked for.
+    pub reason: Option<String>,
     /// `open`, `running`, `consumed`, `completed`, `undone`, `void`.
     pub status: &'static str,
     /// The plan it is bound to.
@@ -272,6 +305,7 @@ impl Seen<'_> {
             blocked: run.and_then(|run| run.blocked.clone()),
             paused: run.is_some_and(|run| run.paused),
             hold: phase.hold.as_ref().map(|hold| hold.reason.clone()),
+            broken_glass: self.broken_glass(),
             undoing: run.and_then(undo_cause).map(words::because),
             deadline: run.and_then(deadline),
             point_of_no_return_passed: run.is_some_and(|run| run.opening.is_some() || run.opened),
@@ -323,10 +357,30 @@ impl Seen<'_> {
         match open {
             None => Next::Nothing,
             Some(_) if self.state.hold.is_some() || self.phase.hold.is_some() => Next::NeedsRelease,
+            Some(request) if journal::waits(self.state, request, self.now).iter().any(is_approvals) => {
+                let last = request.not_after.map_or(request.expires_at, |last| last.min(request.expires_at));
+                Next::NeedsApprovals { request: request.position, expires_at: last }
+            }
             Some(request) => {
-                Next::NeedsApprovals { request: request.position, expires_at: request.expires_at }
+                let world = words::World { state: self.state, now: self.now };
+                let told = format!("request #{}: {}", request.position, words::waiting(world, request));
+                Next::Waits { told }
             }
         }
+    }
+
+    fn broken_glass(&self) -> Vec<GlassReport> {
+        words::broken(self.state, Some(self.name))
+            .map(|(request, glass)| GlassReport {
+                request: request.position.get(),
+                person: glass.person.to_string(),
+                reason: glass.reason.clone(),
+                used: glass.used,
+                review_by: glass.review_by,
+                is_overdue: glass.used && glass.review_by < self.now,
+                told: words::glass_told(request, glass, self.now),
+            })
+            .collect()
     }
 
     fn requests(&self) -> Vec<RequestReport> {
@@ -345,7 +399,7 @@ impl Seen<'_> {
 
     fn request(&self, request: &Request) -> RequestReport {
         let approved_by: Vec<String> =
-            words::approvers(self.plan, request).iter().map(ToString::to_string).collect();
+            journal::approvers(self.plan, request).iter().map(ToString::to_string).collect();
         RequestReport {
             number: request.position.get(),
             operation: request.operation.word(),
@@ -354,6 +408,9 @@ impl Seen<'_> {
             required: self.plan.policy(request.operation).required,
             approved_by,
             expires: request.expires_at,
+            not_before: request.not_before,
+            not_after: request.not_after,
+            reason: request.reason.clone(),
             status: match &request.status {
                 RequestStatus::Open => "open",
                 RequestStatus::Running => "running",
@@ -435,6 +492,10 @@ impl Seen<'_> {
         };
         Some(told.to_owned())
     }
+}
+
+const fn is_approvals(wait: &journal::Wait) -> bool {
+    matches!(wait, journal::Wait::Approvals { .. })
 }
 
 const fn is_live(request: &Request) -> bool {

@@ -120,7 +120,7 @@ async fn what_only_asks_changes_nothing() {
     for (text, holds) in [
         ("status", "region-a  new"),
         ("status region-a", "way back"),
-        ("plan", "/migrate region-a start (0 approvals): preflight, prepare_source"),
+        ("plan", "/migrate region-a start\n    needs  no approvals\n    steps  preflight, prepare_source"),
         ("help", "/migrate approve #N"),
         ("help cutover", "Steps: prepare_switch, stop_traffic"),
         ("whoami", "You are ana (operator, approver)."),

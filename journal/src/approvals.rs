@@ -1,32 +1,64 @@
-//! Who may approve what, what counts, and what voids it.
+//! Who may approve what, what counts, what voids it, and what a request still waits for.
 
-use crate::ids::PersonId;
+use crate::ids::{PersonId, PhaseName, Position};
+use crate::operation::{Operation, PhaseStatus};
 use crate::plan::Plan;
 use crate::refusal::Refusal;
-use crate::state::{ApprovalWord, Request, State, VoidReason};
+use crate::state::{ApprovalWord, Request, RequestStatus, State, VoidReason};
 use crate::time::Timestamp;
 use crate::transitions::transitions;
+use crate::windows::{Closed, closed};
 
-/// The persons whose approvals make a request's quorum, under the current plan.
+/// What gives a request its authority.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Quorum {
+    /// The persons whose approvals count, and who broke the glass.
+    pub(crate) persons: Vec<PersonId>,
+    /// Who broke the glass, if it is needed.
+    pub(crate) glass: Option<PersonId>,
+}
+
+/// What makes a request's quorum, under the current plan.
 ///
-/// The latest decisive word of a person counts, bound to the request's plan hash; a denial by anybody stands against it.
+/// The latest decisive word of a person counts, bound to the request's plan hash; a denial by anybody stands against it,
+/// broken glass or not.
 ///
 /// # Errors
 /// [`Refusal::NoQuorum`] with how many count.
-pub(crate) fn quorum(state: &State, request: &Request) -> Result<Vec<PersonId>, Refusal> {
+pub(crate) fn quorum(state: &State, request: &Request) -> Result<Quorum, Refusal> {
     let Some((plan, _)) = &state.plan else { return Err(Refusal::NoPlan) };
     let policy = plan.policy(request.operation);
-    let valid = valid_approvers(plan, request);
+    let mut persons = approvers(plan, request);
     let denied = request.words.values().any(|word| word.word == ApprovalWord::Denied);
-    let have = u8::try_from(valid.len()).unwrap_or(u8::MAX);
-    if denied || have < policy.required {
+    let have = u8::try_from(persons.len()).unwrap_or(u8::MAX);
+    if denied {
         return Err(Refusal::NoQuorum { have, need: policy.required });
     }
-    Ok(valid)
+    if have >= policy.required {
+        return Ok(Quorum { persons, glass: None });
+    }
+    match glass(plan, request) {
+        Some(person) => {
+            if !persons.contains(person) {
+                persons.push(person.clone());
+            }
+            Ok(Quorum { persons, glass: Some(person.clone()) })
+        }
+        None => Err(Refusal::NoQuorum { have, need: policy.required }),
+    }
 }
 
-/// The persons whose approval of the request counts now.
-pub(crate) fn valid_approvers(plan: &Plan, request: &Request) -> Vec<PersonId> {
+/// Who broke the glass for a request, if that stands: not taken back, by somebody who may, under this very plan.
+pub(crate) fn glass<'r>(plan: &Plan, request: &'r Request) -> Option<&'r PersonId> {
+    let glass = request.glass.as_ref().filter(|glass| !glass.withdrawn)?;
+    let known = plan.people.get(&glass.person)?;
+    let stands = glass.plan_hash == request.plan_hash && known.roles.contains(&plan.break_glass.role);
+    stands.then_some(&glass.person)
+}
+
+/// The persons whose approval of a request counts now.
+#[must_use]
+pub fn approvers(plan: &Plan, request: &Request) -> Vec<PersonId> {
     let policy = plan.policy(request.operation);
     let counts = |person: &PersonId| {
         let has_role = plan.people.get(person).is_some_and(|known| known.roles.contains(&policy.role));
@@ -52,7 +84,107 @@ pub(crate) fn binding_change(state: &State, request: &Request, now: Timestamp) -
     if now >= request.expires_at {
         return Some(VoidReason::Expired);
     }
+    // Only the beginning has a last moment; what has begun may end after it.
+    if let Some(not_after) = request.not_after.filter(|_| request.status == RequestStatus::Open)
+        && now > not_after
+    {
+        return Some(VoidReason::NotBegun { not_after });
+    }
     let status = state.phases.get(&request.phase)?.status;
     let may_begin = transitions().iter().any(|row| row.from == status && row.operation == request.operation);
     (!may_begin).then_some(VoidReason::PhaseMoved { status })
+}
+
+/// What keeps an open request from beginning.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wait {
+    /// A hold of the migration or of the phase.
+    Hold {
+        /// Why.
+        reason: String,
+    },
+    /// Approvals.
+    Approvals {
+        /// How many count.
+        have: u8,
+        /// How many are needed.
+        need: u8,
+    },
+    /// The review of an operation that ran under broken glass.
+    Review {
+        /// Its request.
+        request: Position,
+    },
+    /// Other phases, which must be on the target first.
+    Phases {
+        /// Which.
+        phases: Vec<PhaseName>,
+    },
+    /// The moment it was asked for.
+    Time {
+        /// When.
+        at: Timestamp,
+    },
+    /// A window of the plan.
+    Window(Closed),
+}
+
+/// Everything that keeps an open request, whose binding stands, from beginning now.
+#[must_use]
+pub fn waits(state: &State, request: &Request, now: Timestamp) -> Vec<Wait> {
+    let Some((plan, _)) = &state.plan else { return Vec::new() };
+    let mut waits = Vec::new();
+    let phase = state.phases.get(&request.phase);
+    if let Some(hold) = phase.and_then(|phase| phase.hold.as_ref()).or(state.hold.as_ref()) {
+        waits.push(Wait::Hold { reason: hold.reason.clone() });
+    }
+    if let Err(Refusal::NoQuorum { have, need }) = quorum(state, request) {
+        waits.push(Wait::Approvals { have, need });
+    }
+    if let Some(request) = unreviewed(state, &request.phase, request.operation) {
+        waits.push(Wait::Review { request });
+    }
+    let phases = phases_first(state, plan, &request.phase, request.operation);
+    if !phases.is_empty() {
+        waits.push(Wait::Phases { phases });
+    }
+    if let Some(at) = request.not_before.filter(|at| now < *at) {
+        waits.push(Wait::Time { at });
+    }
+    // Broken glass is for what cannot wait.
+    if glass(plan, request).is_none()
+        && let Some(closed) = closed(plan, &request.phase, request.operation, now)
+    {
+        waits.push(Wait::Window(closed));
+    }
+    waits
+}
+
+/// The request whose broken glass nobody has reviewed, where that keeps an operation from being asked for and begun:
+/// every one but those that lead back to the source.
+pub(crate) fn unreviewed(state: &State, phase: &PhaseName, operation: Operation) -> Option<Position> {
+    let leads_back = matches!(operation, Operation::Failback | Operation::FailbackTargetLost);
+    let of_phase = state.requests.values().filter(|request| request.phase == *phase && !leads_back);
+    of_phase
+        .filter(|request| request.glass.as_ref().is_some_and(|glass| glass.used && glass.review.is_none()))
+        .map(|request| request.position)
+        .next()
+}
+
+/// The phases that a cutover must wait for: named in the plan's `after`, and not on the target.
+pub(crate) fn phases_first(
+    state: &State,
+    plan: &Plan,
+    phase: &PhaseName,
+    operation: Operation,
+) -> Vec<PhaseName> {
+    if operation != Operation::Cutover {
+        return Vec::new();
+    }
+    let moved = |name: &&PhaseName| {
+        let status = state.phases.get(*name).map_or(PhaseStatus::New, |phase| phase.status);
+        matches!(status, PhaseStatus::OnTarget | PhaseStatus::Completed)
+    };
+    let after = plan.phase(phase).map(|phase| phase.after.as_slice()).unwrap_or_default();
+    after.iter().filter(|name| !moved(name)).cloned().collect()
 }

@@ -1,5 +1,7 @@
 //! What may be asked of the journal. A command is decided into facts or refused; it never carries a fact itself.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use crate::effect::{Effect, Evidence, StreamMode};
@@ -7,6 +9,7 @@ use crate::ids::{EffectId, Epoch, Holder, PersonId, PhaseName, Position, TableNa
 use crate::names::Direction;
 use crate::operation::{Operation, Step};
 use crate::state::{Finding, StreamHealth, UndoCause};
+use crate::time::Timestamp;
 
 /// Who makes something happen.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -36,6 +39,31 @@ pub struct RequestOptions {
     pub plan: Option<String>,
     /// The loss that was shown and is confirmed, for `failback --target-lost`.
     pub confirmed_loss: Option<String>,
+    /// When it may begin; at once, if none is given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_before: Option<Timestamp>,
+    /// How long after that it may still begin.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "millis")]
+    pub within: Option<Duration>,
+    /// Why it is asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// A length of time as decimal milliseconds, since canonical numbers are doubles.
+mod millis {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(of: &Option<Duration>, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(&of.map_or(0, |of| of.as_millis()))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Duration>, D::Error> {
+        let text = String::deserialize(from)?;
+        text.parse().map(|millis| Some(Duration::from_millis(millis))).map_err(serde::de::Error::custom)
+    }
 }
 
 /// How an effect ended, as its receiver was seen.
@@ -86,6 +114,13 @@ pub enum CommandBody {
     },
     /// Denies a request.
     Deny {
+        /// The request.
+        request: Position,
+        /// Why.
+        reason: String,
+    },
+    /// Gives a request its quorum alone, with a reason and a review to follow.
+    BreakGlass {
         /// The request.
         request: Position,
         /// Why.
@@ -225,7 +260,11 @@ impl CommandBody {
     #[must_use]
     pub const fn phase(&self) -> Option<&PhaseName> {
         match self {
-            Self::AdoptPlan { .. } | Self::Approve { .. } | Self::Deny { .. } | Self::Revoke { .. } => None,
+            Self::AdoptPlan { .. }
+            | Self::Approve { .. }
+            | Self::Deny { .. }
+            | Self::BreakGlass { .. }
+            | Self::Revoke { .. } => None,
             Self::Hold { phase, .. } | Self::Release { phase } => phase.as_ref(),
             Self::Request { phase, .. }
             | Self::Abort { phase, .. }

@@ -2,7 +2,7 @@
 //! there is one path. The deadline is looked at first.
 #![deny(clippy::wildcard_enum_match_arm)]
 
-use crate::approvals::{binding_change, quorum};
+use crate::approvals::{binding_change, quorum, waits};
 use crate::effect::EffectClass;
 use crate::ids::{EffectId, PhaseName, Position};
 use crate::operation::{Operation, Step};
@@ -53,12 +53,8 @@ fn at_rest(state: &State, phase: &PhaseName, now: Timestamp) -> Due {
     if open().any(|request| binding_change(state, request, now).is_some()) {
         return Due::VoidStale;
     }
-    let held = state.hold.is_some() || state.phases.get(phase).is_some_and(|phase| phase.hold.is_some());
-    if held {
-        return Due::Idle;
-    }
     open()
-        .find(|request| quorum(state, request).is_ok())
+        .find(|request| waits(state, request, now).is_empty())
         .map_or(Due::Idle, |request| Due::Begin(request.position))
 }
 

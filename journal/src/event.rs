@@ -39,6 +39,15 @@ pub enum Fact {
         /// The loss that was shown and confirmed, for `failback --target-lost`.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         confirmed_loss: Option<String>,
+        /// It begins no earlier.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        not_before: Option<Timestamp>,
+        /// It begins no later.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        not_after: Option<Timestamp>,
+        /// Why it was asked for.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
     },
     /// A person approved a request, bound to its plan hash.
     Approved {
@@ -58,6 +67,27 @@ pub enum Fact {
     Revoked {
         /// The request.
         request: Position,
+    },
+    /// One person gave a request its quorum alone. Another person has to review it when its operation is over.
+    GlassBroken {
+        /// The request.
+        request: Position,
+        /// The hash that it is bound to.
+        plan_hash: PlanHash,
+        /// Why.
+        reason: String,
+        /// Until when it should be reviewed.
+        review_by: Timestamp,
+    },
+    /// Another person looked at an operation that ran under broken glass.
+    GlassReviewed {
+        /// Its request.
+        request: Position,
+        /// Whether they approve of it.
+        approved: bool,
+        /// What they say.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
     },
     /// A request counts no more.
     RequestVoided {
@@ -106,6 +136,9 @@ pub enum Fact {
         reserved: Vec<PersonId>,
         /// The generation of the phase's objects.
         generation: Generation,
+        /// Who broke the glass that it runs under.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        broken_glass: Option<PersonId>,
     },
     /// An effect is about to be probed and done.
     EffectIntended {
@@ -209,6 +242,8 @@ impl Fact {
             Self::Approved { .. } => "approved",
             Self::Denied { .. } => "denied",
             Self::Revoked { .. } => "revoked",
+            Self::GlassBroken { .. } => "glass_broken",
+            Self::GlassReviewed { .. } => "glass_reviewed",
             Self::RequestVoided { .. } => "request_voided",
             Self::HoldPlaced { .. } => "hold_placed",
             Self::HoldReleased { .. } => "hold_released",
@@ -228,6 +263,41 @@ impl Fact {
             Self::OperationFinished { .. } => "operation_finished",
             Self::StreamChanged { .. } => "stream_changed",
             Self::FenceBreached { .. } => "fence_breached",
+        }
+    }
+}
+
+impl Fact {
+    /// The request that the fact names; a request's own event is named by nothing but its position.
+    #[must_use]
+    pub const fn request(&self) -> Option<Position> {
+        match self {
+            Self::Approved { request, .. }
+            | Self::Denied { request, .. }
+            | Self::Revoked { request }
+            | Self::GlassBroken { request, .. }
+            | Self::GlassReviewed { request, .. }
+            | Self::RequestVoided { request, .. }
+            | Self::OperationStarted { request, .. } => Some(*request),
+            Self::PlanAdopted { .. }
+            | Self::Requested { .. }
+            | Self::HoldPlaced { .. }
+            | Self::HoldReleased {}
+            | Self::Paused {}
+            | Self::Resumed {}
+            | Self::Retried { .. }
+            | Self::AbortRequested { .. }
+            | Self::LeaseTaken { .. }
+            | Self::EffectIntended { .. }
+            | Self::EffectSucceeded { .. }
+            | Self::EffectFailed { .. }
+            | Self::EffectUnknown { .. }
+            | Self::StepFinished { .. }
+            | Self::StepBlocked { .. }
+            | Self::UndoStarted { .. }
+            | Self::OperationFinished { .. }
+            | Self::StreamChanged { .. }
+            | Self::FenceBreached { .. } => None,
         }
     }
 }

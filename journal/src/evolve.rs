@@ -11,8 +11,8 @@ use crate::names::Direction;
 use crate::operation::{Operation, PhaseStatus, Step};
 use crate::plan::Plan;
 use crate::state::{
-    Approval, ApprovalWord, Breach, EffectRecord, EffectStatus, Hold, OperationRun, Outcome, PhaseState,
-    Request, RequestStatus, State, StreamState, UndoCause, UndoRun,
+    Approval, ApprovalWord, Breach, EffectRecord, EffectStatus, Glass, GlassReview, Hold, OperationRun,
+    Outcome, PhaseState, Request, RequestStatus, State, StreamState, UndoCause, UndoRun,
 };
 use crate::transitions::transitions;
 
@@ -24,23 +24,7 @@ pub fn evolve(state: &mut State, event: &Recorded) {
     let at = Occurrence { event, person: person(&envelope.actor), phase: envelope.phase.as_ref() };
     match &event.body {
         Fact::PlanAdopted { text, .. } => adopt(state, text),
-        Fact::Requested { operation, plan_hash, expires_at, confirmed_loss } => {
-            if let (Some(phase), Some(requester)) = (at.phase, at.person) {
-                let request = Request {
-                    position: envelope.position,
-                    phase: phase.clone(),
-                    operation: *operation,
-                    requester: requester.clone(),
-                    requested_at: envelope.recorded_at,
-                    plan_hash: *plan_hash,
-                    expires_at: *expires_at,
-                    confirmed_loss: confirmed_loss.clone(),
-                    words: std::collections::BTreeMap::new(),
-                    status: RequestStatus::Open,
-                };
-                state.requests.insert(envelope.position, request);
-            }
-        }
+        Fact::Requested { .. } => ask(state, &at),
         Fact::Approved { request, .. } => word(state, &at, *request, ApprovalWord::Approved),
         Fact::Denied { request, .. } => {
             word(state, &at, *request, ApprovalWord::Denied);
@@ -48,7 +32,16 @@ pub fn evolve(state: &mut State, event: &Recorded) {
         }
         Fact::Revoked { request } => {
             word(state, &at, *request, ApprovalWord::Revoked);
+            withdraw_glass(state, &at, *request);
             lose_approval(state, &at, *request);
+        }
+        Fact::GlassBroken { .. } => break_glass(state, &at),
+        Fact::GlassReviewed { request, approved, reason } => {
+            let glass = state.requests.get_mut(request).and_then(|request| request.glass.as_mut());
+            if let (Some(glass), Some(person)) = (glass, at.person) {
+                let (person, approved, reason) = (person.clone(), *approved, reason.clone());
+                glass.review = Some(GlassReview { person, approved, reason });
+            }
         }
         Fact::RequestVoided { request, reason } => {
             if let Some(request) = state.requests.get_mut(request) {
@@ -136,6 +129,54 @@ fn adopt(state: &mut State, text: &str) {
     state.plan = Some((plan, hash));
 }
 
+fn ask(state: &mut State, at: &Occurrence<'_>) {
+    let Fact::Requested { operation, plan_hash, expires_at, confirmed_loss, not_before, not_after, reason } =
+        &at.event.body
+    else {
+        return;
+    };
+    let (Some(phase), Some(requester)) = (at.phase, at.person) else { return };
+    let request = Request {
+        position: at.position(),
+        phase: phase.clone(),
+        operation: *operation,
+        requester: requester.clone(),
+        requested_at: at.event.envelope.recorded_at,
+        plan_hash: *plan_hash,
+        expires_at: *expires_at,
+        confirmed_loss: confirmed_loss.clone(),
+        not_before: *not_before,
+        not_after: *not_after,
+        reason: reason.clone(),
+        glass: None,
+        words: std::collections::BTreeMap::new(),
+        status: RequestStatus::Open,
+    };
+    state.requests.insert(at.position(), request);
+}
+
+fn break_glass(state: &mut State, at: &Occurrence<'_>) {
+    let Fact::GlassBroken { request, plan_hash, reason, review_by } = &at.event.body else { return };
+    let (Some(person), Some(request)) = (at.person, state.requests.get_mut(request)) else { return };
+    request.glass = Some(Glass {
+        person: person.clone(),
+        position: at.position(),
+        plan_hash: *plan_hash,
+        reason: reason.clone(),
+        review_by: *review_by,
+        withdrawn: false,
+        used: false,
+        review: None,
+    });
+}
+
+fn withdraw_glass(state: &mut State, at: &Occurrence<'_>, request: Position) {
+    let glass = state.requests.get_mut(&request).and_then(|request| request.glass.as_mut());
+    if let Some(glass) = glass.filter(|glass| Some(&glass.person) == at.person) {
+        glass.withdrawn = true;
+    }
+}
+
 fn word(state: &mut State, at: &Occurrence<'_>, request: Position, word: ApprovalWord) {
     let (Some(person), Some(request)) = (at.person, state.requests.get_mut(&request)) else { return };
     let approval = Approval { word, position: at.position(), plan_hash: request.plan_hash };
@@ -207,13 +248,17 @@ fn operate(state: &mut State, at: &Occurrence<'_>) {
 }
 
 fn start(state: &mut State, at: &Occurrence<'_>) {
-    let Fact::OperationStarted { request, operation, plan_hash, reserved, generation } = &at.event.body
+    let Fact::OperationStarted { request, operation, plan_hash, reserved, generation, broken_glass } =
+        &at.event.body
     else {
         return;
     };
     let Some(plan) = state.plans.get(plan_hash).cloned() else { return };
     if let Some(request) = state.requests.get_mut(request) {
         request.status = RequestStatus::Running;
+        if let Some(glass) = request.glass.as_mut().filter(|_| broken_glass.is_some()) {
+            glass.used = true;
+        }
     }
     let Some(name) = at.phase else { return };
     let Some(phase) = state.phases.get_mut(name) else { return };
@@ -226,6 +271,7 @@ fn start(state: &mut State, at: &Occurrence<'_>) {
         plan,
         plan_hash: *plan_hash,
         reserved: reserved.clone(),
+        broken_glass: broken_glass.clone(),
         started_at: at.event.envelope.recorded_at,
         step: operation.steps().first().copied().unwrap_or(Step::Undo),
         finished_steps: Vec::new(),
@@ -290,6 +336,8 @@ fn advance(run: &mut OperationRun, at: &Occurrence<'_>) -> Option<Position> {
         | Fact::Approved { .. }
         | Fact::Denied { .. }
         | Fact::Revoked { .. }
+        | Fact::GlassBroken { .. }
+        | Fact::GlassReviewed { .. }
         | Fact::RequestVoided { .. }
         | Fact::HoldPlaced { .. }
         | Fact::HoldReleased {}

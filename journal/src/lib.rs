@@ -25,7 +25,9 @@ mod state;
 mod streams;
 mod time;
 mod transitions;
+mod windows;
 
+pub use approvals::{Wait, approvers, waits};
 pub use canonical::{CanonicalError, to_canonical};
 pub use command::{Actor, Command, CommandBody, EffectOutcome, RequestOptions};
 pub use decide::decide;
@@ -44,16 +46,17 @@ pub use log_checkpoint::LogCheckpoint;
 pub use names::{Direction, StreamName, origin_name, publication_name, slot_name};
 pub use operation::{Operation, PhaseStatus, Step};
 pub use plan::{
-    ApprovalPolicy, FailbackDeadline, LeverSettings, LoadSettings, Person, PhasePlan, Plan, PlanProblem,
-    PlanProblems, Role, SecretRef,
+    ApprovalPolicy, BreakGlass, FailbackDeadline, LeverSettings, LoadSettings, Person, PhasePlan, Plan,
+    PlanProblem, PlanProblems, Role, SecretRef, Window, WindowKind,
 };
 pub use predicate::{Predicate, PredicateProblem};
 pub use refusal::Refusal;
 pub use state::{
-    Approval, ApprovalWord, Breach, EffectRecord, EffectStatus, Finding, Hold, OperationRun, Outcome,
-    PhaseState, Request, RequestStatus, State, StreamHealth, StreamState, UndoCause, UndoRun, VoidReason,
-    Writer,
+    Approval, ApprovalWord, Breach, EffectRecord, EffectStatus, Finding, Glass, GlassReview, Hold,
+    OperationRun, Outcome, PhaseState, Request, RequestStatus, State, StreamHealth, StreamState, UndoCause,
+    UndoRun, VoidReason, Writer,
 };
 pub use streams::{StreamSpec, desired_streams};
 pub use time::Timestamp;
 pub use transitions::{Transition, diagram, transitions};
+pub use windows::{Closed, closed, next_open};

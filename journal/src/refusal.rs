@@ -3,6 +3,7 @@
 use crate::ids::{EffectId, Epoch, PersonId, PhaseName, PlanHash, Position};
 use crate::operation::{Operation, PhaseStatus, Step};
 use crate::plan::{PlanProblems, Role};
+use crate::time::Timestamp;
 
 /// Why not.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -222,6 +223,87 @@ pub enum Refusal {
         /// Which.
         operation: Operation,
     },
+    /// It begins later.
+    #[error("SW-0144 request #{request} begins at {at}")]
+    TooEarly {
+        /// Which.
+        request: Position,
+        /// When.
+        at: Timestamp,
+    },
+    /// The plan's windows do not let it begin now.
+    #[error("SW-0145 no window for request #{request} is open")]
+    OutsideWindow {
+        /// Which.
+        request: Position,
+        /// When one opens; none if none does within a year.
+        until: Option<Timestamp>,
+    },
+    /// Other phases must be on the target first.
+    #[error("SW-0146 other phases come first")]
+    PhasesFirst {
+        /// Which.
+        phases: Vec<PhaseName>,
+    },
+    /// An operation of the phase ran under broken glass, and nobody has reviewed it.
+    #[error("SW-0147 the broken glass of request #{request} is not reviewed")]
+    GlassUnreviewed {
+        /// Its request.
+        request: Position,
+    },
+    /// Somebody broke the glass for this request already.
+    #[error("SW-0148 the glass of request #{request} is broken already")]
+    GlassBroken {
+        /// Which.
+        request: Position,
+    },
+    /// The request can begin without it.
+    #[error("SW-0149 request #{request} needs no broken glass")]
+    GlassNotNeeded {
+        /// Which.
+        request: Position,
+    },
+    /// Who broke the glass does not review it.
+    #[error("SW-0150 who broke the glass of request #{request} may not review it")]
+    OwnReview {
+        /// Which.
+        request: Position,
+    },
+    /// The glass was broken, its operation is not over.
+    #[error("SW-0151 the operation of request #{request} is not over")]
+    ReviewTooEarly {
+        /// Which.
+        request: Position,
+    },
+    /// The moment it should begin at is past.
+    #[error("SW-0152 {at} is past")]
+    SchedulePast {
+        /// What was asked for.
+        at: Timestamp,
+    },
+    /// The moment it should begin at is too far away.
+    #[error("SW-0153 it begins at {latest} at the latest")]
+    ScheduleTooFar {
+        /// The latest moment.
+        latest: Timestamp,
+    },
+    /// No window opens while it may begin.
+    #[error("SW-0154 no window opens before {not_after}")]
+    NeverInWindow {
+        /// Its last moment.
+        not_after: Timestamp,
+        /// When a window opens; none if none does within a year.
+        until: Option<Timestamp>,
+    },
+    /// The last moment at which the request might begin is past.
+    #[error("SW-0155 the last moment of request #{request} is past")]
+    BeginMissed {
+        /// Which.
+        request: Position,
+    },
+    /// An empty length of time.
+    #[error("SW-0156 it has no time to begin in")]
+    NoTimeToBegin,
 }
 
 impl Refusal {

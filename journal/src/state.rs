@@ -49,6 +49,11 @@ pub enum VoidReason {
         /// Where it is.
         status: PhaseStatus,
     },
+    /// The last moment at which it might begin is past.
+    NotBegun {
+        /// That moment.
+        not_after: Timestamp,
+    },
     /// Somebody denied it.
     Denied {
         /// Who.
@@ -149,6 +154,38 @@ pub struct Approval {
     pub plan_hash: PlanHash,
 }
 
+/// Broken glass: one person alone gave a request its quorum.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Glass {
+    /// Who.
+    pub person: PersonId,
+    /// Where it stands.
+    pub position: Position,
+    /// The plan hash it was given for.
+    pub plan_hash: PlanHash,
+    /// Why.
+    pub reason: String,
+    /// Until when it should be reviewed.
+    pub review_by: Timestamp,
+    /// Whether the person took it back.
+    pub withdrawn: bool,
+    /// Whether an operation began under it: from then on it needs its review, whatever becomes of the operation.
+    pub used: bool,
+    /// The review.
+    pub review: Option<GlassReview>,
+}
+
+/// Another person's look at an operation that ran under broken glass.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GlassReview {
+    /// Who.
+    pub person: PersonId,
+    /// Whether they approve of it.
+    pub approved: bool,
+    /// What they say.
+    pub reason: Option<String>,
+}
+
 /// Where a request stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RequestStatus {
@@ -183,10 +220,29 @@ pub struct Request {
     pub expires_at: Timestamp,
     /// The loss that was confirmed.
     pub confirmed_loss: Option<String>,
+    /// It begins no earlier.
+    pub not_before: Option<Timestamp>,
+    /// It begins no later.
+    pub not_after: Option<Timestamp>,
+    /// Why it was asked for.
+    pub reason: Option<String>,
+    /// The glass that was broken for it.
+    pub glass: Option<Glass>,
     /// Each person's latest word.
     pub words: BTreeMap<PersonId, Approval>,
     /// Where it stands.
     pub status: RequestStatus,
+}
+
+impl Request {
+    /// Its broken glass, as long as everybody has to be told: until it is withdrawn or void unused, or reviewed.
+    #[must_use]
+    pub fn unreviewed_glass(&self) -> Option<&Glass> {
+        self.glass.as_ref().filter(|glass| {
+            let may_be_used = !glass.withdrawn && matches!(self.status, RequestStatus::Open);
+            glass.review.is_none() && (glass.used || may_be_used)
+        })
+    }
 }
 
 /// No new operation begins.
@@ -258,6 +314,8 @@ pub struct OperationRun {
     pub plan_hash: PlanHash,
     /// The persons whose approvals it reserves.
     pub reserved: Vec<PersonId>,
+    /// Who broke the glass that it runs under.
+    pub broken_glass: Option<PersonId>,
     /// When it began.
     pub started_at: Timestamp,
     /// The step it is at; [`Step::Undo`] while it is being undone.

@@ -57,6 +57,13 @@ pub enum Command {
         /// Why.
         reason: Option<String>,
     },
+    /// `break-glass #N --reason "…"`: gives a request its quorum alone.
+    BreakGlass {
+        /// The request.
+        request: Position,
+        /// Why.
+        reason: Option<String>,
+    },
     /// `revoke #N`: takes one's own approval back.
     Revoke {
         /// The request.
@@ -170,6 +177,8 @@ words! {
         Deny => "deny",
         /// Yes, taken back.
         Revoke => "revoke",
+        /// Yes, alone.
+        BreakGlass => "break-glass",
         /// Let nothing begin.
         Hold => "hold",
         /// End a hold.
@@ -221,7 +230,7 @@ impl Verb {
             | Self::Resume
             | Self::Retry
             | Self::History => Object::Phase,
-            Self::Approve | Self::Deny | Self::Revoke => Object::Request,
+            Self::Approve | Self::Deny | Self::Revoke | Self::BreakGlass => Object::Request,
             Self::Hold | Self::Release | Self::Status | Self::Plan => Object::MaybePhase,
             Self::Help => Object::MaybeVerb,
             Self::Whoami | Self::Audit => Object::Nothing,
@@ -233,10 +242,10 @@ impl Verb {
     pub const fn options(self) -> &'static [Opt] {
         match self {
             Self::Start | Self::Cutover | Self::Complete | Self::Verify | Self::Retire => {
-                &[Opt::Plan, Opt::At, Opt::Within]
+                &[Opt::Plan, Opt::At, Opt::Within, Opt::Reason]
             }
-            Self::Failback => &[Opt::Plan, Opt::TargetLost, Opt::Confirm, Opt::At, Opt::Within],
-            Self::Abort | Self::Deny | Self::Hold => &[Opt::Reason],
+            Self::Failback => &[Opt::Plan, Opt::TargetLost, Opt::Confirm, Opt::At, Opt::Within, Opt::Reason],
+            Self::Abort | Self::Deny | Self::BreakGlass | Self::Hold => &[Opt::Reason],
             Self::Pause
             | Self::Resume
             | Self::Retry
@@ -270,6 +279,7 @@ impl Verb {
             | Self::Approve
             | Self::Deny
             | Self::Revoke
+            | Self::BreakGlass
             | Self::Hold
             | Self::Release
             | Self::Status
@@ -313,6 +323,7 @@ impl Command {
             Self::Approve { .. } => Verb::Approve,
             Self::Deny { .. } => Verb::Deny,
             Self::Revoke { .. } => Verb::Revoke,
+            Self::BreakGlass { .. } => Verb::BreakGlass,
             Self::Hold { .. } => Verb::Hold,
             Self::Release { .. } => Verb::Release,
             Self::Status { .. } => Verb::Status,
@@ -343,7 +354,13 @@ impl fmt::Display for Command {
                 if let Some(loss) = &options.confirmed_loss {
                     write!(f, " --confirm {}", quoted(loss))?;
                 }
-                Ok(())
+                if let Some(at) = &options.not_before {
+                    write!(f, " --at {at}")?;
+                }
+                if let Some(within) = &options.within {
+                    write!(f, " --within {}s", within.as_secs())?;
+                }
+                because(f, options.reason.as_deref())
             }
             Self::Abort { phase, reason } => {
                 write!(f, "{phase} {verb}")?;
@@ -354,7 +371,7 @@ impl fmt::Display for Command {
             | Self::Retry { phase }
             | Self::History { phase } => write!(f, "{phase} {verb}"),
             Self::Approve { request } | Self::Revoke { request } => write!(f, "{verb} #{request}"),
-            Self::Deny { request, reason } => {
+            Self::Deny { request, reason } | Self::BreakGlass { request, reason } => {
                 write!(f, "{verb} #{request}")?;
                 because(f, reason.as_deref())
             }

@@ -3,8 +3,9 @@
 //! Typographic quotes and dashes, which chats and telephones put in the place of typed ones, are read as those.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use journal::{Operation, PhaseName, Position, RequestOptions};
+use journal::{Operation, PhaseName, Position, RequestOptions, Timestamp};
 
 use super::PREFIX;
 use super::command::{Command, Object, Opt, Verb};
@@ -241,13 +242,11 @@ pub(super) fn parse(line: &str) -> Result<Command, Problem> {
     if let Some(option) = options.keys().find(|option| !verb.options().contains(option)) {
         return Err(Problem::ForeignOption { verb, option: *option });
     }
-    if let Some(option) = [Opt::At, Opt::Within].into_iter().find(|option| options.contains_key(option)) {
-        return Err(Problem::NotYet { option });
-    }
     let reason = options.remove(&Opt::Reason).flatten().map(|reason| reason.trim().to_owned());
     Ok(match (said, verb) {
         (Said::Topic(topic), _) => Command::Help { topic: Some(topic) },
         (Said::Request(request), Verb::Deny) => Command::Deny { request, reason },
+        (Said::Request(request), Verb::BreakGlass) => Command::BreakGlass { request, reason },
         (Said::Request(request), Verb::Revoke) => Command::Revoke { request },
         (Said::Request(request), _) => Command::Approve { request },
         (Said::Phase(phase), _) => of_phase(verb, phase, reason, options)?,
@@ -276,7 +275,10 @@ fn of_phase(
             return Err(Problem::ForeignOption { verb, option: Opt::Confirm });
         }
         let operation = if is_lost { Operation::FailbackTargetLost } else { operation };
-        return Ok(Command::Request { phase, operation, options: RequestOptions { plan, confirmed_loss } });
+        let not_before = options.remove(&Opt::At).flatten().map(|text| moment(&text)).transpose()?;
+        let within = options.remove(&Opt::Within).flatten().map(|text| length(&text)).transpose()?;
+        let options = RequestOptions { plan, confirmed_loss, not_before, within, reason };
+        return Ok(Command::Request { phase, operation, options });
     }
     Ok(match verb {
         Verb::Abort => Command::Abort { phase, reason },
@@ -297,6 +299,7 @@ fn of_phase(
         | Verb::Approve
         | Verb::Deny
         | Verb::Revoke
+        | Verb::BreakGlass
         | Verb::Help
         | Verb::Whoami
         | Verb::Audit => return Err(Problem::NotOfAPhase { verb }),
@@ -310,5 +313,50 @@ fn hash(text: &str) -> Result<String, Problem> {
         Ok(digits)
     } else {
         Err(Problem::BadHash { given: text.to_owned() })
+    }
+}
+
+/// A moment with its date and its zone: `2026-12-01T22:00Z`, `2026-12-01T22:00:00+01:00`.
+///
+/// Whoever reads it may be elsewhere, so a time without its zone is nobody's.
+fn moment(text: &str) -> Result<Timestamp, Problem> {
+    // One way to write it: date, T, time, zone. What the journal's own reader takes besides is left out.
+    let is_plain = text.chars().all(|c| c.is_ascii_digit() || "tTzZ:+-.".contains(c));
+    let has_date = text.get(10..11).is_some_and(|mark| mark.eq_ignore_ascii_case("t"));
+    let with_zone = |text: &str| text.parse::<Timestamp>().ok().filter(|_| is_plain);
+    let lacks_zone = with_zone(&format!("{text}Z")).is_some();
+    let lacks_date = ["", "Z"].iter().any(|zone| with_zone(&format!("2026-12-01T{text}{zone}")).is_some());
+    match with_zone(text).filter(|_| has_date) {
+        Some(at) => Ok(at),
+        None if lacks_zone || lacks_date => Err(Problem::NoZone { given: text.to_owned() }),
+        None => Err(Problem::BadTime { given: text.to_owned() }),
+    }
+}
+
+/// A length of time: `90s`, `30m`, `2h`, `1d`, or several of them together, `1h30m`.
+fn length(text: &str) -> Result<Duration, Problem> {
+    let bad = || Problem::BadDuration { given: text.to_owned() };
+    let mut seconds: u64 = 0;
+    let mut number = String::new();
+    for c in text.to_lowercase().chars() {
+        if c.is_ascii_digit() {
+            number.push(c);
+            continue;
+        }
+        let unit = match c {
+            's' => 1,
+            'm' => 60,
+            'h' => 3600,
+            'd' => 86_400,
+            _ => return Err(bad()),
+        };
+        let many: u64 = std::mem::take(&mut number).parse().map_err(|_| bad())?;
+        seconds = many.checked_mul(unit).and_then(|more| seconds.checked_add(more)).ok_or_else(bad)?;
+    }
+    // A year is far; more would not be a time that there is.
+    if number.is_empty() && (1..=366 * 86_400).contains(&seconds) {
+        Ok(Duration::from_secs(seconds))
+    } else {
+        Err(bad())
     }
 }

@@ -100,10 +100,20 @@ pub enum Problem {
     },
     /// A quote without its end.
     OpenQuote,
-    /// An option that this version does not have yet.
-    NotYet {
-        /// The option.
-        option: Opt,
+    /// Not a moment.
+    BadTime {
+        /// The word.
+        given: String,
+    },
+    /// A moment without its zone, or without its date.
+    NoZone {
+        /// The word.
+        given: String,
+    },
+    /// Not a length of time.
+    BadDuration {
+        /// The word.
+        given: String,
     },
     /// More commands than a text may hold.
     TooMany,
@@ -124,7 +134,7 @@ impl Problem {
             Self::NeedsValue { .. } | Self::TakesNoValue { .. } | Self::GivenTwice { .. } => "SW-0608",
             Self::BadHash { .. } => "SW-0609",
             Self::OpenQuote => "SW-0610",
-            Self::NotYet { .. } => "SW-0611",
+            Self::BadTime { .. } | Self::NoZone { .. } | Self::BadDuration { .. } => "SW-0611",
             Self::TooMany => "SW-0612",
         }
     }

@@ -36,6 +36,11 @@ fn every_command_is_read_with_and_without_its_prefix() {
         ("region-a history", Command::History { phase: phase("region-a") }),
         ("approve #41", Command::Approve { request: Position::new(41) }),
         ("approve 41", Command::Approve { request: Position::new(41) }),
+        ("break-glass #41", Command::BreakGlass { request: Position::new(41), reason: None }),
+        (
+            "Break-Glass #41 --reason \"it burns\"",
+            Command::BreakGlass { request: Position::new(41), reason: Some("it burns".to_owned()) },
+        ),
         ("revoke #41", Command::Revoke { request: Position::new(41) }),
         ("deny #41", Command::Deny { request: Position::new(41), reason: None }),
         (
@@ -108,8 +113,6 @@ fn nothing_of_a_line_is_ignored() {
         one("region-a pause --reason x"),
         Err(Problem::ForeignOption { verb: Verb::Pause, option: Opt::Reason })
     );
-    assert_eq!(one("region-a cutover --at 22:00"), Err(Problem::NotYet { option: Opt::At }));
-    assert_eq!(one("region-a cutover --within=2h"), Err(Problem::NotYet { option: Opt::Within }));
     assert_eq!(one("region-a cutover --plan"), Err(Problem::NeedsValue { option: Opt::Plan }));
     assert_eq!(one("region-a cutover --plan xyz"), Err(Problem::BadHash { given: "xyz".to_owned() }));
     assert_eq!(
@@ -122,6 +125,45 @@ fn nothing_of_a_line_is_ignored() {
         one("region-a cutover --target-lost"),
         Err(Problem::ForeignOption { verb: Verb::Cutover, option: Opt::TargetLost })
     );
+}
+
+#[test]
+fn a_moment_has_its_date_and_its_zone_and_a_length_its_unit() {
+    let options = |line: &str| match one(line) {
+        Ok(Command::Request { options, .. }) => (options.not_before, options.within, options.reason),
+        other => panic!("{line}: {other:?}"),
+    };
+    let at = Some("2026-12-01T21:00:00Z".parse().unwrap());
+    for time in
+        ["2026-12-01T22:00+01:00", "2026-12-01T21:00Z", "2026-12-01t21:00:00z", "2026-12-01T21:00:00.000Z"]
+    {
+        assert_eq!(options(&format!("region-a cutover --at {time}")), (at, None, None), "{time}");
+    }
+    let within =
+        |text: &str| options(&format!("region-a cutover --within {text}")).1.map(|within| within.as_secs());
+    assert_eq!(
+        (within("90s"), within("30m"), within("2H"), within("1d")),
+        (Some(90), Some(1800), Some(7200), Some(86_400))
+    );
+    assert_eq!(within("1h30m"), Some(5400));
+    let all = options("region-a cutover --at=2026-12-01T21:00Z --within=2h --reason \"the quiet hour\"");
+    assert_eq!(all, (at, Some(std::time::Duration::from_secs(7200)), Some("the quiet hour".to_owned())));
+    for given in ["22:00", "22:00Z", "2026-12-01T22:00", "2026-12-01T22:00:30"] {
+        assert_eq!(
+            one(&format!("region-a cutover --at {given}")),
+            Err(Problem::NoZone { given: given.to_owned() })
+        );
+    }
+    for given in ["soon", "2026-13-01T22:00Z", "2026-12-01", "T", "2026-12-01T22:00[Europe/Berlin]", "é"] {
+        assert_eq!(
+            one(&format!("region-a cutover --at {given}")),
+            Err(Problem::BadTime { given: given.to_owned() })
+        );
+    }
+    for given in ["2", "0s", "h", "2w", "-2h", "367d", "99999999999999999999d", "1.5h"] {
+        let refused = Err(Problem::BadDuration { given: given.to_owned() });
+        assert_eq!(one(&format!("region-a cutover --within {given}")), refused);
+    }
 }
 
 #[test]
@@ -208,12 +250,18 @@ fn a_command() -> impl Strategy<Value = Command> {
     let number = (1..=u64::MAX).prop_map(Position::new);
     let reason = || proptest::option::of(a_text());
     let options = (proptest::option::of("[0-9a-f]{8,64}"), reason());
+    let at = (0..4_000_000_000_000_i64).prop_map(journal::Timestamp::from_millis);
+    let within = (1..=366 * 86_400_u64).prop_map(std::time::Duration::from_secs);
+    let times = (proptest::option::of(at), proptest::option::of(within));
     let operation = proptest::sample::select(Operation::ALL.to_vec());
     prop_oneof![
-        (a_phase(), operation, options).prop_map(|(phase, operation, (plan, loss))| {
-            let confirmed_loss = loss.filter(|_| operation == Operation::FailbackTargetLost);
-            Command::Request { phase, operation, options: RequestOptions { plan, confirmed_loss } }
-        }),
+        (a_phase(), operation, options, times, reason()).prop_map(
+            |(phase, operation, (plan, loss), (not_before, within), reason)| {
+                let confirmed_loss = loss.filter(|_| operation == Operation::FailbackTargetLost);
+                let options = RequestOptions { plan, confirmed_loss, not_before, within, reason };
+                Command::Request { phase, operation, options }
+            }
+        ),
         (a_phase(), reason()).prop_map(|(phase, reason)| Command::Abort { phase, reason }),
         a_phase().prop_map(|phase| Command::Pause { phase }),
         a_phase().prop_map(|phase| Command::Resume { phase }),
@@ -221,6 +269,7 @@ fn a_command() -> impl Strategy<Value = Command> {
         a_phase().prop_map(|phase| Command::History { phase }),
         number.clone().prop_map(|request| Command::Approve { request }),
         (number.clone(), reason()).prop_map(|(request, reason)| Command::Deny { request, reason }),
+        (number.clone(), reason()).prop_map(|(request, reason)| Command::BreakGlass { request, reason }),
         number.prop_map(|request| Command::Revoke { request }),
         (proptest::option::of(a_phase()), reason())
             .prop_map(|(phase, reason)| Command::Hold { phase, reason }),

@@ -1,8 +1,8 @@
 //! What was done, what is next, and who has to do it.
 
-use journal::{FailbackDeadline, Operation, PersonId, Position, Request, RequestStatus};
+use journal::{FailbackDeadline, Operation, PersonId, Position, Request, RequestStatus, approvers};
 
-use super::{World, approvers, length, named, waiting};
+use super::{World, begins, length, named, waiting};
 use crate::language::Command;
 
 /// The reply to a command that the journal has taken. `at` is the position of its first event, the number of a request.
@@ -16,6 +16,13 @@ pub fn done(person: &PersonId, command: &Command, at: Position, world: World<'_>
         Command::Approve { request } => asked(request, &|request| approved(person, request, world)),
         Command::Deny { request, reason } => asked(request, &|request| {
             let reason = reason.as_deref().unwrap_or_default();
+            if request.glass.as_ref().is_some_and(|glass| glass.review.is_some()) {
+                return format!(
+                    "{person} reviewed the broken glass of request {} and disapproved of it: “{reason}”. What it kept from \
+                     beginning may begin again; what was done is not undone by this.",
+                    named(request)
+                );
+            }
             let next = match request.status {
                 RequestStatus::Running => {
                     format!("Its operation is being undone: /migrate status {}", request.phase)
@@ -26,6 +33,15 @@ pub fn done(person: &PersonId, command: &Command, at: Position, world: World<'_>
                 ),
             };
             format!("{person} denied request {}: “{reason}”. {next}", named(request))
+        }),
+        Command::BreakGlass { request, .. } => asked(request, &|request| {
+            format!(
+                "{person} broke the glass for request {}, plan {}. {}\nTo stop it: /migrate deny #{} --reason \"…\"",
+                named(request),
+                request.plan_hash.short(),
+                waiting(world, request),
+                request.position
+            )
         }),
         Command::Revoke { request } => asked(request, &|request| {
             let next = match request.status {
@@ -111,15 +127,23 @@ fn requested(request: &Request, world: World<'_>) -> String {
 }
 
 fn approved(person: &PersonId, request: &Request, world: World<'_>) -> String {
+    if let Some(review) = request.glass.as_ref().and_then(|glass| glass.review.as_ref()) {
+        return format!(
+            "{} reviewed the broken glass of request {} and approved of it. What it kept from beginning may begin again.",
+            review.person,
+            named(request)
+        );
+    }
     let plan = world.state.plan.as_ref().map(|(plan, _)| plan);
     let counts = plan.map_or(0, |plan| approvers(plan, request).len());
     let required = plan.map_or(0, |plan| plan.policy(request.operation).required);
     let next = match request.status {
         RequestStatus::Open if counts >= usize::from(required) => {
-            let held = world.state.hold.is_some()
-                || world.state.phases.get(&request.phase).is_some_and(|phase| phase.hold.is_some());
-            let when = if held { "when the hold is released" } else { "as soon as an executor is free" };
-            format!("It begins {when}. To stop it: /migrate deny #{} --reason \"…\"", request.position)
+            format!(
+                "{} To stop it: /migrate deny #{} --reason \"…\"",
+                begins(world, request),
+                request.position
+            )
         }
         RequestStatus::Open => waiting(world, request),
         RequestStatus::Running

@@ -46,8 +46,28 @@ impl Narrator {
     fn tell(&mut self, fact: &Fact) -> String {
         match fact {
             Fact::PlanAdopted { plan_hash, .. } => format!("plan {} was adopted", plan_hash.short()),
-            Fact::Requested { operation, plan_hash, .. } => {
-                format!("{operation} was asked for, under plan {}", plan_hash.short())
+            Fact::Requested { operation, plan_hash, not_before, not_after, reason, .. } => {
+                let mut text = format!("{operation} was asked for, under plan {}", plan_hash.short());
+                if let Some(at) = not_before {
+                    text.push_str(&format!(", to begin at {}", instant(*at)));
+                }
+                if let Some(at) = not_after {
+                    text.push_str(&format!(", not after {}", instant(*at)));
+                }
+                if let Some(reason) = reason {
+                    text.push_str(&format!(": “{reason}”"));
+                }
+                text
+            }
+            Fact::GlassBroken { request, reason, review_by, .. } => format!(
+                "GLASS BROKEN: request #{request} has its quorum from one person alone: “{reason}”. To be reviewed by \
+                 another until {}",
+                instant(*review_by)
+            ),
+            Fact::GlassReviewed { request, approved, reason } => {
+                let how = if *approved { "approved of" } else { "DISAPPROVED of" };
+                let why = reason.as_ref().map_or_else(String::new, |reason| format!(": “{reason}”"));
+                format!("the broken glass of request #{request} was reviewed and {how}{why}")
             }
             Fact::Approved { request, .. } => format!("request #{request} was approved"),
             Fact::Denied { request, reason } => format!("request #{request} was denied: “{reason}”"),
@@ -62,6 +82,12 @@ impl Narrator {
             Fact::Retried { step } => format!("{step} is tried again"),
             Fact::AbortRequested { reason } => format!("abort: “{reason}”"),
             Fact::LeaseTaken { epoch, holder } => format!("{holder} took the phase, epoch {epoch}"),
+            Fact::OperationStarted { request, operation, reserved, broken_glass: Some(person), .. } => {
+                format!(
+                    "{operation} began (request #{request}) UNDER BROKEN GLASS of {person}, by the word of {}",
+                    list(reserved)
+                )
+            }
             Fact::OperationStarted { request, operation, reserved, .. } if reserved.is_empty() => {
                 format!("{operation} began (request #{request})")
             }
@@ -109,6 +135,8 @@ const fn is_headline(fact: &Fact) -> bool {
         | Fact::Approved { .. }
         | Fact::Denied { .. }
         | Fact::Revoked { .. }
+        | Fact::GlassBroken { .. }
+        | Fact::GlassReviewed { .. }
         | Fact::RequestVoided { .. }
         | Fact::HoldPlaced { .. }
         | Fact::HoldReleased {}

@@ -92,13 +92,14 @@ const fn entry(verb: Verb) -> Entry {
         Verb::Approve => Entry {
             usage: "approve #N",
             summary: "approve a request",
-            detail: "An approval is for one request and one plan; it ends with either. A person counts once.",
+            detail: "An approval is for one request and one plan; it ends with either. A person counts once. After an \
+                     operation under broken glass it is the review.",
             example: "/migrate approve #41",
         },
         Verb::Deny => Entry {
             usage: "deny #N --reason \"…\"",
             summary: "deny a request: it is void, or, if it runs and the other side is not opening yet, it is undone",
-            detail: "",
+            detail: "After an operation under broken glass it is a review that disapproves.",
             example: "/migrate deny #41 --reason \"not on a Friday\"",
         },
         Verb::Revoke => Entry {
@@ -106,6 +107,15 @@ const fn entry(verb: Verb) -> Entry {
             summary: "take your own approval back",
             detail: "Before the other side begins to open this undoes a running operation.",
             example: "/migrate revoke #41",
+        },
+        Verb::BreakGlass => Entry {
+            usage: "break-glass #N --reason \"…\"",
+            summary: "give a request its quorum alone, in an emergency; another person has to review it",
+            detail: "For who has the plan's break_glass role. It also opens the plan's windows. It does not overrule a \
+                     denial, a hold, the plan, the expiry, or what must be proven before a side opens. Everybody is told \
+                     until another person approves or denies the request afterwards; until then nothing new begins in the \
+                     phase but a failback.",
+            example: "/migrate break-glass #41 --reason \"the source is failing and nobody else answers\"",
         },
         Verb::Hold => Entry {
             usage: "hold [PHASE] --reason \"…\"",
@@ -149,6 +159,10 @@ const fn entry(verb: Verb) -> Entry {
     }
 }
 
+/// What every operation may be asked with.
+const SCHEDULE: &str = "\nMore options: --at 2026-12-01T22:00+01:00 begins no earlier, --within 30m no later than that after \
+                        it, --reason \"…\" tells why.";
+
 /// A verb in one line.
 #[must_use]
 pub const fn summary(verb: Verb) -> &'static str {
@@ -184,6 +198,7 @@ pub fn about(verb: Verb) -> String {
         let _written = write!(text, "\n{detail}");
     }
     if let Some(operation) = verb.operation() {
+        text.push_str(SCHEDULE);
         let steps: Vec<&str> = operation.steps().iter().map(|step| step.word()).collect();
         let _written = write!(text, "\nSteps: {}.", steps.join(", "));
         if operation.default_approvals() > 0 {

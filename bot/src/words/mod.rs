@@ -10,12 +10,11 @@ mod status;
 #[cfg(test)]
 mod tests;
 mod told;
+mod waiting;
 
 use std::time::Duration;
 
-use journal::{
-    Operation, PersonId, PhaseName, PhaseStatus, Plan, Request, RequestStatus, State, Timestamp, VoidReason,
-};
+use journal::{Operation, PhaseName, PhaseStatus, Request, RequestStatus, State, Timestamp, VoidReason};
 
 pub use done::done;
 pub use event::Narrator;
@@ -26,6 +25,8 @@ pub use problem::problem;
 pub use refusal::refusal;
 pub use status::{next, status};
 pub use told::*;
+pub use waiting::aloud;
+pub(crate) use waiting::{able, begins, broken, glass_told, waiting};
 
 /// What a sentence may need to know of the world.
 #[derive(Debug, Clone, Copy)]
@@ -103,6 +104,9 @@ pub(crate) fn voided(reason: &VoidReason) -> String {
             )
         }
         VoidReason::PhaseMoved { status } => format!("the phase has moved on: it is {}", resting(*status)),
+        VoidReason::NotBegun { not_after } => {
+            format!("it had to begin by {} and did not", instant(*not_after))
+        }
         VoidReason::Denied { person } => format!("{person} denied it"),
         VoidReason::Undone => "its operation was undone, which spends the approvals".to_owned(),
     }
@@ -123,58 +127,6 @@ pub(crate) fn standing(request: &Request) -> String {
         RequestStatus::Finished(journal::Outcome::Undone) => "its operation was undone".to_owned(),
         RequestStatus::Void(reason) => format!("it is void, because {}", voided(reason)),
     }
-}
-
-/// The persons whose approvals count for a request now.
-#[must_use]
-pub fn approvers(plan: &Plan, request: &Request) -> Vec<PersonId> {
-    let policy = plan.policy(request.operation);
-    request
-        .words
-        .iter()
-        .filter(|(_, word)| {
-            word.word == journal::ApprovalWord::Approved && word.plan_hash == request.plan_hash
-        })
-        .map(|(person, _)| person.clone())
-        .filter(|person| plan.people.get(person).is_some_and(|known| known.roles.contains(&policy.role)))
-        .filter(|person| !(policy.exclude_requester && *person == request.requester))
-        .collect()
-}
-
-/// The persons who could still approve a request.
-pub(crate) fn able(plan: &Plan, request: &Request) -> Vec<PersonId> {
-    let policy = plan.policy(request.operation);
-    let said = approvers(plan, request);
-    plan.people
-        .values()
-        .filter(|person| person.roles.contains(&policy.role) && !said.contains(&person.id))
-        .filter(|person| !(policy.exclude_requester && person.id == request.requester))
-        .map(|person| person.id.clone())
-        .collect()
-}
-
-/// What a request still waits for, and who can give it.
-pub(crate) fn waiting(world: World<'_>, request: &Request) -> String {
-    let Some((plan, _)) = &world.state.plan else { return String::new() };
-    let required = usize::from(plan.policy(request.operation).required);
-    let have = approvers(plan, request).len();
-    if required == 0 {
-        return "It needs no approval and begins as soon as an executor is free.".to_owned();
-    }
-    if have >= required {
-        return format!("It has its {required} approvals and begins as soon as an executor is free.");
-    }
-    let plural = if required == 1 { "approval" } else { "approvals" };
-    let needs = match have {
-        0 => format!("{required} {plural} (0 so far)"),
-        some => format!("{} more of {required} {plural}", required - some),
-    };
-    format!(
-        "It needs {needs} from {} before {}: /migrate approve #{}",
-        list(able(plan, request)),
-        moment(request.expires_at, world.now),
-        request.position,
-    )
 }
 
 /// What can be asked for where a phase rests.

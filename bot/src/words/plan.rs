@@ -120,6 +120,28 @@ fn settings(text: &mut String, phase: &PhasePlan) {
     );
 }
 
+/// An operation that could be asked for: who approves it, when it could begin, and its steps in their order.
+fn could_be(text: &mut String, phase: &PhaseName, operation: Operation, plan: &Plan, world: World<'_>) {
+    let policy = plan.policy(operation);
+    let who = plan.people.values().filter(|person| person.roles.contains(&policy.role));
+    let approvals = match policy.required {
+        0 => "no approvals".to_owned(),
+        some => format!(
+            "{some} of {}{}, within {}",
+            list(who.map(|person| person.id.clone())),
+            if policy.exclude_requester { " but the requester" } else { "" },
+            length(policy.expires)
+        ),
+    };
+    let steps: Vec<&str> = operation.steps().iter().map(|step| step.word()).collect();
+    let _written = writeln!(text, "  next     /migrate {phase} {operation}");
+    let _written = writeln!(text, "    needs  {approvals}");
+    if let Some(closed) = journal::closed(plan, phase, operation, world.now) {
+        let _written = writeln!(text, "    when   {}", super::waiting::window(&closed, world.now));
+    }
+    let _written = writeln!(text, "    steps  {}", steps.join(", "));
+}
+
 /// The reply to `plan`: the plan, and what could be done next, in which steps.
 #[must_use]
 pub fn next(plan: &Plan, only: Option<&PhaseName>, world: World<'_>) -> String {
@@ -134,20 +156,17 @@ pub fn next(plan: &Plan, only: Option<&PhaseName>, world: World<'_>) -> String {
             plan.hash_for(&phase.name).short()
         );
         settings(&mut text, phase);
+        if !phase.after.is_empty() {
+            let _written =
+                writeln!(text, "  after    {} (on the target before this cutover)", list(&phase.after));
+        }
         if let Some(run) = world.state.operation(&phase.name) {
             let _written =
                 writeln!(text, "  now      {} (request #{}), at {}", run.operation, run.request, run.step);
             continue;
         }
         for operation in possible(status) {
-            let required = plan.policy(operation).required;
-            let steps: Vec<&str> = operation.steps().iter().map(|step| step.word()).collect();
-            let _written = writeln!(
-                text,
-                "  next     /migrate {} {operation} ({required} approvals): {}",
-                phase.name,
-                steps.join(", ")
-            );
+            could_be(&mut text, &phase.name, operation, plan, world);
         }
     }
     text.trim_end().to_owned()

@@ -128,8 +128,7 @@ fn sentence(problem: &Problem, world: World<'_>) -> String {
             format!("There is no option `{given}`. {HELP} Nothing was done.")
         }
         Problem::ForeignOption { verb, option } => {
-            let takes = verb.options().iter().filter(|each| !matches!(each, Opt::At | Opt::Within));
-            let takes: Vec<&str> = takes.map(|each| each.word()).collect();
+            let takes: Vec<&str> = verb.options().iter().map(|each| each.word()).collect();
             if *option == Opt::Confirm {
                 return "`--confirm` confirms the loss of a `failback --target-lost`, and goes with it alone.".to_owned();
             }
@@ -147,8 +146,8 @@ fn sentence(problem: &Problem, world: World<'_>) -> String {
             let value = match option {
                 Opt::Reason | Opt::Confirm => "\"…\"",
                 Opt::Plan => "HASH",
-                Opt::At => "TIME",
-                Opt::Within => "DURATION",
+                Opt::At => "2026-12-01T22:00+01:00",
+                Opt::Within => "30m",
                 Opt::TargetLost => "",
             };
             format!("{} needs its value: `{} {value}`.", option.word(), option.word())
@@ -166,10 +165,17 @@ fn sentence(problem: &Problem, world: World<'_>) -> String {
         Problem::OpenQuote => {
             "A quote is not closed. Nothing was done; close it and say it again.".to_owned()
         }
-        Problem::NotYet { option } => format!(
-            "{} is not available in this version: operations begin as soon as they have their approvals. Nothing was \
-             done; say it without, when the time has come.",
-            option.word()
+        Problem::BadTime { given } => format!(
+            "`{given}` is no moment. Nothing was done; say the date, the time and the zone: \
+             `--at 2026-12-01T22:00+01:00`, or with Z for UTC."
+        ),
+        Problem::NoZone { given } => format!(
+            "`{given}` is read differently in different places. Nothing was done; say the date, the time and the zone: \
+             `--at 2026-12-01T22:00+01:00`, or with Z for UTC."
+        ),
+        Problem::BadDuration { given } => format!(
+            "`{given}` is no length of time up to a year. Nothing was done; say it with its unit: `--within 90s`, 30m, 2h \
+             or 1h30m."
         ),
         Problem::TooMany => {
             format!(

@@ -1,10 +1,10 @@
 //! Why a command was not done: what, why, and what to do next, with the code.
 
-use journal::{Operation, PhaseName, PhaseStatus, PlanHash, Position, Refusal, RequestStatus, Role};
-
-use super::{
-    World, able, approvers, instant, list, moment, named, possible_lines, resting, standing, waiting,
+use journal::{
+    Operation, PhaseName, PhaseStatus, PlanHash, Position, Refusal, RequestStatus, Role, Timestamp, approvers,
 };
+
+use super::{World, able, instant, list, moment, named, possible_lines, resting, standing, waiting};
 use crate::language::{Command, nearest};
 
 /// The sentence for a refusal of a command, or of something that no person said.
@@ -85,6 +85,19 @@ impl Told<'_> {
             | Refusal::NothingToRevoke
             | Refusal::NoApprovalNeeded { .. }
             | Refusal::NoQuorum { .. }) => self.approval(approval),
+            time @ (Refusal::TooEarly { .. }
+            | Refusal::OutsideWindow { .. }
+            | Refusal::PhasesFirst { .. }
+            | Refusal::SchedulePast { .. }
+            | Refusal::ScheduleTooFar { .. }
+            | Refusal::NeverInWindow { .. }
+            | Refusal::BeginMissed { .. }
+            | Refusal::NoTimeToBegin) => self.time(time),
+            glass @ (Refusal::GlassUnreviewed { .. }
+            | Refusal::GlassBroken { .. }
+            | Refusal::GlassNotNeeded { .. }
+            | Refusal::OwnReview { .. }
+            | Refusal::ReviewTooEarly { .. }) => self.glass(glass),
             running @ (Refusal::NothingRuns { .. }
             | Refusal::InTheWindow
             | Refusal::PointOfNoReturn
@@ -104,6 +117,98 @@ impl Told<'_> {
             | Refusal::ForeignEffect { .. }
             | Refusal::OpeningUnproven { .. }
             | Refusal::OldEpoch { .. }) => of_executors(executors),
+        }
+    }
+
+    /// What cannot begin yet, or no more.
+    fn time(&self, refusal: &Refusal) -> String {
+        let now = self.world.now;
+        let opens = |until: &Option<Timestamp>| match until {
+            Some(until) => format!("The plan's windows let it begin at {}", moment(*until, now)),
+            None => "No window of the plan lets it begin within a year".to_owned(),
+        };
+        match refusal {
+            Refusal::TooEarly { request, at } => {
+                format!("Request #{request} begins at {}, by itself. Wait until then.", moment(*at, now))
+            }
+            Refusal::OutsideWindow { request, until } => format!(
+                "{}. Request #{request} waits for that by itself; in an emergency: `/migrate break-glass #{request} \
+                 --reason \"…\"`.",
+                opens(until)
+            ),
+            Refusal::PhasesFirst { phases } => format!(
+                "The plan says that {} must be on the target before this phase is cut over. Cut over {} first: `/migrate \
+                 {} cutover`.",
+                list(phases),
+                list(phases.first()),
+                phases.first().map_or("PHASE", PhaseName::as_str)
+            ),
+            Refusal::SchedulePast { at } => format!(
+                "{} is past: it is {} now. Ask for a later time, or without --at for now.",
+                instant(*at),
+                instant(now)
+            ),
+            Refusal::ScheduleTooFar { latest } => format!(
+                "Nothing is scheduled for more than a year ahead. Ask for a time before {}, or ask later.",
+                instant(*latest)
+            ),
+            Refusal::NeverInWindow { not_after, until } => format!(
+                "It would have to begin before {}, and no window opens by then. {}. Ask for a time inside a window, or \
+                 without --at and --within, which waits for the next.",
+                moment(*not_after, now),
+                opens(until)
+            ),
+            Refusal::BeginMissed { request } => self.request(*request, |asked| {
+                format!(
+                    "Request {} had to begin by {} and did not. Ask anew: `/migrate {} {}`.",
+                    named(asked),
+                    asked.not_after.map_or_else(|| "its last moment".to_owned(), |last| moment(last, now)),
+                    asked.phase,
+                    asked.operation
+                )
+            }),
+            Refusal::NoTimeToBegin => {
+                "`--within` of no time leaves no moment to begin at. Say how late it may begin: `--within 30m`.".to_owned()
+            }
+            _ => String::new(),
+        }
+    }
+
+    fn glass(&self, refusal: &Refusal) -> String {
+        match refusal {
+            Refusal::GlassUnreviewed { request } => self.request(*request, |asked| {
+                let who = asked.glass.as_ref().map_or("somebody", |glass| glass.person.as_str());
+                format!(
+                    "Request {} ran under broken glass of {who}, and nobody has reviewed it. Until somebody else does, nothing \
+                     begins in {} but a failback: `/migrate approve #{request}`, or `/migrate deny #{request} --reason \"…\"`.",
+                    named(asked),
+                    asked.phase
+                )
+            }),
+            Refusal::GlassBroken { request } => format!(
+                "The glass of request #{request} is broken already: it has its quorum. See `/migrate status {}`.",
+                self.phase(Some(*request))
+            ),
+            Refusal::GlassNotNeeded { request } => self.request(*request, |asked| {
+                format!("Request #{request} can do without it. {}", waiting(self.world, asked))
+            }),
+            Refusal::OwnReview { request } => format!(
+                "You broke the glass of request #{request} yourself, and only another person can review that. Ask {}.",
+                self.request(*request, |asked| {
+                    let broke = asked.glass.as_ref().map(|glass| glass.person.clone());
+                    self.plan(|plan| {
+                        let role = plan.policy(asked.operation).role;
+                        let able = plan.people.values().filter(|known| known.roles.contains(&role));
+                        list(able.map(|known| known.id.clone()).filter(|id| Some(id) != broke.as_ref()))
+                    })
+                })
+            ),
+            Refusal::ReviewTooEarly { request } => format!(
+                "The operation of request #{request} is not over; review it when it is (`/migrate status {0}`). While it can \
+                 still be stopped: `/migrate deny #{request} --reason \"…\"`.",
+                self.phase(Some(*request))
+            ),
+            _ => String::new(),
         }
     }
 
@@ -233,7 +338,10 @@ impl Told<'_> {
             | Command::Release { phase }
             | Command::Status { phase }
             | Command::Plan { phase } => phase.clone(),
-            Command::Approve { request } | Command::Deny { request, .. } | Command::Revoke { request } => {
+            Command::Approve { request }
+            | Command::Deny { request, .. }
+            | Command::BreakGlass { request, .. }
+            | Command::Revoke { request } => {
                 self.world.state.requests.get(request).map(|asked| asked.phase.clone())
             }
             Command::Help { .. } | Command::Whoami | Command::Audit => None,
@@ -243,7 +351,10 @@ impl Told<'_> {
     const fn said_request(&self) -> Option<Position> {
         match self.command {
             Some(
-                Command::Approve { request } | Command::Deny { request, .. } | Command::Revoke { request },
+                Command::Approve { request }
+                | Command::Deny { request, .. }
+                | Command::BreakGlass { request, .. }
+                | Command::Revoke { request },
             ) => Some(*request),
             _ => None,
         }

@@ -18,6 +18,7 @@ pub fn next(next: &Next) -> String {
         Next::NeedsApprovals { request, expires_at } => {
             format!("request #{request} waits for approvals and is void at {}", instant(*expires_at))
         }
+        Next::Waits { told } => told.clone(),
         Next::Begins { request } => format!("request #{request} begins as soon as an executor has the phase"),
         Next::Voids => "a request that counts no more is made void".to_owned(),
         Next::Runs { step } => format!("{step} goes on"),
@@ -89,6 +90,9 @@ fn phase_table(text: &mut String, phase: &PhaseReport, now: Timestamp) {
                 breach.table, breach.at, breach.stream, breach.position
             ),
         );
+    }
+    for glass in &phase.broken_glass {
+        row(text, "GLASS", &glass.told);
     }
     if let Some(hold) = &phase.hold {
         row(text, "held", &format!("“{hold}”"));

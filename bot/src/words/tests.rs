@@ -29,7 +29,15 @@ fn state() -> State {
         (
             by("ana"),
             Some(phase()),
-            Fact::Requested { operation: Operation::Cutover, plan_hash, expires_at, confirmed_loss: None },
+            Fact::Requested {
+                operation: Operation::Cutover,
+                plan_hash,
+                expires_at,
+                confirmed_loss: None,
+                not_before: None,
+                not_after: None,
+                reason: None,
+            },
         ),
         (by("ben"), Some(phase()), Fact::Approved { request: Position::new(2), plan_hash }),
     ];
@@ -57,6 +65,7 @@ fn refusals() -> Vec<(&'static str, Refusal)> {
     let (request, effect) = (Position::new(2), journal::EffectId::of(b"e"));
     let person = name(PersonId::new("cy"));
     let step = Step::Drain;
+    let later = NOW.plus(std::time::Duration::from_secs(7200));
     let problem = PlanProblem { line: 3, column: 8, what: "expected a name".to_owned(), suggestion: None };
     vec![
         ("status", Refusal::NoPlan),
@@ -112,6 +121,20 @@ fn refusals() -> Vec<(&'static str, Refusal)> {
             "region-a failback --target-lost",
             Refusal::NotAvailable { operation: Operation::FailbackTargetLost },
         ),
+        ("", Refusal::TooEarly { request, at: later }),
+        ("", Refusal::OutsideWindow { request, until: Some(later) }),
+        ("", Refusal::OutsideWindow { request, until: None }),
+        ("region-a cutover", Refusal::PhasesFirst { phases: vec![name(PhaseName::new("region-b"))] }),
+        ("region-a verify", Refusal::GlassUnreviewed { request }),
+        ("break-glass #2", Refusal::GlassBroken { request }),
+        ("break-glass #2", Refusal::GlassNotNeeded { request }),
+        ("approve #2", Refusal::OwnReview { request }),
+        ("approve #2", Refusal::ReviewTooEarly { request }),
+        ("region-a cutover --at 2023-11-14T20:00Z", Refusal::SchedulePast { at: NOW }),
+        ("region-a cutover --within 366d", Refusal::ScheduleTooFar { latest: later }),
+        ("region-a cutover --within 30m", Refusal::NeverInWindow { not_after: later, until: Some(later) }),
+        ("approve #2", Refusal::BeginMissed { request }),
+        ("region-a cutover", Refusal::NoTimeToBegin),
     ]
 }
 
@@ -178,6 +201,8 @@ fn every_line_that_is_no_command_is_told_the_line_to_say() {
         "region-a cutover --plan xyz",
         "hold --reason \"a",
         "region-a cutover --at 22:00",
+        "region-a cutover --at soon",
+        "region-a cutover --within 2",
         "region-a failback --confirm x",
         "abort",
         "help frob",
@@ -206,7 +231,8 @@ fn replies_say_what_is_next_and_who_has_to_do_it() {
     let mut text = String::new();
     let mut tell = |state: &State, person: &str, line: &str| {
         let person = name(PersonId::new(person));
-        let told = done(&person, &command(line).unwrap(), Position::new(2), World { state, now: NOW });
+        let (world, said) = (World { state, now: NOW }, command(line).unwrap());
+        let told = aloud(done(&person, &said, Position::new(2), world), &said, world);
         text.push_str(&format!("{person}> {line}\n{told}\n\n"));
     };
     tell(&state, "ana", "region-a cutover");
@@ -220,9 +246,41 @@ fn replies_say_what_is_next_and_who_has_to_do_it() {
     tell(&state, "ana", "region-a resume");
     tell(&state, "ana", "region-a retry");
     let request = state.requests.get_mut(&Position::new(2)).unwrap();
+    request.not_before = Some(NOW.plus(std::time::Duration::from_secs(3600)));
+    request.not_after = Some(NOW.plus(std::time::Duration::from_secs(7200)));
+    tell(&state, "ana", "region-a cutover --at 2023-11-14T23:13:20Z");
+    let request = state.requests.get_mut(&Position::new(2)).unwrap();
     let word = request.words.values().next().unwrap().clone();
     request.words.insert(name(PersonId::new("cy")), word);
     tell(&state, "cy", "approve #2");
+    let request = state.requests.get_mut(&Position::new(2)).unwrap();
+    (request.not_before, request.not_after) = (None, None);
+    request.words.clear();
+    request.glass = Some(journal::Glass {
+        person: name(PersonId::new("ben")),
+        position: Position::new(4),
+        plan_hash: request.plan_hash,
+        reason: "it burns".to_owned(),
+        review_by: NOW.plus(std::time::Duration::from_secs(86_400)),
+        withdrawn: false,
+        used: false,
+        review: None,
+    });
+    tell(&state, "ben", "break-glass #2 --reason \"it burns\"");
+    let request = state.requests.get_mut(&Position::new(2)).unwrap();
+    request.status = RequestStatus::Finished(journal::Outcome::Completed);
+    request.glass.as_mut().unwrap().used = true;
+    tell(&state, "ben", "region-a pause");
+    let request = state.requests.get_mut(&Position::new(2)).unwrap();
+    request.glass.as_mut().unwrap().review_by = NOW;
+    let review =
+        |approved| journal::GlassReview { person: name(PersonId::new("cy")), approved, reason: None };
+    request.glass.as_mut().unwrap().review = Some(review(true));
+    tell(&state, "cy", "approve #2");
+    let request = state.requests.get_mut(&Position::new(2)).unwrap();
+    request.glass.as_mut().unwrap().review = Some(review(false));
+    tell(&state, "cy", "deny #2 --reason \"it did not burn\"");
+    state.requests.get_mut(&Position::new(2)).unwrap().glass = None;
     let denied = VoidReason::Denied { person: name(PersonId::new("cy")) };
     state.requests.get_mut(&Position::new(2)).unwrap().status = RequestStatus::Void(denied);
     tell(&state, "cy", "deny #2 --reason \"not on a Friday\"");

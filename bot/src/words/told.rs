@@ -89,6 +89,9 @@ pub fn whoami(person: &PersonId, roles: &BTreeSet<Role>, plan: &Plan) -> String 
             list(asks)
         ));
     }
+    if roles.contains(&plan.break_glass.role) {
+        text.push_str("\nYou may break the glass in an emergency: /migrate break-glass #N --reason \"…\"");
+    }
     if !approves.is_empty() {
         text.push_str(&format!("\nYou may approve or deny {}.", list(approves)));
     }

@@ -2,6 +2,7 @@
 #![deny(clippy::wildcard_enum_match_arm)]
 
 mod effects;
+mod glass;
 mod opening;
 mod operations;
 mod people;
@@ -11,6 +12,7 @@ mod requests;
 mod words;
 
 use effects::{Intent, conclude, intend};
+use glass::{Broken, break_glass};
 use operations::{abort, begin_undo, block, finish_step, hold, pause, release, resume, retry};
 use people::{executor, known_phase, running, with_role};
 use plans::adopt_plan;
@@ -37,6 +39,9 @@ pub fn decide(state: &State, now: Timestamp, command: &Command) -> Result<Vec<Fa
         }
         CommandBody::Approve { request } => approve(state, now, &command.actor, *request),
         CommandBody::Deny { request, reason } => deny(state, &command.actor, *request, reason),
+        CommandBody::BreakGlass { request, reason } => {
+            break_glass(state, now, &command.actor, &Broken { request: *request, reason })
+        }
         CommandBody::Revoke { request } => revoke(state, &command.actor, *request),
         CommandBody::Abort { phase, reason } => {
             with_role(state, &command.actor, Role::Operator)?;
@@ -106,6 +111,7 @@ fn execute(state: &State, now: Timestamp, body: &CommandBody) -> Result<Vec<Fact
         | CommandBody::Request { .. }
         | CommandBody::Approve { .. }
         | CommandBody::Deny { .. }
+        | CommandBody::BreakGlass { .. }
         | CommandBody::Revoke { .. }
         | CommandBody::Abort { .. }
         | CommandBody::Pause { .. }

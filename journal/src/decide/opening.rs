@@ -6,13 +6,14 @@
 //! an executor's look at the journal and its append can slip in.
 
 use super::people::known_request;
-use crate::approvals::{binding_change, quorum};
+use super::requests::check_binding;
+use crate::approvals::{Quorum, quorum};
 use crate::effect::{Effect, Expectation, Side, StreamMode};
 use crate::ids::PersonId;
 use crate::names::Direction;
 use crate::operation::Step;
 use crate::refusal::Refusal;
-use crate::state::{EffectStatus, OperationRun, RequestStatus, State, VoidReason};
+use crate::state::{EffectStatus, OperationRun, RequestStatus, State};
 use crate::time::Timestamp;
 
 /// Who opens one side after an opening of the other that failed has first closed that one, against what comes late.
@@ -41,13 +42,14 @@ pub(super) fn check_quorum_again(
     if asked.status != RequestStatus::Running && !spent {
         return Err(Refusal::RequestClosed { request: run.request });
     }
-    match binding_change(state, asked, now) {
-        None => {}
-        Some(VoidReason::Expired) => return Err(Refusal::RequestExpired { request: run.request }),
-        Some(_) => return Err(Refusal::BindingChanged { request: run.request }),
+    check_binding(state, asked, now)?;
+    let Quorum { persons, glass } = quorum(state, asked)?;
+    let reserved: Vec<PersonId> =
+        persons.into_iter().filter(|person| run.reserved.contains(person)).collect();
+    // Who began under broken glass goes on under it; nobody breaks it for what has begun.
+    if glass.is_some() && glass == run.broken_glass {
+        return Ok(reserved);
     }
-    let valid = quorum(state, asked)?;
-    let reserved: Vec<PersonId> = valid.into_iter().filter(|person| run.reserved.contains(person)).collect();
     let need = run.plan.policy(run.operation).required;
     let have = u8::try_from(reserved.len()).unwrap_or(u8::MAX);
     if have < need { Err(Refusal::NoQuorum { have, need }) } else { Ok(reserved) }

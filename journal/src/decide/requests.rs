@@ -1,15 +1,26 @@
 //! Requests: made, voided, begun.
 
+use std::time::Duration;
+
 use super::people::{current_plan, known_phase, known_request};
-use crate::approvals::{binding_change, quorum};
+use crate::approvals::{Quorum, Wait, binding_change, glass, phases_first, quorum, unreviewed, waits};
 use crate::command::RequestOptions;
 use crate::event::Fact;
-use crate::ids::{PhaseName, Position};
+use crate::ids::{PersonId, PhaseName, Position};
 use crate::operation::Operation;
+use crate::plan::Plan;
 use crate::refusal::Refusal;
 use crate::state::{Request, RequestStatus, State, VoidReason};
 use crate::time::Timestamp;
 use crate::transitions::transitions;
+use crate::windows::{closed, next_open};
+
+/// How late a scheduled operation may begin if nothing else was said. A longer one would begin when nobody thinks of it
+/// any more, a shorter one would be lost to the restart of an executor.
+const BEGIN_MARGIN: Duration = Duration::from_secs(3600);
+
+/// How far ahead an operation may be scheduled.
+const FURTHEST: Duration = Duration::from_secs(366 * 86_400);
 
 pub(super) struct Asked<'c> {
     pub(super) phase: &'c PhaseName,
@@ -44,6 +55,13 @@ pub(super) fn request(state: &State, now: Timestamp, asked: &Asked<'_>) -> Resul
     if let Some(hold) = phase_state.hold.as_ref().or(state.hold.as_ref()) {
         return Err(Refusal::Held { reason: hold.reason.clone() });
     }
+    if let Some(request) = unreviewed(state, phase, operation) {
+        return Err(Refusal::GlassUnreviewed { request });
+    }
+    let phases = phases_first(state, plan, phase, operation);
+    if !phases.is_empty() {
+        return Err(Refusal::PhasesFirst { phases });
+    }
     let same = |other: &&Request| {
         other.phase == *phase && other.operation == operation && other.status == RequestStatus::Open
     };
@@ -52,15 +70,55 @@ pub(super) fn request(state: &State, now: Timestamp, asked: &Asked<'_>) -> Resul
     {
         return Err(Refusal::AskedAlready { request: open.position });
     }
-    let expires_at = now.plus(plan.policy(operation).expires);
+    let Times { not_before, not_after, expires_at } = schedule(plan, now, asked)?;
+    let reason = options.reason.as_deref().map(str::trim).filter(|reason| !reason.is_empty());
     let mut facts = void_stale(state, now, phase);
     facts.push(Fact::Requested {
         operation,
         plan_hash,
         expires_at,
         confirmed_loss: options.confirmed_loss.clone(),
+        not_before,
+        not_after,
+        reason: reason.map(str::to_owned),
     });
     Ok(facts)
+}
+
+struct Times {
+    not_before: Option<Timestamp>,
+    not_after: Option<Timestamp>,
+    expires_at: Timestamp,
+}
+
+/// When a request begins at the earliest and at the latest, and when it expires: as long as the plan says after the last
+/// moment at which it may begin, or after the first one where there is no last; the wait for a window does not count.
+/// The approvals must stand from the beginning to the opening, and this leaves them the same time whenever that is.
+fn schedule(plan: &Plan, now: Timestamp, asked: &Asked<'_>) -> Result<Times, Refusal> {
+    let Asked { phase, operation, options } = *asked;
+    let not_before = options.not_before;
+    if let Some(at) = not_before.filter(|at| *at <= now) {
+        return Err(Refusal::SchedulePast { at });
+    }
+    if options.within.is_some_and(|within| within.is_zero()) {
+        return Err(Refusal::NoTimeToBegin);
+    }
+    let earliest = not_before.unwrap_or(now);
+    let not_after = match (not_before, options.within) {
+        (_, Some(within)) => Some(earliest.plus(within)),
+        (Some(at), None) => Some(at.plus(BEGIN_MARGIN)),
+        (None, None) => None,
+    };
+    let latest = now.plus(FURTHEST);
+    if not_after.unwrap_or(earliest) > latest {
+        return Err(Refusal::ScheduleTooFar { latest });
+    }
+    let opens = next_open(plan, phase, operation, earliest);
+    if let Some(not_after) = not_after.filter(|last| opens.is_none_or(|opens| opens > *last)) {
+        return Err(Refusal::NeverInWindow { not_after, until: opens });
+    }
+    let from = not_after.or(opens).unwrap_or(earliest);
+    Ok(Times { not_before, not_after, expires_at: from.plus(plan.policy(operation).expires) })
 }
 
 pub(super) fn void_stale(state: &State, now: Timestamp, phase: &PhaseName) -> Vec<Fact> {
@@ -73,6 +131,20 @@ pub(super) fn void_stale(state: &State, now: Timestamp, phase: &PhaseName) -> Ve
         Some(Fact::RequestVoided { request: request.position, reason })
     })
     .collect()
+}
+
+/// Refuses a request whose binding has changed.
+pub(super) fn check_binding(state: &State, request: &Request, now: Timestamp) -> Result<(), Refusal> {
+    let number = request.position;
+    match binding_change(state, request, now) {
+        None => Ok(()),
+        Some(VoidReason::Expired) => Err(Refusal::RequestExpired { request: number }),
+        Some(VoidReason::NotBegun { .. }) => Err(Refusal::BeginMissed { request: number }),
+        Some(VoidReason::PlanChanged { .. }) => Err(Refusal::BindingChanged { request: number }),
+        Some(VoidReason::PhaseMoved { .. } | VoidReason::Denied { .. } | VoidReason::Undone) => {
+            Err(Refusal::RequestClosed { request: number })
+        }
+    }
 }
 
 pub(super) fn begin(
@@ -89,21 +161,32 @@ pub(super) fn begin(
     if asked.status != RequestStatus::Open || asked.phase != *phase {
         return Err(Refusal::RequestClosed { request: number });
     }
-    match binding_change(state, asked, now) {
+    check_binding(state, asked, now)?;
+    match waits(state, asked, now).into_iter().next() {
         None => {}
-        Some(VoidReason::Expired) => return Err(Refusal::RequestExpired { request: number }),
-        Some(_) => return Err(Refusal::BindingChanged { request: number }),
+        Some(Wait::Hold { reason }) => return Err(Refusal::Held { reason }),
+        Some(Wait::Approvals { have, need }) => return Err(Refusal::NoQuorum { have, need }),
+        Some(Wait::Review { request }) => return Err(Refusal::GlassUnreviewed { request }),
+        Some(Wait::Phases { phases }) => return Err(Refusal::PhasesFirst { phases }),
+        Some(Wait::Time { at }) => return Err(Refusal::TooEarly { request: number, at }),
+        Some(Wait::Window(closed)) => {
+            return Err(Refusal::OutsideWindow { request: number, until: closed.until });
+        }
     }
-    if let Some(hold) = phase_state.hold.as_ref().or(state.hold.as_ref()) {
-        return Err(Refusal::Held { reason: hold.reason.clone() });
+    let Some((plan, plan_hash)) = &state.plan else { return Err(Refusal::NoPlan) };
+    let Quorum { mut persons, glass: alone } = quorum(state, asked)?;
+    // Glass that was broken and is not needed, since the approvals came in and the windows opened, stays unused.
+    let outside = closed(plan, phase, asked.operation, now).is_some();
+    let broken_glass: Option<PersonId> = alone.or_else(|| glass(plan, asked).filter(|_| outside).cloned());
+    if let Some(person) = broken_glass.as_ref().filter(|person| !persons.contains(person)) {
+        persons.push(person.clone());
     }
-    let reserved = quorum(state, asked)?;
-    let Some((_, plan_hash)) = &state.plan else { return Err(Refusal::NoPlan) };
     Ok(vec![Fact::OperationStarted {
         request: number,
         operation: asked.operation,
         plan_hash: *plan_hash,
-        reserved,
+        reserved: persons,
         generation: phase_state.generation,
+        broken_glass,
     }])
 }

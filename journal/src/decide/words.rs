@@ -1,8 +1,9 @@
 //! People's words on a request.
 
+use super::glass::{Review, review, to_review};
 use super::operations::undoable;
 use super::people::{current_plan, known_person, known_request, reason_given, with_role};
-use crate::approvals::binding_change;
+use super::requests::check_binding;
 use crate::command::Actor;
 use crate::event::Fact;
 use crate::ids::Position;
@@ -20,17 +21,13 @@ pub(super) fn approve(
     let asked = known_request(state, request)?;
     let policy = current_plan(state)?.policy(asked.operation);
     with_role(state, actor, policy.role)?;
+    if let Some(glass) = to_review(asked) {
+        return review(asked, person, glass, &Review { approved: true, reason: None });
+    }
     if asked.status != RequestStatus::Open {
         return Err(Refusal::RequestClosed { request });
     }
-    match binding_change(state, asked, now) {
-        None => {}
-        Some(VoidReason::Expired) => return Err(Refusal::RequestExpired { request }),
-        Some(VoidReason::PlanChanged { .. }) => return Err(Refusal::BindingChanged { request }),
-        Some(VoidReason::PhaseMoved { .. } | VoidReason::Denied { .. } | VoidReason::Undone) => {
-            return Err(Refusal::RequestClosed { request });
-        }
-    }
+    check_binding(state, asked, now)?;
     if policy.required == 0 {
         return Err(Refusal::NoApprovalNeeded { request });
     }
@@ -54,6 +51,10 @@ pub(super) fn deny(
     let asked = known_request(state, request)?;
     with_role(state, actor, current_plan(state)?.policy(asked.operation).role)?;
     let reason = reason_given(reason)?;
+    // What is not over can still be stopped, or is past that; only what is over is reviewed.
+    if let Some(glass) = to_review(asked).filter(|_| matches!(asked.status, RequestStatus::Finished(_))) {
+        return review(asked, person, glass, &Review { approved: false, reason: Some(reason) });
+    }
     match &asked.status {
         RequestStatus::Open => Ok(vec![
             Fact::Denied { request, reason },
@@ -71,7 +72,9 @@ pub(super) fn deny(
 pub(super) fn revoke(state: &State, actor: &Actor, request: Position) -> Result<Vec<Fact>, Refusal> {
     let person = known_person(state, actor)?;
     let asked = known_request(state, request)?;
-    if asked.words.get(person).is_none_or(|word| word.word != ApprovalWord::Approved) {
+    let approved = asked.words.get(person).is_some_and(|word| word.word == ApprovalWord::Approved);
+    let broke = asked.glass.as_ref().is_some_and(|glass| glass.person == *person && !glass.withdrawn);
+    if !approved && !broke {
         return Err(Refusal::NothingToRevoke);
     }
     match &asked.status {

@@ -471,6 +471,8 @@ fn phase_of(state: &State, command: &CommandBody, fact: &Fact) -> Option<PhaseNa
         Fact::Approved { request, .. }
         | Fact::Denied { request, .. }
         | Fact::Revoked { request }
+        | Fact::GlassBroken { request, .. }
+        | Fact::GlassReviewed { request, .. }
         | Fact::RequestVoided { request, .. }
         | Fact::OperationStarted { request, .. } => of(request),
         Fact::Requested { .. }
@@ -493,6 +495,7 @@ fn phase_of(state: &State, command: &CommandBody, fact: &Fact) -> Option<PhaseNa
         | Fact::FenceBreached { .. } => match command {
             CommandBody::Approve { request }
             | CommandBody::Deny { request, .. }
+            | CommandBody::BreakGlass { request, .. }
             | CommandBody::Revoke { request } => of(request),
             other => other.phase().cloned(),
         },
