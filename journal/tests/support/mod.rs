@@ -69,8 +69,13 @@ pub fn stream(direction: Direction) -> StreamName {
 
 impl Journal {
     pub fn adopted() -> Self {
+        Self::under(PLAN)
+    }
+
+    /// A journal that begins with this plan.
+    pub fn under(plan: &str) -> Self {
         let mut journal = Self { now: Timestamp::from_millis(1_000_000), ..Self::default() };
-        journal.give(Actor::Operator, CommandBody::AdoptPlan { text: PLAN.to_owned() }).unwrap();
+        journal.give(Actor::Operator, CommandBody::AdoptPlan { text: plan.to_owned() }).unwrap();
         journal
     }
 
@@ -79,12 +84,8 @@ impl Journal {
         let facts = decide(&self.state, self.now, &command)?;
         let mut appended = Vec::new();
         for fact in facts {
-            let request = match &fact {
-                Fact::Approved { request, .. } | Fact::Denied { request, .. } | Fact::Revoked { request } => {
-                    self.state.requests.get(request).map(|request| request.phase.clone())
-                }
-                _ => None,
-            };
+            let request = fact.request().and_then(|request| self.state.requests.get(&request));
+            let request = request.map(|request| request.phase.clone());
             let position = self.state.head.next();
             let recorded = Recorded {
                 envelope: Envelope {
@@ -110,8 +111,35 @@ impl Journal {
     }
 
     pub fn ask(&mut self, who: &str, operation: Operation) -> Result<Position, Refusal> {
-        let body = CommandBody::Request { phase: phase(), operation, options: RequestOptions::default() };
+        self.ask_with(who, operation, RequestOptions::default())
+    }
+
+    pub fn ask_with(
+        &mut self,
+        who: &str,
+        operation: Operation,
+        options: RequestOptions,
+    ) -> Result<Position, Refusal> {
+        let body = CommandBody::Request { phase: phase(), operation, options };
         Ok(self.give(person(who), body)?.last().unwrap().envelope.position)
+    }
+
+    pub fn deny(&mut self, who: &str, request: Position) -> Result<(), Refusal> {
+        let body = CommandBody::Deny { request, reason: "no".to_owned() };
+        self.give(person(who), body).map(drop)
+    }
+
+    pub fn revoke(&mut self, who: &str, request: Position) -> Result<(), Refusal> {
+        self.give(person(who), CommandBody::Revoke { request }).map(drop)
+    }
+
+    pub fn break_glass(&mut self, who: &str, request: Position) -> Result<(), Refusal> {
+        let body = CommandBody::BreakGlass { request, reason: "it burns".to_owned() };
+        self.give(person(who), body).map(drop)
+    }
+
+    pub fn wait(&mut self, seconds: u64) {
+        self.now = self.now.plus(std::time::Duration::from_secs(seconds));
     }
 
     pub fn approve(&mut self, who: &str, request: Position) -> Result<(), Refusal> {
