@@ -11,8 +11,12 @@
 //!   the undo's time are watched; as soon as something else is due than this effect, it is dropped, and is unknown. The
 //!   undo's own effects come with higher positions, so what arrives late is refused. From the opening's intent to its
 //!   outcome nothing else is ever due, so nothing is dropped there.
+//! - *The journal goes away in the window.* What the intent to stop the traffic wrote down is done from memory: see
+//!   [`memory`].
 //! - *A finding in the window.* The block is written before the effect's failure, so that a crash in between leaves the
 //!   finding there and not a failure that would be tried again by itself.
+
+mod memory;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -29,6 +33,7 @@ use journal_store::{ExecuteError, Lease, Progress, Store, StoreError};
 use runtime::retry::Backoff;
 use runtime::{Clock, Tasks, failpoint};
 
+use self::memory::{Memory, Proof};
 use crate::hands::Hands;
 use crate::protocol::{Turn, settle, turn};
 use crate::seams::{Authority, Cause, EffectError, Engine, Observed};
@@ -103,6 +108,8 @@ enum Halt {
     Lost,
     /// A rule refuses it: the state has moved on, or something must change.
     Refused(Refusal),
+    /// The journal takes nothing, and the undo waits for it no longer.
+    Away,
 }
 
 /// What the loop's parts share under one lease.
@@ -132,37 +139,50 @@ impl PhaseLoop {
     /// Runs until the tasks stop. The lease is given up on the way out.
     pub(crate) async fn run(self) {
         let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_millis(500));
+        let memory = Memory::default();
         loop {
             let since = self.clock.monotonic();
             let claimed = tokio::select! {
                 biased;
                 () = self.tasks.stopping() => return,
-                claimed = self.store.claim(&self.name, &self.holder, self.term) => claimed,
+                claimed = memory.reach(since, self.store.claim(&self.name, &self.holder, self.term)) => claimed,
             };
             match claimed {
                 Ok(Some(lease)) => {
                     backoff.reset();
-                    if let End::Stopping = self.hold(Tenure::new(lease, since)).await {
+                    memory.taken(lease.epoch);
+                    if let End::Stopping = self.hold(Tenure::new(lease, since), &memory).await {
                         return;
                     }
                 }
-                Ok(None) => {}
-                Err(error) => tracing::warn!(phase = %self.name, %error, "no lease"),
+                Ok(None) => memory.forget(),
+                Err(error) => {
+                    tracing::warn!(phase = %self.name, %error, "no lease");
+                    if memory.is_due(self.clock.monotonic()) {
+                        tokio::select! {
+                            biased;
+                            () = self.tasks.stopping() => return,
+                            _ = Box::pin(self.undo_without_journal(&memory)) => {}
+                        }
+                    }
+                }
             }
+            let wait = backoff.wait();
+            let left = memory.left(self.clock.monotonic()).filter(|left| !left.is_zero());
             tokio::select! {
                 biased;
                 () = self.tasks.stopping() => return,
-                () = self.clock.sleep(backoff.wait()) => {}
+                () = self.clock.sleep(left.unwrap_or(wait).min(wait)) => {}
             }
         }
     }
 
     /// Works under a lease until it is lost or the tasks stop.
-    async fn hold(&self, tenure: Tenure) -> End {
+    async fn hold(&self, tenure: Tenure, memory: &Memory) -> End {
         tracing::info!(phase = %self.name, epoch = %tenure.lease.epoch, "lease taken");
         self.leases.set(&self.name, Some(tenure.lease.clone()));
         let shared = Shared::default();
-        let mut work = Work::new(self, &tenure.lease, &shared);
+        let mut work = Work::new(self, &tenure.lease, (&shared, memory));
         let end = tokio::select! {
             biased;
             () = tenure.keep(&self.store, &self.clock) => End::Lost,
@@ -244,6 +264,8 @@ struct Work<'a> {
     home: &'a PhaseLoop,
     lease: &'a Lease,
     shared: &'a Shared,
+    memory: &'a Memory,
+    proof: Proof,
     tail: Option<BoxStream<'static, Result<Recorded, StoreError>>>,
     /// What the streams were last set to.
     streams: Option<Vec<StreamSpec>>,
@@ -255,9 +277,21 @@ struct Work<'a> {
 }
 
 impl<'a> Work<'a> {
-    fn new(home: &'a PhaseLoop, lease: &'a Lease, shared: &'a Shared) -> Self {
+    fn new(home: &'a PhaseLoop, lease: &'a Lease, (shared, memory): (&'a Shared, &'a Memory)) -> Self {
         let away = Backoff::new(Duration::from_millis(50), LOOK_AGAIN);
-        Self { home, lease, shared, tail: None, streams: None, pace: None, refused: None, away }
+        let proof = Proof::Unseen;
+        Self {
+            home,
+            lease,
+            shared,
+            memory,
+            proof,
+            tail: None,
+            streams: None,
+            pace: None,
+            refused: None,
+            away,
+        }
     }
 
     /// Does what is due until the lease is lost.
@@ -267,29 +301,45 @@ impl<'a> Work<'a> {
                 Ok(seen) => seen,
                 Err(error) => {
                     tracing::warn!(phase = %self.home.name, %error, "journal away");
-                    let wait = self.away.wait();
-                    self.home.clock.sleep(wait).await;
+                    if let Err(Halt::Lost) = self.journal_is_away().await {
+                        return;
+                    }
                     continue;
                 }
             };
-            self.away.reset();
-            self.follow(&state);
-            let next = due(&state, &self.home.name, now);
-            match self.perform(&next, &state, now).await {
-                Ok(()) => self.refused = None,
-                Err(Halt::Lost) => return,
-                Err(Halt::Refused(refusal)) => {
-                    if let Err(Halt::Lost) = self.refused(next, &state, &refusal).await {
-                        return;
-                    }
-                }
+            let did = match self.turn(&state, now).await {
+                Err(Halt::Away) => self.journal_is_away().await,
+                other => other,
+            };
+            if let Err(Halt::Lost) = did {
+                return;
             }
         }
     }
 
+    /// Does the one thing that is due.
+    async fn turn(&mut self, state: &State, now: Timestamp) -> Result<(), Halt> {
+        self.prove(state).await?;
+        self.follow(state);
+        let Some(next) = self.in_view_of_proof(due(state, &self.home.name, now), state) else {
+            let wait = self.away.wait();
+            self.wake(wait).await;
+            return Ok(());
+        };
+        self.away.reset();
+        match self.perform(&next, state, now).await {
+            Ok(()) => self.refused = None,
+            Err(Halt::Refused(refusal)) => return self.refused(next, state, &refusal).await,
+            Err(halt) => return Err(halt),
+        }
+        Ok(())
+    }
+
     async fn look(&mut self) -> Result<(Arc<State>, Timestamp), StoreError> {
-        let state = self.home.store.state().await?;
-        let now = self.home.store.now().await?;
+        let asked = self.home.clock.monotonic();
+        let looking = async { Ok((self.home.store.state().await?, self.home.store.now().await?)) };
+        let (state, now) = self.memory.reach::<_, StoreError>(asked, looking).await?;
+        self.remember(&state, now, asked);
         Ok((state, now))
     }
 
@@ -299,8 +349,11 @@ impl<'a> Work<'a> {
         for (side, seen) in phase.identities.iter().filter(|(_, seen)| !seen.is_empty()) {
             self.home.hands.expect_identity(*side, seen);
         }
-        let specs: Vec<StreamSpec> =
-            desired_streams(state).into_values().filter(|spec| spec.name.phase == self.home.name).collect();
+        let rest = self.must_rest(state);
+        let specs: Vec<StreamSpec> = desired_streams(state)
+            .into_values()
+            .filter(|spec| spec.name.phase == self.home.name && !rest)
+            .collect();
         if self.streams.as_ref() != Some(&specs) {
             let plan = state.plan.as_ref().and_then(|(plan, _)| plan.phase(&self.home.name));
             let lag_limit = plan.map_or(LOOK_AGAIN, |plan| plan.lag_limit);
@@ -443,7 +496,8 @@ impl<'a> Work<'a> {
             _ => (Duration::ZERO, Backoff::new(Duration::from_millis(50), LOOK_AGAIN)),
         };
         let deadline = self.deadline(run, now);
-        let opening = opening(run, &spec, now);
+        let opens = matches!(spec.effect, Effect::OpenGate { .. }) && spec.step != Step::Undo;
+        let opening = if opens && self.is_undone() { Some(Duration::ZERO) } else { opening(run, &spec, now) };
         let (home, lease, shared) = (self.home, self.lease, self.shared);
         let taking = async {
             if !wait.is_zero() {
@@ -493,6 +547,7 @@ impl<'a> Work<'a> {
                     return Ok(());
                 }
                 hit(run, &spec, "after_effect");
+                self.memory.hasten(self.home.clock.monotonic());
                 self.conclude(id, EffectOutcome::Failed { finding }).await?;
                 hit(run, &spec, "after_outcome");
             }
@@ -591,15 +646,21 @@ impl<'a> Work<'a> {
         let Ok(id) = command_id(&home.holder, self.lease) else { return Err(Halt::Lost) };
         let actor = Actor::Executor(home.holder.clone());
         let mut backoff = Backoff::new(Duration::from_millis(20), Duration::from_millis(500));
+        self.asks_for_opening(&body);
         loop {
             let command = Command { actor: actor.clone(), body: body.clone() };
-            match home.store.execute(id.clone(), Some(self.lease.claim()), command).await {
+            let asked = home.store.execute(id.clone(), Some(self.lease.claim()), command);
+            match self.memory.reach(home.clock.monotonic(), asked).await {
                 Ok(_) => return Ok(()),
                 Err(ExecuteError::Refused(refusal)) => return Err(Halt::Refused(refusal)),
                 Err(ExecuteError::LeaseLost { .. } | ExecuteError::IdReused(_)) => return Err(Halt::Lost),
                 Err(ExecuteError::Store(error)) => {
                     tracing::warn!(phase = %home.name, %error, "not appended yet");
-                    home.clock.sleep(backoff.wait()).await;
+                    let left = self.memory.left(home.clock.monotonic());
+                    if left.is_some_and(|left| left.is_zero()) {
+                        return Err(Halt::Away);
+                    }
+                    home.clock.sleep(backoff.wait().min(left.unwrap_or(LOOK_AGAIN))).await;
                 }
             }
         }

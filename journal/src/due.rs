@@ -134,6 +134,12 @@ pub(crate) fn holds_at_deadline(run: &OperationRun) -> bool {
             .any(|phase| phase.name == run.phase && phase.failback_deadline == FailbackDeadline::Hold)
 }
 
+/// Whether nothing returns the traffic of this operation but a person's word.
+#[must_use]
+pub fn waits_for_a_person(run: &OperationRun) -> bool {
+    run.operation == Operation::FailbackTargetLost || holds_at_deadline(run)
+}
+
 /// A request that lapsed in the window can never open the other side, so there is nothing to wait for.
 fn lapsed_in_the_window(state: &State, run: &OperationRun, now: Timestamp) -> Option<UndoCause> {
     let request = state.requests.get(&run.request).filter(|_| in_the_window(run))?;

@@ -31,7 +31,7 @@ pub use approvals::{Wait, approvers, waits};
 pub use canonical::{CanonicalError, to_canonical};
 pub use command::{Actor, Command, CommandBody, EffectOutcome, RequestOptions};
 pub use decide::decide;
-pub use due::{Due, due};
+pub use due::{Due, due, waits_for_a_person};
 pub use effect::{
     Effect, EffectClass, EffectSpec, Evidence, Expectation, GateMode, Party, SchemaObject, Side, StreamMode,
     TableDefinition, UndoPlan,

@@ -1,5 +1,7 @@
 //! The loop against a real journal and receivers that pretend.
 
+mod away;
+
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -63,9 +65,31 @@ struct World {
     tricks: Mutex<BTreeMap<String, Trick>>,
     streams_stopped: AtomicBool,
     raised: Mutex<Vec<(Side, Epoch)>>,
+    /// The highest position each side has admitted.
+    positions: Mutex<BTreeMap<Side, Position>>,
+    /// What is set as soon as the step's effect of this label is acted.
+    bell: Mutex<Option<(String, Arc<AtomicBool>)>>,
 }
 
 impl World {
+    fn newest(&self, side: Side) -> Epoch {
+        let raised = self.raised.lock().unwrap();
+        raised.iter().filter(|(at, _)| *at == side).map(|(_, epoch)| *epoch).max().unwrap_or_default()
+    }
+
+    /// As a gate row does.
+    fn admits(&self, spec: &EffectSpec, under: Authority) -> bool {
+        let Party::Database(side) = spec.effect.party() else { return true };
+        if spec.effect.class() != journal::EffectClass::Transactional {
+            return true;
+        }
+        let mut positions = self.positions.lock().unwrap();
+        let highest = positions.entry(side).or_default();
+        let admitted = under.epoch >= self.newest(side) && under.position > *highest;
+        *highest = under.position.max(*highest);
+        admitted
+    }
+
     fn trick(&self, label: &str, trick: Trick) {
         self.tricks.lock().unwrap().insert(label.to_owned(), trick);
     }
@@ -97,6 +121,14 @@ impl Receiver for World {
 
     async fn act(&self, spec: &EffectSpec, under: Authority) -> Acted {
         self.acted.lock().unwrap().push((format!("{}/{}", spec.step, spec.effect.label()), under.epoch));
+        if let Some((label, bell)) = &*self.bell.lock().unwrap()
+            && *label == format!("{}/{}", spec.step, spec.effect.label())
+        {
+            bell.store(true, Ordering::SeqCst);
+        }
+        if !self.there.lock().unwrap().contains_key(&spec.id) && !self.admits(spec, under) {
+            return Acted::Definite(EffectError("refused at the gate".to_owned()));
+        }
         let trick = self.tricked(spec);
         match trick {
             Some(Trick::Hang) => std::future::pending::<()>().await,
@@ -134,8 +166,9 @@ impl Hands for Pretend {
     }
 
     async fn raise_epoch(&self, side: Side, epoch: Epoch) -> Result<bool, Cause> {
+        let newest = self.0.newest(side);
         self.0.raised.lock().unwrap().push((side, epoch));
-        Ok(true)
+        Ok(newest <= epoch)
     }
 
     fn expect_identity(&self, _side: Side, _seen: &Evidence) {}
@@ -159,11 +192,39 @@ impl Hands for Pretend {
     }
 }
 
-/// A journal whose renewals can be made to fail.
+/// A journal that can be made to fail.
 #[derive(Debug)]
 struct Fragile {
     inner: SqliteStore,
     renews: Arc<AtomicBool>,
+    /// Nothing is written any more.
+    full: Arc<AtomicBool>,
+    /// Nothing is answered any more.
+    away: Arc<AtomicBool>,
+    /// The opening's intent is written, its answer is lost, and nothing is answered from then on.
+    loses_opening: bool,
+}
+
+impl Fragile {
+    fn new(inner: SqliteStore) -> Self {
+        let (renews, full, away) = (Arc::new(AtomicBool::new(true)), Arc::default(), Arc::default());
+        Self { inner, renews, full, away, loses_opening: false }
+    }
+
+    fn reads(&self) -> Result<(), StoreError> {
+        if self.away.load(Ordering::SeqCst) {
+            Err(StoreError::Unavailable("away".to_owned()))
+        } else {
+            Ok(())
+        }
+    }
+
+    fn writes(&self) -> Result<(), StoreError> {
+        if self.full.load(Ordering::SeqCst) {
+            return Err(StoreError::Unavailable("full".to_owned()));
+        }
+        self.reads()
+    }
 }
 
 #[async_trait]
@@ -174,7 +235,17 @@ impl Store for Fragile {
         claim: Option<journal_store::Claim>,
         command: Command,
     ) -> Result<Vec<Recorded>, ExecuteError> {
-        self.inner.execute(id, claim, command).await
+        self.writes()?;
+        let opens = matches!(
+            &command.body,
+            CommandBody::Intend { effect: Effect::OpenGate { .. }, step, .. } if *step != Step::Undo
+        );
+        let done = self.inner.execute(id, claim, command).await;
+        if opens && self.loses_opening {
+            self.away.store(true, Ordering::SeqCst);
+            self.reads()?;
+        }
+        done
     }
     async fn claim(
         &self,
@@ -182,12 +253,14 @@ impl Store for Fragile {
         holder: &Holder,
         term: Duration,
     ) -> Result<Option<Lease>, StoreError> {
+        self.writes()?;
         if !self.renews.load(Ordering::SeqCst) {
             return Ok(None);
         }
         self.inner.claim(phase, holder, term).await
     }
     async fn renew(&self, lease: &Lease) -> Result<bool, StoreError> {
+        self.writes()?;
         if !self.renews.load(Ordering::SeqCst) {
             return Err(StoreError::Unavailable("away".to_owned()));
         }
@@ -197,6 +270,7 @@ impl Store for Fragile {
         self.inner.release(lease).await
     }
     async fn state(&self) -> Result<Arc<State>, StoreError> {
+        self.reads()?;
         self.inner.state().await
     }
     fn tail(&self, after: Position) -> BoxStream<'static, Result<Recorded, StoreError>> {
@@ -206,12 +280,14 @@ impl Store for Fragile {
         self.inner.stored(after, limit).await
     }
     async fn report(&self, phase: &PhaseName, progress: Progress) -> Result<(), StoreError> {
+        self.writes()?;
         self.inner.report(phase, progress).await
     }
     async fn reported(&self) -> Result<BTreeMap<PhaseName, Reported>, StoreError> {
         self.inner.reported().await
     }
     async fn now(&self) -> Result<Timestamp, StoreError> {
+        self.reads()?;
         self.inner.now().await
     }
 }
@@ -220,6 +296,7 @@ struct Trial {
     store: Arc<dyn Store>,
     world: Arc<World>,
     tasks: Tasks,
+    plan: String,
     url: String,
     _home: tempfile::TempDir,
 }
@@ -238,11 +315,16 @@ async fn open(url: &str) -> SqliteStore {
 
 impl Trial {
     async fn begin() -> Self {
+        Self::begin_with(PLAN).await
+    }
+
+    async fn begin_with(plan: &str) -> Self {
         let home = tempfile::tempdir().unwrap();
         let url = format!("sqlite:{}", home.path().join("journal.db").display());
         let store: Arc<dyn Store> = Arc::new(open(&url).await);
-        let trial = Self { store, world: Arc::default(), tasks: Tasks::default(), url, _home: home };
-        trial.say(Actor::Operator, CommandBody::AdoptPlan { text: PLAN.to_owned() }).await;
+        let plan = plan.to_owned();
+        let trial = Self { store, world: Arc::default(), tasks: Tasks::default(), plan, url, _home: home };
+        trial.say(Actor::Operator, CommandBody::AdoptPlan { text: trial.plan.clone() }).await;
         trial
     }
 
@@ -271,7 +353,7 @@ impl Trial {
     fn run_on(&self, holder: &str, store: Arc<dyn Store>, term: Duration) {
         let one = PhaseLoop {
             name: phase(),
-            plan_hash: Plan::parse(PLAN).unwrap().hash_for(&phase()),
+            plan_hash: Plan::parse(&self.plan).unwrap().hash_for(&phase()),
             store,
             holder: Holder::new(holder).unwrap(),
             term,
@@ -581,8 +663,8 @@ async fn an_abort_drops_a_hanging_load_and_removes_what_the_start_made() {
 #[tokio::test]
 async fn a_holder_that_cannot_renew_stops_at_two_thirds_and_another_goes_on() {
     let trial = Trial::begin().await;
-    let renews = Arc::new(AtomicBool::new(true));
-    let fragile = Fragile { inner: open(&trial.url).await, renews: Arc::clone(&renews) };
+    let fragile = Fragile::new(open(&trial.url).await);
+    let renews = Arc::clone(&fragile.renews);
     trial.world.trick("load/copy_table:shop.items", Trick::Hang);
     trial.run_on("one", Arc::new(fragile), Duration::from_millis(600));
     let request = trial.ask(Operation::Start).await;
