@@ -3,6 +3,7 @@
 use super::decimal::Decimal;
 use super::expression::{Literal, LiteralValue};
 use super::moment;
+use crate::quote;
 
 /// How a column's collation compares text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,6 +59,21 @@ pub enum ColumnType {
     },
 }
 
+/// A type as the catalog has it, its domains resolved to the type below them.
+#[derive(Debug, Clone)]
+pub struct CatalogType<'c> {
+    /// The schema that it is in.
+    pub schema: &'c str,
+    /// `pg_type.typname`.
+    pub name: &'c str,
+    /// `pg_type.typtype`: `e` is an enum, `c` a composite type.
+    pub kind: char,
+    /// An enum's labels.
+    pub labels: Vec<String>,
+    /// The column's collation, if it has one.
+    pub collation: Collation,
+}
+
 /// A value whose order and equality are those of its column's type. Values of two types are never compared.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Datum {
@@ -105,6 +121,35 @@ pub(super) const CANDIDATES: &[ColumnType] = &[
     ColumnType::Bytea,
 ];
 
+impl From<CatalogType<'_>> for ColumnType {
+    fn from(catalog: CatalogType<'_>) -> Self {
+        let quoted = || format!("{}.{}", quote::ident(catalog.schema), quote::ident(catalog.name));
+        if catalog.kind == 'e' {
+            return Self::Enum { name: quoted(), labels: catalog.labels };
+        }
+        if catalog.schema != "pg_catalog" {
+            return Self::Other { name: quoted(), is_composite: catalog.kind == 'c' };
+        }
+        match catalog.name {
+            "int2" => Self::SmallInt,
+            "int4" => Self::Integer,
+            "int8" => Self::BigInt,
+            "numeric" => Self::Numeric,
+            "bool" => Self::Boolean,
+            "text" | "varchar" => Self::Text(catalog.collation),
+            "bpchar" => Self::Char(catalog.collation),
+            "uuid" => Self::Uuid,
+            "date" => Self::Date,
+            "timestamp" => Self::Timestamp,
+            "timestamptz" => Self::TimestampTz,
+            "bytea" => Self::Bytea,
+            "float4" => Self::Other { name: "real".to_owned(), is_composite: false },
+            "float8" => Self::Other { name: "double precision".to_owned(), is_composite: false },
+            other => Self::Other { name: other.to_owned(), is_composite: catalog.kind == 'c' },
+        }
+    }
+}
+
 impl ColumnType {
     /// What a literal means in a comparison with a column of this type, if the type takes it.
     pub(super) fn literal(&self, literal: &Literal) -> Option<Datum> {
@@ -134,6 +179,65 @@ impl ColumnType {
                 Self::Enum { labels, .. } => labels.contains(text).then(|| Datum::Text(text.clone())),
                 _ => None,
             },
+        }
+    }
+
+    /// What a row's text means, as PostgreSQL prints a value of this type.
+    pub(super) fn value(&self, text: &str) -> Option<Datum> {
+        match self {
+            Self::SmallInt | Self::Integer | Self::BigInt => text.parse().ok().map(Datum::Integer),
+            Self::Numeric => Decimal::read(text).map(Datum::Numeric),
+            Self::Boolean => match text {
+                "t" => Some(Datum::Boolean(true)),
+                "f" => Some(Datum::Boolean(false)),
+                _ => None,
+            },
+            // A label that was added since the types were read is one more text that equals no literal.
+            Self::Text(_) | Self::Enum { .. } => Some(Datum::Text(text.to_owned())),
+            Self::Char(_) => Some(Datum::Text(text.trim_end_matches(' ').to_owned())),
+            Self::Uuid => uuid(text).map(Datum::Uuid),
+            Self::Date => moment::date(text).map(Datum::Days),
+            Self::Timestamp => moment::timestamp(text).map(Datum::Micros),
+            Self::TimestampTz => moment::timestamp_with_zone(text).map(Datum::Micros),
+            Self::Bytea => bytes(text).map(Datum::Bytes),
+            Self::Other { .. } => None,
+        }
+    }
+
+    /// The type's name as SQL says it; without the length or precision, which would cut a literal off.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match self {
+            Self::SmallInt => "smallint",
+            Self::Integer => "integer",
+            Self::BigInt => "bigint",
+            Self::Numeric => "numeric",
+            Self::Boolean => "boolean",
+            Self::Text(_) => "text",
+            Self::Char(_) => "bpchar",
+            Self::Uuid => "uuid",
+            Self::Date => "date",
+            Self::Timestamp => "timestamp",
+            Self::TimestampTz => "timestamptz",
+            Self::Bytea => "bytea",
+            Self::Enum { name, .. } | Self::Other { name, .. } => name,
+        }
+    }
+
+    /// A literal that the type takes.
+    pub(super) const fn example(&self) -> &'static str {
+        match self {
+            Self::SmallInt | Self::Integer | Self::BigInt => "a whole number within its range: 42",
+            Self::Numeric => "a number without quotes: 12.50",
+            Self::Boolean => "TRUE or FALSE",
+            Self::Text(_) | Self::Char(_) => "a string: 'text'",
+            Self::Uuid => "'0e37df36-f698-11e6-8dd4-cb9ced3df976'",
+            Self::Date => "'2024-01-31'",
+            Self::Timestamp => "'2024-01-31 12:00:00'",
+            Self::TimestampTz => "'2024-01-31 12:00:00+00', with its offset",
+            Self::Bytea => "'\\x00ff'",
+            Self::Enum { .. } => "one of its labels",
+            Self::Other { .. } => "IS NULL",
         }
     }
 

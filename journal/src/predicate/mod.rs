@@ -12,6 +12,7 @@ mod moment;
 mod read;
 #[cfg(test)]
 mod tests;
+mod typed;
 mod words;
 
 use std::collections::BTreeSet;
@@ -19,8 +20,9 @@ use std::fmt;
 
 use serde::{Serialize, Serializer};
 
-pub use column_type::{Collation, ColumnType};
+pub use column_type::{CatalogType, Collation, ColumnType};
 use expression::{Expression, Literal};
+pub use typed::{RowProblem, Typed, Value};
 
 /// A filter in the predicate language, checked as far as one can without knowing the columns' types.
 ///

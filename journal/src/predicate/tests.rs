@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use super::*;
 
 fn text(given: &str) -> String {
@@ -155,4 +157,222 @@ fn what_no_type_decides_is_not_proven() {
 fn too_many_clauses_are_not_proven() {
     let wide = (0..9).map(|n| format!("(a{n} = 1 OR b{n} = 1)")).collect::<Vec<_>>().join(" AND ");
     assert!(!disjoint(&format!("{wide} AND r = 'x'"), "r = 'y'"));
+}
+
+#[test]
+fn every_key_word_is_a_column_in_its_canonical_writing() {
+    for word in sqlparser::keywords::ALL_KEYWORDS {
+        let column = words::name(&word.to_lowercase()).into_owned();
+        let given = format!(
+            "{column} = 1 AND NOT ({column} IN ('x', 'y')) AND ({column} BETWEEN 1 AND 2 OR {column} IS NULL)"
+        );
+        let read = Predicate::parse(&given).unwrap_or_else(|problem| panic!("{given}: {problem:?}"));
+        assert_eq!(read.to_string(), given);
+        assert_eq!(read.columns().into_iter().collect::<Vec<_>>(), [word.to_lowercase()]);
+    }
+}
+
+fn columns() -> BTreeMap<String, ColumnType> {
+    let mood = ColumnType::Enum {
+        name: "\"shop\".\"mood\"".to_owned(),
+        labels: vec!["calm".to_owned(), "it's".to_owned()],
+    };
+    let other = |name: &str, is_composite| ColumnType::Other { name: name.to_owned(), is_composite };
+    [
+        ("region", ColumnType::Text(Collation::Deterministic)),
+        ("code", ColumnType::Text(Collation::Bytes)),
+        ("folded", ColumnType::Text(Collation::Nondeterministic)),
+        ("padded", ColumnType::Char(Collation::Bytes)),
+        ("small", ColumnType::SmallInt),
+        ("whole", ColumnType::Integer),
+        ("big", ColumnType::BigInt),
+        ("amount", ColumnType::Numeric),
+        ("open", ColumnType::Boolean),
+        ("id", ColumnType::Uuid),
+        ("day", ColumnType::Date),
+        ("at", ColumnType::Timestamp),
+        ("moment", ColumnType::TimestampTz),
+        ("raw", ColumnType::Bytea),
+        ("mood", mood),
+        ("doc", other("jsonb", false)),
+        ("ratio", other("real", false)),
+        ("place", other("\"shop\".\"place\"", true)),
+    ]
+    .into_iter()
+    .map(|(name, kind)| (name.to_owned(), kind))
+    .collect()
+}
+
+fn typed(given: &str) -> Typed {
+    let read = Predicate::parse(given).unwrap_or_else(|problem| panic!("{given}: {problem:?}"));
+    read.typed(&columns()).unwrap_or_else(|problems| panic!("{given}: {problems:?}"))
+}
+
+#[test]
+fn a_typed_predicate_is_sql_that_no_setting_changes() {
+    for (given, sql) in [
+        ("region = 'eu'", "(t.\"region\" = 'eu'::text)"),
+        ("whole IN (1, -2)", "(t.\"whole\" in ('1'::integer, '-2'::integer))"),
+        ("padded <> 'a\\b'", "(t.\"padded\" <>  E'a\\\\b'::bpchar)"),
+        ("mood = 'it''s'", "(t.\"mood\" = 'it''s'::\"shop\".\"mood\")"),
+        ("open = TRUE AND doc IS NOT NULL", "((t.\"open\" = true) and (t.\"doc\" is not null))"),
+        (
+            "NOT (small = 1 OR day NOT BETWEEN '2024-01-01' AND 'infinity')",
+            "(not ((t.\"small\" = '1'::smallint) or (t.\"day\" not between '2024-01-01'::date and 'infinity'::date)))",
+        ),
+    ] {
+        assert_eq!(typed(given).sql(Some("t")).replace("\"t\".", "t."), sql);
+    }
+    assert_eq!(typed("raw > '\\x00'").sql(None), "(\"raw\" >  E'\\\\x00'::bytea)");
+}
+
+#[test]
+fn every_misfit_is_told_with_its_place_and_what_was_meant() {
+    let problems = |given: &str| {
+        let read = Predicate::parse(given).unwrap_or_else(|problem| panic!("{given}: {problem:?}"));
+        read.typed(&columns()).expect_err(given)
+    };
+    for (given, at, what, suggestion) in [
+        ("regoin = 'eu'", 0, "no column `regoin`", Some("region")),
+        ("xyz = 'eu'", 0, "no column `xyz`", None),
+        ("region > 'eu'", 0, "ordered by a language's rules", Some("= or IN")),
+        ("folded = 'eu'", 0, "nondeterministic", None),
+        ("mood < 'calm'", 0, "whose order changes", Some("= or IN")),
+        ("mood = 'clam'", 7, "no value of `mood`", Some("'calm'")),
+        ("region = 5", 9, "no value of `region`", Some("'5'")),
+        ("whole = '5'", 8, "no value of `whole`", Some("whole number")),
+        ("whole = 1.5", 8, "no value of `whole`", Some("whole number")),
+        ("small = 32768", 8, "no value of `small`", Some("range")),
+        ("open = 1", 7, "no value of `open`", Some("TRUE")),
+        ("day = '2024-1-1'", 6, "no value of `day`", Some("'2024-01-31'")),
+        ("day = '2024-02-30'", 6, "no value of `day`", Some("'2024-01-31'")),
+        ("day = '0044-03-15 BC'", 6, "no value of `day`", Some("'2024-01-31'")),
+        ("at = '2024-01-01 00:00:00+01'", 5, "no value of `at`", Some("12:00:00'")),
+        ("moment = '2024-01-01 00:00:00'", 9, "no value of `moment`", Some("with its offset")),
+        ("raw = 'abc'", 6, "no value of `raw`", Some("'\\x00ff'")),
+        ("id = 'x'", 5, "no value of `id`", Some("0e37df36")),
+        ("doc = 'x'", 0, "only asks whether it is NULL", None),
+        ("ratio = 0.5", 0, "rounded", Some("numeric")),
+        ("place IS NULL", 0, "composite", None),
+    ] {
+        let found = problems(given);
+        assert_eq!(found.len(), 1, "{given}: {found:?}");
+        assert_eq!(found[0].at, at, "{given}: {found:?}");
+        assert!(found[0].what.contains(what), "{given}: {found:?}");
+        let said = found[0].suggestion.as_deref();
+        assert!(
+            suggestion.map_or(said.is_none(), |part| said.is_some_and(|said| said.contains(part))),
+            "{found:?}"
+        );
+    }
+    assert_eq!(problems("regoin = 'eu' AND (whole = 'x' OR NOT (folded = 'x'))").len(), 3);
+}
+
+#[test]
+fn a_row_belongs_where_the_filter_is_true_alone() {
+    let holds = |given: &str, row: &[(&str, Option<&str>)]| {
+        typed(given).holds(|column| {
+            let found = row.iter().find(|(name, _)| *name == column);
+            found.map(|(_, value)| value.map_or(Value::Null, Value::Text))
+        })
+    };
+    assert_eq!(holds("region = 'eu'", &[("region", Some("eu"))]), Ok(Some(true)));
+    assert_eq!(holds("region = 'eu'", &[("region", Some("eu "))]), Ok(Some(false)));
+    assert_eq!(holds("region = 'eu'", &[("region", None)]), Ok(None));
+    assert_eq!(holds("NOT (region = 'eu')", &[("region", None)]), Ok(None));
+    assert_eq!(holds("region = 'eu' OR region IS NULL", &[("region", None)]), Ok(Some(true)));
+    assert_eq!(holds("padded = 'x'", &[("padded", Some("x   "))]), Ok(Some(true)));
+    assert_eq!(holds("amount > 1", &[("amount", Some("NaN"))]), Ok(Some(true)));
+    assert_eq!(holds("doc IS NULL", &[("doc", Some("{}"))]), Ok(Some(false)));
+    assert_eq!(holds("region = 'eu'", &[]), Err(RowProblem::Missing("region".to_owned())));
+    assert_eq!(holds("whole = 1", &[("whole", Some("x"))]), Err(RowProblem::Unreadable("whole".to_owned())));
+}
+
+#[test]
+fn types_prove_more() {
+    let disjoint = |one: &str, other: &str| typed(one).disjoint(&typed(other));
+    assert!(disjoint("whole > 1", "whole < 2"));
+    assert!(!disjoint("amount > 1", "amount < 2"));
+    assert!(disjoint("day > '2024-01-01'", "day < '2024-01-02'"));
+    assert!(disjoint("moment >= '2024-01-01 00:00:00-02'", "moment < '2024-01-01 01:00:00Z'"));
+    assert!(disjoint("region = 'x'", "region = 'x '"));
+    assert!(!disjoint("padded = 'x'", "padded = 'x '"));
+    assert!(disjoint("mood <> 'calm'", "mood NOT IN ('it''s')"));
+}
+
+mod at_random {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn name() -> impl Strategy<Value = String> {
+        prop_oneof![
+            Just("region".to_owned()),
+            Just("a".to_owned()),
+            Just("select".to_owned()),
+            "[ -~é\"]{1,8}",
+        ]
+        .prop_map(|name| words::name(&name).into_owned())
+    }
+
+    fn literal() -> impl Strategy<Value = String> {
+        prop_oneof![
+            "-?[0-9]{1,4}(\\.[0-9]{0,3})?",
+            "[ -~\n'é]{0,6}".prop_map(|text| format!("'{}'", text.replace('\'', "''"))),
+            Just("TRUE".to_owned()),
+            Just("false".to_owned()),
+        ]
+    }
+
+    fn test() -> impl Strategy<Value = String> {
+        let operator =
+            prop_oneof![Just("="), Just("<>"), Just("!="), Just("<"), Just("<="), Just(">"), Just(">=")];
+        let not = || prop_oneof![Just(""), Just("not ")];
+        prop_oneof![
+            (name(), operator, literal(), any::<bool>()).prop_map(|(column, operator, literal, turned)| {
+                if turned {
+                    format!("{literal}{operator} {column}")
+                } else {
+                    format!("{column} {operator} {literal}")
+                }
+            }),
+            (name(), not(), prop::collection::vec(literal(), 1..4))
+                .prop_map(|(column, not, items)| format!("{column} {not}in ({})", items.join(","))),
+            (name(), not(), literal(), literal())
+                .prop_map(|(column, not, low, high)| format!("{column} {not}between {low} and {high}")),
+            (name(), not()).prop_map(|(column, not)| format!("{column} is {not}null")),
+        ]
+    }
+
+    fn predicate() -> impl Strategy<Value = String> {
+        test().prop_recursive(5, 24, 3, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 2..4)
+                    .prop_map(|parts| format!("({})", parts.join(") and ("))),
+                prop::collection::vec(inner.clone(), 2..4)
+                    .prop_map(|parts| format!("({})", parts.join(") OR ("))),
+                (inner.clone(), inner.clone(), inner.clone())
+                    .prop_map(|(one, two, three)| format!("({one}) and ({two}) or ({three})")),
+                inner.prop_map(|inner| format!("not ({inner})")),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn the_canonical_text_reads_as_itself(given in predicate()) {
+            let read = Predicate::parse(&given).map_err(|problem| TestCaseError::fail(format!("{given}: {problem:?}")))?;
+            let again = Predicate::parse(&read.to_string());
+            prop_assert_eq!(again.map(|again| again.to_string()), Ok(read.to_string()));
+        }
+
+        #[test]
+        fn no_text_makes_it_fall(given in "\\PC{0,60}", near in "(a|not|and|or|in|is|null|between|case|\\(|\\)|'|=|<|1| ){0,40}") {
+            for given in [given, near] {
+                if let Err(problem) = Predicate::parse(&given) {
+                    prop_assert!(problem.at <= given.len() && given.is_char_boundary(problem.at), "{given}: {problem:?}");
+                }
+            }
+        }
+    }
 }
