@@ -89,19 +89,19 @@ pub(super) enum Datum {
 
 impl Datum {
     /// The next greater value of a type that has one.
-    pub(super) const fn next(&self) -> Option<Self> {
+    pub(super) fn next(&self) -> Option<Self> {
         match self {
-            Self::Integer(value) => Some(Self::Integer(value.saturating_add(1))),
-            Self::Days(value) => Some(Self::Days(value.saturating_add(1))),
+            Self::Integer(value) => value.checked_add(1).map(Self::Integer),
+            Self::Days(value) => value.checked_add(1).map(Self::Days),
             _ => None,
         }
     }
 
     /// The next smaller value of a type that has one.
-    pub(super) const fn previous(&self) -> Option<Self> {
+    pub(super) fn previous(&self) -> Option<Self> {
         match self {
-            Self::Integer(value) => Some(Self::Integer(value.saturating_sub(1))),
-            Self::Days(value) => Some(Self::Days(value.saturating_sub(1))),
+            Self::Integer(value) => value.checked_sub(1).map(Self::Integer),
+            Self::Days(value) => value.checked_sub(1).map(Self::Days),
             _ => None,
         }
     }

@@ -212,7 +212,7 @@ fn typed(given: &str) -> Typed {
 fn a_typed_predicate_is_sql_that_no_setting_changes() {
     for (given, sql) in [
         ("region = 'eu'", "(t.\"region\" = 'eu'::text)"),
-        ("whole IN (1, -2)", "(t.\"whole\" in ('1'::integer, '-2'::integer))"),
+        ("whole IN (1, -2)", "(t.\"whole\" = any (array['1'::integer, '-2'::integer]))"),
         ("padded <> 'a\\b'", "(t.\"padded\" <>  E'a\\\\b'::bpchar)"),
         ("mood = 'it''s'", "(t.\"mood\" = 'it''s'::\"shop\".\"mood\")"),
         ("open = TRUE AND doc IS NOT NULL", "((t.\"open\" = true) and (t.\"doc\" is not null))"),

@@ -248,10 +248,11 @@ impl Typed {
                     Condition::Compare(comparison, known) => {
                         format!("({column} {} {})", comparison.symbol(), literal(known))
                     }
+                    // Not IN: of a `varchar` column it becomes an array's cast, which no publication's filter may hold.
                     Condition::List { within, items } => {
-                        let not = if *within { "" } else { "not " };
+                        let test = if *within { "= any" } else { "<> all" };
                         let items = items.iter().map(literal).collect::<Vec<_>>().join(", ");
-                        format!("({column} {not}in ({items}))")
+                        format!("({column} {test} (array[{items}]))")
                     }
                     Condition::Range { within, low, high } => {
                         let not = if *within { "" } else { "not " };
