@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use journal::{
-    Due, FailbackDeadline, Finding, GateMode, Operation, OperationRun, Outcome, PhaseName, PhaseState,
-    PhaseStatus, Plan, Position, Request, RequestStatus, Side, State, Step, StreamHealth, Timestamp,
-    UndoCause, Writer, due,
+    Direction, Due, FailbackDeadline, Finding, GateMode, Operation, OperationRun, Outcome, PhaseName,
+    PhaseState, PhaseStatus, Plan, Position, Request, RequestStatus, Side, State, Step, StreamHealth,
+    Timestamp, UndoCause, Writer, due, stream_in_the_way,
 };
 use journal_store::Reported;
 use serde::Serialize;
@@ -30,6 +30,11 @@ pub enum Next {
     NeedsResume,
     /// Nothing until `release`.
     NeedsRelease,
+    /// Nothing until a stream follows again.
+    NeedsStream {
+        /// Which.
+        direction: Direction,
+    },
     /// A request waits.
     NeedsApprovals {
         /// Which.
@@ -229,17 +234,23 @@ pub struct StreamReport {
     pub wal_status: Option<String>,
 }
 
-/// One breach.
+/// What one stream saw of one table, before or after a person released the phase.
 #[derive(Debug, Clone, Serialize)]
 pub struct BreachReport {
-    /// Its event.
+    /// The event of the first.
     pub position: u64,
     /// The guarding stream.
     pub stream: String,
     /// The table.
     pub table: String,
-    /// Where in the stream.
+    /// Where in the stream the newest was.
     pub at: String,
+    /// How many changes.
+    pub changes: u64,
+    /// When the first was recorded.
+    pub since: Timestamp,
+    /// Whether a person has released the phase since.
+    pub acknowledged: bool,
 }
 
 impl Report {
@@ -356,6 +367,9 @@ impl Seen<'_> {
             .find(|request| request.phase == *self.name && request.status == RequestStatus::Open);
         match open {
             None => Next::Nothing,
+            Some(request) if let Some((direction, _)) = stream_in_the_way(self.phase, request.operation) => {
+                Next::NeedsStream { direction }
+            }
             Some(_) if self.state.hold.is_some() || self.phase.hold.is_some() => Next::NeedsRelease,
             Some(request) if journal::waits(self.state, request, self.now).iter().any(is_approvals) => {
                 let last = request.not_after.map_or(request.expires_at, |last| last.min(request.expires_at));
@@ -458,16 +472,30 @@ impl Seen<'_> {
     }
 
     fn breaches(&self) -> Vec<BreachReport> {
-        self.phase
-            .breaches
-            .iter()
-            .map(|breach| BreachReport {
-                position: breach.position.get(),
-                stream: breach.direction.to_string(),
-                table: breach.table.to_string(),
-                at: breach.at.clone(),
-            })
-            .collect()
+        let mut reports: Vec<BreachReport> = Vec::new();
+        for breach in &self.phase.breaches {
+            let (stream, table) = (breach.direction.to_string(), breach.table.to_string());
+            let changes = breach.changes.parse().unwrap_or(1);
+            let same = |known: &&mut BreachReport| {
+                known.stream == stream && known.table == table && known.acknowledged == breach.is_acknowledged
+            };
+            match reports.iter_mut().find(same) {
+                Some(known) => {
+                    known.changes += changes;
+                    known.at.clone_from(&breach.at);
+                }
+                None => reports.push(BreachReport {
+                    position: breach.position.get(),
+                    stream,
+                    table,
+                    at: breach.at.clone(),
+                    changes,
+                    since: breach.recorded_at,
+                    acknowledged: breach.is_acknowledged,
+                }),
+            }
+        }
+        reports
     }
 
     /// How long a failback would take now. The lag must be worked off in the window; a second is kept for the rest of it,

@@ -1,10 +1,12 @@
 //! Who may approve what, what counts, what voids it, and what a request still waits for.
 
 use crate::ids::{PersonId, PhaseName, Position};
+use crate::names::Direction;
 use crate::operation::{Operation, PhaseStatus};
 use crate::plan::Plan;
 use crate::refusal::Refusal;
-use crate::state::{ApprovalWord, Request, RequestStatus, State, VoidReason};
+use crate::state::{ApprovalWord, Finding, Hold, PhaseState, Request, RequestStatus, State, VoidReason};
+use crate::streams::stream_in_the_way;
 use crate::time::Timestamp;
 use crate::transitions::transitions;
 use crate::windows::{Closed, closed};
@@ -103,6 +105,13 @@ pub enum Wait {
         /// Why.
         reason: String,
     },
+    /// A stream that it cannot do without, and that is down.
+    Stream {
+        /// Which.
+        direction: Direction,
+        /// Why.
+        finding: Finding,
+    },
     /// Approvals.
     Approvals {
         /// How many count.
@@ -135,8 +144,11 @@ pub fn waits(state: &State, request: &Request, now: Timestamp) -> Vec<Wait> {
     let Some((plan, _)) = &state.plan else { return Vec::new() };
     let mut waits = Vec::new();
     let phase = state.phases.get(&request.phase);
-    if let Some(hold) = phase.and_then(|phase| phase.hold.as_ref()).or(state.hold.as_ref()) {
+    if let Some(hold) = phase.and_then(|phase| hold_over(state, phase, request.operation)) {
         waits.push(Wait::Hold { reason: hold.reason.clone() });
+    }
+    if let Some((direction, finding)) = phase.and_then(|phase| stream_in_the_way(phase, request.operation)) {
+        waits.push(Wait::Stream { direction, finding });
     }
     if let Err(Refusal::NoQuorum { have, need }) = quorum(state, request) {
         waits.push(Wait::Approvals { have, need });
@@ -158,6 +170,16 @@ pub fn waits(state: &State, request: &Request, now: Timestamp) -> Vec<Wait> {
         waits.push(Wait::Window(closed));
     }
     waits
+}
+
+/// The hold that keeps an operation from beginning. `verify` only looks, and a person who holds a phase wants to know.
+pub(crate) fn hold_over<'s>(
+    state: &'s State,
+    phase: &'s PhaseState,
+    operation: Operation,
+) -> Option<&'s Hold> {
+    let hold = phase.hold.as_ref().or(state.hold.as_ref());
+    hold.filter(|_| operation != Operation::Verify)
 }
 
 /// The request whose broken glass nobody has reviewed, where that keeps an operation from being asked for and begun:

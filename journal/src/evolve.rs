@@ -7,7 +7,6 @@ use crate::command::Actor;
 use crate::effect::{Effect, GateMode, Side};
 use crate::event::{Fact, Recorded};
 use crate::ids::{EffectId, PersonId, PhaseName, Position};
-use crate::names::Direction;
 use crate::operation::{Operation, PhaseStatus, Step};
 use crate::plan::Plan;
 use crate::state::{
@@ -78,9 +77,7 @@ pub fn evolve(state: &mut State, event: &Recorded) {
                 stream.health = Some(health.clone());
             }
         }
-        Fact::FenceBreached { direction, table, at: place, .. } => {
-            breach(state, &at, *direction, table, place);
-        }
+        Fact::FenceBreached { .. } => breach(state, &at),
     }
 }
 
@@ -195,21 +192,31 @@ fn lose_approval(state: &mut State, at: &Occurrence<'_>, request: Position) {
 
 fn set_hold(state: &mut State, phase: Option<&PhaseName>, hold: Option<Hold>) {
     match phase {
-        Some(phase) => state.phases.entry(phase.clone()).or_default().hold = hold,
+        Some(phase) => {
+            let phase = state.phases.entry(phase.clone()).or_default();
+            if hold.is_none() {
+                // Who releases has seen what held.
+                phase.breaches.iter_mut().for_each(|breach| breach.is_acknowledged = true);
+            }
+            phase.hold = hold;
+        }
         None => state.hold = hold,
     }
 }
 
-fn breach(
-    state: &mut State,
-    at: &Occurrence<'_>,
-    direction: Direction,
-    table: &crate::ids::TableName,
-    place: &str,
-) {
+fn breach(state: &mut State, at: &Occurrence<'_>) {
+    let Fact::FenceBreached { direction, table, at: place, changes } = &at.event.body else { return };
     let position = at.position();
     if let Some(phase) = phase_mut(state, at) {
-        phase.breaches.push(Breach { position, direction, table: table.clone(), at: place.to_owned() });
+        phase.breaches.push(Breach {
+            position,
+            direction: *direction,
+            table: table.clone(),
+            at: place.clone(),
+            changes: changes.clone(),
+            recorded_at: at.event.envelope.recorded_at,
+            is_acknowledged: false,
+        });
         // A breach holds the phase: a person has to look before anything new begins.
         phase.hold.get_or_insert_with(|| Hold {
             position,
@@ -454,6 +461,12 @@ fn finish(state: &mut State, at: &Occurrence<'_>, outcome: Outcome) {
                 transitions().iter().find(|row| row.from == phase.status && row.operation == run.operation);
             if let Some(row) = row {
                 phase.status = row.to;
+            }
+            if run.operation == Operation::Retire {
+                // As after an undone start: what was dropped is not looked for again.
+                phase.generation = phase.generation.next();
+                phase.gates.remove(&Side::Target);
+                phase.breaches.clear();
             }
         }
         Outcome::Undone => {

@@ -56,7 +56,7 @@ pub use state::{
     OperationRun, Outcome, PhaseState, Request, RequestStatus, State, StreamHealth, StreamState, UndoCause,
     UndoRun, VoidReason, Writer,
 };
-pub use streams::{StreamSpec, desired_streams};
+pub use streams::{StreamSpec, desired_streams, stream_in_the_way};
 pub use time::Timestamp;
 pub use transitions::{Transition, diagram, transitions};
 pub use windows::{Closed, closed, next_open};

@@ -1,8 +1,10 @@
 //! Why a command was not done: data with a code. The sentence a person reads is rendered elsewhere, in one module.
 
 use crate::ids::{EffectId, Epoch, PersonId, PhaseName, PlanHash, Position};
+use crate::names::Direction;
 use crate::operation::{Operation, PhaseStatus, Step};
 use crate::plan::{PlanProblems, Role};
+use crate::state::Finding;
 use crate::time::Timestamp;
 
 /// Why not.
@@ -304,6 +306,14 @@ pub enum Refusal {
     /// An empty length of time.
     #[error("SW-0156 it has no time to begin in")]
     NoTimeToBegin,
+    /// A stream that the operation cannot do without is down.
+    #[error("SW-0540 the {direction} stream is down: {finding}")]
+    StreamDown {
+        /// Which.
+        direction: Direction,
+        /// Why.
+        finding: Finding,
+    },
 }
 
 impl Refusal {

@@ -391,6 +391,12 @@ pub struct Breach {
     pub table: TableName,
     /// Where in the stream.
     pub at: String,
+    /// How many changes, in decimal.
+    pub changes: String,
+    /// When it was recorded.
+    pub recorded_at: Timestamp,
+    /// Whether a person has released the phase since.
+    pub is_acknowledged: bool,
 }
 
 /// One phase.

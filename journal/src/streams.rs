@@ -6,7 +6,7 @@ use crate::effect::StreamMode;
 use crate::ids::Lsn;
 use crate::names::{Direction, StreamName};
 use crate::operation::{Operation, Step};
-use crate::state::{State, StreamState};
+use crate::state::{Finding, PhaseState, State, StreamHealth, StreamState};
 
 /// A stream as it should run. Its true mode and checkpoint are in its row on the side it writes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +25,42 @@ pub struct StreamSpec {
     pub opposite_origin: String,
     /// Where it began.
     pub from: Lsn,
+}
+
+/// The stream that an operation could not do without, if it is down: with what was found.
+///
+/// A switch drains the stream that applies, and the one that guards must be certain to see the first write of the side
+/// that opens; but back towards the source a guard that has stopped does not block, or nobody could leave the target.
+/// `complete` gives the way back up, so it goes on beside one that has stopped for good.
+#[must_use]
+pub fn stream_in_the_way(phase: &PhaseState, operation: Operation) -> Option<(Direction, Finding)> {
+    let down = |direction: Direction| {
+        let finding = match phase.streams.get(&direction)?.health.as_ref()? {
+            StreamHealth::Stopped { finding } => finding.clone(),
+            StreamHealth::Broken { error } => Finding {
+                code: "SW-0541".to_owned(),
+                what: format!("It is broken and being restarted: {error}."),
+                remedy: "See to its cause; it goes on by itself, and then this can be asked again."
+                    .to_owned(),
+            },
+            StreamHealth::CaughtUp | StreamHealth::Lagging => return None,
+        };
+        Some((direction, finding))
+    };
+    let stopped = |direction: Direction| {
+        let health = phase.streams.get(&direction).and_then(|stream| stream.health.as_ref());
+        matches!(health, Some(StreamHealth::Stopped { .. }))
+    };
+    match operation {
+        Operation::Cutover => down(Direction::Forward).or_else(|| down(Direction::Failback)),
+        Operation::Failback => down(Direction::Failback),
+        Operation::Complete if !stopped(Direction::Failback) => down(Direction::Failback),
+        Operation::Start
+        | Operation::Complete
+        | Operation::Verify
+        | Operation::Retire
+        | Operation::FailbackTargetLost => None,
+    }
 }
 
 /// The streams of all phases that should run now.

@@ -28,6 +28,7 @@ pub const fn transitions() -> &'static [Transition] {
         row(P::Replicating, O::Verify, P::Replicating),
         row(P::Replicating, O::Cutover, P::OnTarget),
         row(P::Replicating, O::Retire, P::Retired),
+        row(P::Retired, O::Start, P::Replicating),
         row(P::OnTarget, O::Verify, P::OnTarget),
         row(P::OnTarget, O::Failback, P::Replicating),
         row(P::OnTarget, O::FailbackTargetLost, P::Quarantined),
@@ -44,7 +45,7 @@ pub fn diagram() -> String {
         // Writing to a String cannot fail.
         let _written = writeln!(text, "    {} --> {}: {}", row.from, row.to, row.operation);
     }
-    for status in [PhaseStatus::Completed, PhaseStatus::Retired, PhaseStatus::Quarantined] {
+    for status in [PhaseStatus::Completed, PhaseStatus::Quarantined] {
         let _written = writeln!(text, "    {status} --> [*]");
     }
     text

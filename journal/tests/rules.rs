@@ -337,6 +337,86 @@ fn a_breach_holds_the_phase() {
 }
 
 #[test]
+fn a_breach_is_compared_while_it_holds_and_acknowledged_by_the_release() {
+    let mut journal = started();
+    let breach = |at: &str| CommandBody::ReportBreach {
+        phase: phase(),
+        direction: Direction::Failback,
+        table: support::table(),
+        at: at.to_owned(),
+        changes: 3,
+    };
+    journal.give(executor(), breach("0/1")).unwrap();
+    journal.live(Operation::Verify);
+    assert!(matches!(journal.ask("ana", Operation::Cutover), Err(Refusal::Held { .. })));
+    journal.give(person("cy"), CommandBody::Release { phase: Some(phase()) }).unwrap();
+    assert!(journal.phase().breaches.iter().all(|breach| breach.is_acknowledged && breach.changes == "3"));
+    journal.live(Operation::Cutover);
+    assert_eq!(journal.phase().status, PhaseStatus::OnTarget);
+    journal.give(executor(), breach("0/2")).unwrap();
+    assert!(
+        matches!(journal.ask("ana", Operation::Failback), Err(Refusal::Held { .. })),
+        "the next one holds again"
+    );
+}
+
+fn stops(journal: &mut Journal, direction: Direction, health: StreamHealth) {
+    let body = CommandBody::ReportStream { phase: phase(), direction, mode: StreamMode::Apply, health };
+    journal.give(executor(), body).unwrap();
+}
+
+fn stopped() -> StreamHealth {
+    let text = |text: &str| text.to_owned();
+    StreamHealth::Stopped {
+        finding: Finding { code: text("SW-0310"), what: text("TRUNCATE."), remedy: text("Retire it.") },
+    }
+}
+
+#[test]
+fn a_switch_does_not_begin_without_the_streams_that_it_needs() {
+    use Direction::{Failback, Forward};
+    let mut journal = started();
+    let request = journal.ask("ana", Operation::Cutover).unwrap();
+    journal.approve("ana", request).unwrap();
+    for direction in [Forward, Failback] {
+        stops(&mut journal, direction, stopped());
+        assert!(matches!(journal.ask("ana", Operation::Cutover), Err(Refusal::StreamDown { .. })));
+        stops(&mut journal, direction, StreamHealth::CaughtUp);
+    }
+    stops(&mut journal, Forward, StreamHealth::Broken { error: "away".to_owned() });
+    journal.approve("ben", request).unwrap();
+    assert_eq!(journal.due(), Due::Idle, "what was approved before waits for the stream");
+    let begin = CommandBody::Begin { phase: phase(), request };
+    assert!(matches!(journal.give(executor(), begin), Err(Refusal::StreamDown { .. })));
+    stops(&mut journal, Forward, StreamHealth::CaughtUp);
+    journal.run().unwrap();
+    assert_eq!(journal.phase().status, PhaseStatus::OnTarget);
+
+    // The stream that would lead forth again does not keep anybody from going back; the one that leads back does.
+    stops(&mut journal, Forward, stopped());
+    stops(&mut journal, Failback, stopped());
+    assert!(matches!(journal.ask("ana", Operation::Failback), Err(Refusal::StreamDown { .. })));
+    journal.ask("ana", Operation::Complete).unwrap();
+    stops(&mut journal, Failback, StreamHealth::CaughtUp);
+    journal.live(Operation::Failback);
+    assert_eq!(journal.phase().status, PhaseStatus::Replicating);
+}
+
+#[test]
+fn what_was_retired_can_be_started_again_under_new_names() {
+    let mut journal = started();
+    stops(&mut journal, Direction::Forward, stopped());
+    journal.live(Operation::Retire);
+    let phase = journal.phase();
+    assert_eq!(
+        (phase.status, phase.generation.get(), phase.writer()),
+        (PhaseStatus::Retired, 2, Writer::Source)
+    );
+    journal.live(Operation::Start);
+    assert_eq!(journal.phase().status, PhaseStatus::Replicating);
+}
+
+#[test]
 fn executors_and_persons_cannot_do_each_others_work() {
     let mut journal = started();
     let request = journal.ask("ana", Operation::Cutover).unwrap();

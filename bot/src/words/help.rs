@@ -56,7 +56,8 @@ const fn entry(verb: Verb) -> Entry {
         Verb::Retire => Entry {
             usage: "PHASE retire [--plan HASH]",
             summary: "give up a phase whose writer is the source",
-            detail: "Removes streams, slots and fences. What was copied to the target stays there, closed.",
+            detail: "Removes streams, slots and fences, and the tables that its start made on the target. Started again, the phase is \
+                     loaded anew. It cannot be undone.",
             example: "/migrate region-a retire",
         },
         Verb::Abort => Entry {

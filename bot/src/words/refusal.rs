@@ -59,6 +59,10 @@ impl Told<'_> {
                 format!("Request #{request} asks for this already. {next}")
             }
             Refusal::Held { reason } => self.held(reason),
+            Refusal::StreamDown { direction, finding } => format!(
+                "This cannot begin while the {direction} stream is down: {finding} See `/migrate status {}`.",
+                self.phase(None)
+            ),
             Refusal::NoRequest { request } => format!("There is no request #{request}. {}", self.open_requests()),
             Refusal::RequestClosed { request } => self.closed(*request),
             Refusal::RequestExpired { request } => self.request(*request, |asked| {
@@ -431,7 +435,17 @@ impl Told<'_> {
             Some(phase) if !whole => format!("/migrate release {phase}"),
             _ => "/migrate release".to_owned(),
         };
-        format!("No operation begins now, somebody holds it: “{reason}”. When that is over: `{line}`.")
+        let breached = self.said_phase().and_then(|phase| self.world.state.phases.get(&phase));
+        if breached.is_some_and(|phase| phase.breaches.iter().any(|breach| !breach.is_acknowledged)) {
+            let phase = self.phase(None);
+            return format!(
+                "No operation but verify begins now: “{reason}”. Find out who wrote there, compare both sides with \
+                 `/migrate {phase} verify`, which a hold lets pass, and when they are equal: `{line}`."
+            );
+        }
+        format!(
+            "No operation but verify begins now, somebody holds it: “{reason}”. When that is over: `{line}`."
+        )
     }
 
     fn release_line(&self) -> String {

@@ -14,6 +14,9 @@ pub fn next(next: &Next) -> String {
         Next::Nothing => "nothing by itself".to_owned(),
         Next::NeedsPerson => "nothing until a person says retry or abort".to_owned(),
         Next::NeedsResume => "nothing until a person says resume".to_owned(),
+        Next::NeedsStream { direction } => {
+            format!("nothing until the {direction} stream follows again")
+        }
         Next::NeedsRelease => "nothing until the hold is released".to_owned(),
         Next::NeedsApprovals { request, expires_at } => {
             format!("request #{request} waits for approvals and is void at {}", instant(*expires_at))
@@ -64,6 +67,36 @@ fn row(text: &mut String, name: &str, value: &str) {
     let _written = writeln!(text, "  {name:<12}{value}");
 }
 
+/// What passed the fence and no person has acknowledged, and how one does.
+fn breaches(text: &mut String, phase: &PhaseReport, now: Timestamp) {
+    let mut is_open = false;
+    for breach in phase.breaches.iter().filter(|breach| !breach.acknowledged) {
+        is_open = true;
+        let changes = if breach.changes == 1 { "change" } else { "changes" };
+        row(
+            text,
+            "BREACH",
+            &format!(
+                "{} {changes} of {} passed the fence since {} (event #{}; the {} guard, the last at {})",
+                breach.changes,
+                breach.table,
+                moment(breach.since, now),
+                breach.position,
+                breach.stream,
+                breach.at
+            ),
+        );
+    }
+    if is_open {
+        let told = format!(
+            "find out who wrote past the fence; /migrate {0} verify compares both sides; mend what differs; when they \
+             are equal: /migrate release {0}",
+            phase.name
+        );
+        row(text, "  remedy", &told);
+    }
+}
+
 fn phase_table(text: &mut String, phase: &PhaseReport, now: Timestamp) {
     let doing = match (&phase.operation, phase.step) {
         (Some(operation), Some(step)) => format!("  {operation}, at {step}"),
@@ -81,16 +114,7 @@ fn phase_table(text: &mut String, phase: &PhaseReport, now: Timestamp) {
         row(text, "  remedy", &blocked.remedy);
         row(text, "  then", &format!("/migrate {0} retry, or /migrate {0} abort --reason \"…\"", phase.name));
     }
-    for breach in &phase.breaches {
-        row(
-            text,
-            "BREACH",
-            &format!(
-                "{} at {} ({} guard), event #{}",
-                breach.table, breach.at, breach.stream, breach.position
-            ),
-        );
-    }
+    breaches(text, phase, now);
     for glass in &phase.broken_glass {
         row(text, "GLASS", &glass.told);
     }

@@ -90,6 +90,17 @@ fn refusals() -> Vec<(&'static str, Refusal)> {
         ("region-a failback", Refusal::Busy { operation: Operation::Cutover, request }),
         ("region-a cutover", Refusal::AskedAlready { request }),
         ("region-a cutover", Refusal::Held { reason: "freeze".to_owned() }),
+        (
+            "region-a cutover",
+            Refusal::StreamDown {
+                direction: journal::Direction::Forward,
+                finding: journal::Finding {
+                    code: "SW-0310".to_owned(),
+                    what: "TRUNCATE of shop.orders came.".to_owned(),
+                    remedy: "Retire the phase, then start it again.".to_owned(),
+                },
+            },
+        ),
         ("approve #7", Refusal::NoRequest { request: Position::new(7) }),
         ("approve #2", Refusal::RequestClosed { request }),
         ("approve #2", Refusal::RequestExpired { request }),

@@ -70,6 +70,9 @@ fn sentence(world: World<'_>, plan: &Plan, request: &Request, wait: &Wait) -> St
                 of.map_or_else(|| "/migrate release".to_owned(), |_| format!("/migrate release {phase}"));
             format!("It is held: “{reason}” ({line}).")
         }
+        Wait::Stream { direction, finding } => {
+            format!("The {direction} stream is down: {finding}")
+        }
         Wait::Approvals { have, need } => {
             let plural = if *need == 1 { "approval" } else { "approvals" };
             let needs = match have {

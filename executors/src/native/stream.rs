@@ -13,6 +13,10 @@
 //! nothing there: keepalives between transactions, and transactions that are our own echo. Such places are not written
 //! down one by one, or two idle streams would keep each other awake by their checkpoints.
 //!
+//! *A stream that stops again and again.* A run that begins anew may read for a while before it meets what stopped the
+//! one before. So nothing is said of it, and it has no lag, until it has passed the place where the server was when it
+//! began: what stopped the last run lies before that place.
+//!
 //! *A hold.* Who compares both sides needs the side written exactly at a place. The stream then commits nothing that
 //! ended after the place, and says so once it knows that nothing before it is outstanding: from a transaction that ends
 //! after it, or from the server's word that nothing comes before it. Silence proves nothing.
@@ -21,7 +25,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use journal::{Epoch, Lsn, Side, StreamMode, StreamSpec};
+use journal::{Epoch, Finding, Lsn, Side, StreamMode, StreamSpec};
 use runtime::Clock;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -32,7 +36,7 @@ use crate::native::{
 use crate::postgres::apply::{Applier, RowSource};
 use crate::postgres::changes::PgChanges;
 use crate::postgres::database::Database;
-use crate::postgres::stream_row;
+use crate::postgres::{marker, stream_row};
 use crate::seams::Cause;
 
 pub use crate::native::hold::StreamHold;
@@ -83,10 +87,17 @@ pub struct Progress {
 #[derive(Debug, Clone)]
 pub struct StreamHandle {
     progress: watch::Receiver<Progress>,
+    stopped: watch::Receiver<Option<Finding>>,
     asks: mpsc::UnboundedSender<Asked>,
 }
 
 impl StreamHandle {
+    /// Why it needs a person, until a run has passed the place where it stopped.
+    #[must_use]
+    pub fn stopped(&self) -> Option<Finding> {
+        self.stopped.borrow().clone()
+    }
+
     /// How far it has come, and every change of that.
     #[must_use]
     pub fn progress(&self) -> watch::Receiver<Progress> {
@@ -116,6 +127,7 @@ impl StreamHandle {
 #[derive(Debug)]
 pub(crate) struct Control {
     progress: watch::Sender<Progress>,
+    stopped: watch::Sender<Option<Finding>>,
     holds: Holds,
 }
 
@@ -123,8 +135,22 @@ impl Control {
     /// The two ends.
     pub(crate) fn new(spec: &StreamSpec) -> (Self, StreamHandle) {
         let (progress, seen) = watch::channel(Progress { lsn: spec.from, mode: spec.mode, lag_ms: None });
+        let (stopped, why) = watch::channel(None);
         let (asks, asked) = mpsc::unbounded_channel();
-        (Self { progress, holds: Holds::new(asked) }, StreamHandle { progress: seen, asks })
+        (
+            Self { progress, stopped, holds: Holds::new(asked) },
+            StreamHandle { progress: seen, stopped: why, asks },
+        )
+    }
+
+    /// The run is over, and the next one will be too, until a person has looked.
+    pub(crate) fn stop(&self, finding: &Finding) {
+        self.stopped.send_replace(Some(finding.clone()));
+    }
+
+    /// What stopped an earlier run is passed.
+    fn pass(&self) {
+        self.stopped.send_if_modified(|stopped| stopped.take().is_some());
     }
 
     /// The run is over: nobody knows the lag now, and nothing is held.
@@ -150,8 +176,10 @@ impl Control {
 
 /// What a run tells its supervisor.
 pub(crate) trait Told: Send + Sync {
-    /// The stream is up, under this mode, with this lag.
+    /// The stream is past what it began behind, under this mode, with this lag.
     fn lag(&self, mode: StreamMode, lag_ms: u64);
+    /// The stream has dealt with something.
+    fn moved(&self);
     /// A guard's find.
     fn breach(&self, breach: Breach);
 }
@@ -186,6 +214,8 @@ struct Run<'r> {
     row_written: Instant,
     /// Everything up to here was dealt with: never before `row`.
     reached: Lsn,
+    /// Where the server was when this run began.
+    behind: Lsn,
     /// The end of the newest transaction whose rows were written.
     written: Lsn,
     /// Read, not dealt with.
@@ -210,7 +240,9 @@ impl<'r> Run<'r> {
         let mut applier = Applier::connect(to, spec, epoch, Completeness::Whole, None).await?;
         let (Checkpoint::Lsn(row), mode) = applier.take_over().await?;
         let clock = &*parts.clock;
-        let changes = PgChanges::connect(parts.side(direction.from()), spec, row, clock).await?;
+        let from = parts.side(direction.from());
+        let behind = marker::place(from).await.map_err(StreamError::Lost)?;
+        let changes = PgChanges::connect(from, spec, row, clock).await?;
         // What was committed before the journal heard of it is said again; it knows a repeat.
         for breach in stream_row::breaches(to, &spec.name).await.map_err(StreamError::Lost)? {
             told.breach(breach);
@@ -226,6 +258,7 @@ impl<'r> Run<'r> {
             row,
             row_written: clock.monotonic(),
             reached: row,
+            behind,
             written: row,
             pending: VecDeque::new(),
             pending_changes: 0,
@@ -240,6 +273,9 @@ impl<'r> Run<'r> {
             self.look_again().await?;
         }
         self.settle();
+        if self.has_passed() {
+            control.pass();
+        }
         control.publish(self.reached, self.mode, self.lag());
         if control.holds.settle(self.reached, self.written) {
             control.holds.wait().await;
@@ -282,14 +318,26 @@ impl<'r> Run<'r> {
         {
             self.reached = self.reached.max(idle);
             self.changes.confirm_at(self.reached);
-            self.told.lag(self.mode, 0);
+            self.tell(0);
         }
     }
 
-    /// 0 when nothing is outstanding; the age of the oldest transaction that is; none before the server's first word.
+    fn has_passed(&self) -> bool {
+        self.reached >= self.behind
+    }
+
+    fn tell(&self, lag_ms: u64) {
+        if self.has_passed() {
+            self.told.lag(self.mode, lag_ms);
+        }
+    }
+
+    /// 0 when nothing is outstanding; the age of the oldest transaction that is; none before the server's first word, and
+    /// where it is not known what comes before the place at which the server was.
     fn lag(&self) -> Option<u64> {
         match self.pending.front() {
             Some(oldest) => Some(self.age(oldest.committed_ms)),
+            None if !self.has_passed() => None,
             None if self.idle.is_some() => Some(0),
             None => self.dealt_ms.map(|committed| self.age(committed)),
         }
@@ -338,7 +386,7 @@ impl<'r> Run<'r> {
             return Ok(());
         };
         if let Some(oldest) = transactions.first() {
-            self.told.lag(self.mode, self.age(oldest.committed_ms));
+            self.tell(self.age(oldest.committed_ms));
         }
         let changing = |each: &&Transaction| {
             !each.changes.is_empty() && each.origin.as_deref() != Some(self.opposite_origin)
@@ -353,7 +401,8 @@ impl<'r> Run<'r> {
         self.reached = self.reached.max(end);
         self.changes.confirm_at(self.reached);
         self.dealt_ms = Some(committed_ms);
-        self.told.lag(self.mode, self.age(committed_ms));
+        self.told.moved();
+        self.tell(self.age(committed_ms));
         Ok(())
     }
 

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use journal::{Effect, EffectSpec, Evidence, Lsn, StreamName};
+use journal::{Effect, EffectSpec, Evidence, GateMode, Lsn, Step, StreamName};
 
 use crate::native::stream::Progress;
 use crate::native::streams::Streams;
 use crate::postgres::database::Database;
+use crate::postgres::gate;
 use crate::postgres::receipt::probe_receipt;
 use crate::postgres::stream_row::{self, Change};
 use crate::seams::{Acted, Authority, Cause, EffectError, Probe};
@@ -36,17 +37,44 @@ pub async fn probe(streams: &Streams, spec: &EffectSpec, _under: Authority) -> P
             }
         }
         Effect::DropStream { stream } => probe_receipt(written(streams, stream), spec).await,
-        Effect::AwaitApplied { stream, lsn } => applied(written(streams, stream), stream, *lsn).await,
+        Effect::AwaitApplied { stream, lsn } => {
+            let seen = applied(written(streams, stream), stream, *lsn).await;
+            or_stopped(streams, spec, stream, seen).await
+        }
         Effect::AwaitMarker { stream, nonce } => {
-            match stream_row::marker(written(streams, stream), stream, nonce).await {
+            let seen = match stream_row::marker(written(streams, stream), stream, nonce).await {
                 Ok(Some(lsn)) => Probe::Ours(Evidence::from([("lsn".to_owned(), lsn)])),
                 Ok(None) => Probe::Absent,
                 Err(cause) => Probe::Unreachable(cause),
-            }
+            };
+            or_stopped(streams, spec, stream, seen).await
         }
-        Effect::AwaitLag { stream, limit_ms } => lag(streams, stream, *limit_ms),
+        Effect::AwaitLag { stream, limit_ms } => {
+            or_stopped(streams, spec, stream, lag(streams, stream, *limit_ms)).await
+        }
         _ => Probe::Unreachable(Cause(strange(spec))),
     }
+}
+
+/// What is waited for does not come by itself from a stream that needs a person: its finding is the answer.
+///
+/// An undo has given the side back by then that the stream reads, and its proof that replication goes on cannot be had:
+/// it says so and ends, since the stream's own state is in the journal. Where that side's gate is not open, what the
+/// stream still holds must come over first, and the undo waits.
+async fn or_stopped(streams: &Streams, spec: &EffectSpec, stream: &StreamName, seen: Probe) -> Probe {
+    let Probe::Absent = seen else { return seen };
+    let Some(finding) = streams.handle(stream).and_then(|handle| handle.stopped()) else { return seen };
+    if spec.step == Step::Undo {
+        let read = streams.parts().side(stream.direction.from());
+        match gate::mode(read, &stream.phase).await {
+            Ok(Some(GateMode::Open)) => {
+                return Probe::Ours(Evidence::from([("not_proven".to_owned(), finding.to_string())]));
+            }
+            Ok(_) => {}
+            Err(cause) => return Probe::Unreachable(cause),
+        }
+    }
+    Probe::Differs(finding)
 }
 
 async fn applied(database: &Database, stream: &StreamName, lsn: Lsn) -> Probe {

@@ -1,8 +1,9 @@
 //! The streams that run here, and what brings them to what the journal wants.
 //!
 //! A stream that breaks is begun again, with growing pauses, from its row: nothing else is remembered. One that needs a
-//! person is tried again too, seldom: what stopped it may have been put right without a word to us, and a trial that
-//! stops again has written nothing.
+//! person is tried again too, more and more seldom and without a word: what stopped it may have been put right without a
+//! word to us, and a trial that stops again has written nothing. The journal hears of it once, and again when a run has
+//! passed the place where it stopped, or stops for another reason.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,8 +22,8 @@ use crate::postgres::database::Database;
 /// The first pause before a broken stream is begun again, and the longest.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
 
-/// The pause before a stream that needs a person is tried again.
-const STOPPED_PAUSE: Duration = Duration::from_secs(10);
+/// The first pause before a stream that needs a person is tried again, and the longest.
+const STOPPED_PAUSES: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(30));
 
 /// So many failures in a row are journalled: a new holder's first tries may meet what its predecessor left behind.
 const BROKEN_AFTER: u32 = 4;
@@ -166,6 +167,7 @@ async fn report(
 struct Said {
     health: Option<(StreamMode, StreamHealth)>,
     is_up: bool,
+    has_passed: bool,
 }
 
 /// Says each change once.
@@ -179,6 +181,12 @@ struct Teller {
 impl Teller {
     fn say(&self, mode: StreamMode, health: StreamHealth) {
         let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        // A connection that is lost in several ways is lost once; and one that is lost meanwhile has not gone on.
+        let is_down =
+            matches!(said.health, Some((_, StreamHealth::Broken { .. } | StreamHealth::Stopped { .. })));
+        if is_down && matches!(health, StreamHealth::Broken { .. }) {
+            return;
+        }
         let now = Some((mode, health));
         if said.health != now {
             said.health.clone_from(&now);
@@ -188,9 +196,10 @@ impl Teller {
         }
     }
 
-    /// Whether the stream was up since this was asked last.
-    fn was_up(&self) -> bool {
-        std::mem::take(&mut self.said.lock().unwrap_or_else(PoisonError::into_inner).is_up)
+    /// Whether the stream dealt with something since this was asked last, and whether it got past what it began behind.
+    fn was_up(&self) -> (bool, bool) {
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        (std::mem::take(&mut said.is_up), std::mem::take(&mut said.has_passed))
     }
 }
 
@@ -198,13 +207,17 @@ impl Told for Teller {
     fn lag(&self, mode: StreamMode, lag_ms: u64) {
         let lagging = {
             let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
-            said.is_up = true;
+            (said.is_up, said.has_passed) = (true, true);
             matches!(said.health, Some((_, StreamHealth::Lagging)))
         };
         // Once lagging, half of the limit ends it: a lag at the limit would fill the journal.
         let limit = if lagging { self.lag_limit / 2 } else { self.lag_limit };
         let caught_up = u128::from(lag_ms) <= limit.as_millis();
         self.say(mode, if caught_up { StreamHealth::CaughtUp } else { StreamHealth::Lagging });
+    }
+
+    fn moved(&self) {
+        self.said.lock().unwrap_or_else(PoisonError::into_inner).is_up = true;
     }
 
     fn breach(&self, breach: Breach) {
@@ -224,13 +237,18 @@ struct Keeper {
 impl Keeper {
     async fn keep(mut self) {
         let mut backoff = Backoff::new(PAUSES.0, PAUSES.1);
+        let mut stops = Backoff::new(STOPPED_PAUSES.0, STOPPED_PAUSES.1);
         let mut failures = 0_u32;
         loop {
             let error = run(&self.parts, (&self.spec, self.epoch), &mut self.control, &self.teller).await;
             self.control.down(&error.to_string());
-            if self.teller.was_up() {
+            let (was_up, has_passed) = self.teller.was_up();
+            if was_up {
                 backoff.reset();
                 failures = 0;
+            }
+            if has_passed {
+                stops.reset();
             }
             failures += 1;
             let mode = self.control.mode();
@@ -244,8 +262,9 @@ impl Keeper {
                     backoff.wait()
                 }
                 StreamError::Stopped(finding) => {
+                    self.control.stop(&finding);
                     self.teller.say(mode, StreamHealth::Stopped { finding });
-                    STOPPED_PAUSE
+                    stops.wait()
                 }
             };
             self.parts.clock.sleep(pause).await;

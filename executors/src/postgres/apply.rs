@@ -428,7 +428,8 @@ impl Work<'_, '_> {
                         self.spec.name,
                         self.database.side()
                     ),
-                    remedy: "Somebody removed it there. Compare the phase with `verify`; then abort and start it again."
+                    remedy: "Somebody removed it there, or wrote past the fence. Put the row back as the other side has it, with \
+                             session_replication_role = replica: it goes on by itself."
                         .to_owned(),
                 })
                 .into());

@@ -65,6 +65,11 @@ struct Open {
     is_applied: bool,
 }
 
+/// What a person does where a stream cannot go on from its place.
+const BEGIN_ANEW: &str = "While the phase starts, say `abort`, then `start`. While the source is the writer, say `retire`, \
+                          then `start`, which loads it anew. While the target is the writer the way back is lost: the \
+                          target goes on, and `complete` ends the move.";
+
 fn stopped(code: &str, what: String, remedy: &str) -> StreamError {
     StreamError::Stopped(Finding { code: code.to_owned(), what, remedy: remedy.to_owned() })
 }
@@ -86,15 +91,18 @@ impl PgChanges {
         let feed = connection.start(at, clock).await.map_err(|error| match error {
             StartError::NoSlot => stopped(
                 "SW-0301",
-                format!("the slot {} of {} is not there any more at the {}", spec.slot, spec.name, home.side()),
-                "Changes since its checkpoint cannot be had. Say `abort` and start the phase again; after a \
-                 cutover the way back is lost.",
+                format!(
+                    "the slot {} of {} is not there any more at the {}",
+                    spec.slot,
+                    spec.name,
+                    home.side()
+                ),
+                &format!("Changes since its checkpoint cannot be had. {BEGIN_ANEW}"),
             ),
             StartError::Invalidated(cause) => stopped(
                 "SW-0302",
                 format!("the slot {} of {} cannot be read any more: {cause}", spec.slot, spec.name),
-                "If its log was removed (max_slot_wal_keep_size), changes are lost: say `abort` and start the \
-                 phase again; after a cutover the way back is lost.",
+                &format!("If its log was removed (max_slot_wal_keep_size), changes are lost. {BEGIN_ANEW}"),
             ),
             StartError::Other(cause) => StreamError::Lost(cause),
         })?;
@@ -147,7 +155,7 @@ impl PgChanges {
             FeedError::Refused(error) if ["42704", "55000"].contains(&error.code.as_str()) => stopped(
                 "SW-0309",
                 format!("the server refuses the stream {}: {error}", self.stream),
-                "Put back what is missing, or say `abort` and start the phase again.",
+                &format!("Put back what is missing: it goes on by itself. Else: {BEGIN_ANEW}"),
             ),
             FeedError::Refused(error) => {
                 StreamError::Lost(Cause(format!("the server ended the stream {}: {error}", self.stream)))
@@ -274,8 +282,7 @@ impl PgChanges {
                 open.commit,
                 self.stream
             ),
-            "Nothing was removed on the other side. While the phase starts, say `abort` and start it again. Later: \
-             `retire` it, drop its tables on the target, and name the phase anew in a revised plan.",
+            &format!("Nothing was removed on the other side. {BEGIN_ANEW}"),
         ))
     }
 }
@@ -307,8 +314,9 @@ fn map(
     shapes: &HashMap<TableName, Arc<TableShape>>,
     at: Lsn,
 ) -> Result<Mapped, StreamError> {
-    let remedy = "DDL is under way. When both sides have the same columns again the stream goes on by itself; \
-                  else load it again: `abort` while it starts, `retire` and a new phase later.";
+    let remedy = &format!(
+        "DDL is under way. When both sides have the same columns again the stream goes on by itself. Else: {BEGIN_ANEW}"
+    );
     let name = TableName { schema: relation.schema.clone(), table: relation.table.clone() };
     let Some(shape) = shapes.get(&name) else {
         let what =
@@ -351,7 +359,7 @@ fn map(
         return Err(stopped(
             "SW-0307",
             format!("the replica identity of {name} does not hold its primary key"),
-            "Set `replica identity default` or `full` on the table, then start the phase again.",
+            &format!("Set `replica identity default` or `full` on the table. {BEGIN_ANEW}"),
         ));
     }
     Ok(Mapped { shape: Arc::clone(shape), places: Arc::new(places) })
@@ -370,7 +378,7 @@ fn row(mapped: &Mapped, mut fields: Vec<Field>, stream: &str) -> Result<Row, Str
                     return Err(stopped(
                         "SW-0308",
                         format!("a value of {} in the stream {stream} is not UTF-8", mapped.shape.table),
-                        "The database's encoding cannot be moved: repair the value, then start the phase again.",
+                        &format!("The database's encoding cannot be moved: repair the value. {BEGIN_ANEW}"),
                     ));
                 }
                 Cell::Text(text)

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use journal::{Effect, EffectSpec, Evidence, Finding, GateMode, TableName};
+use journal::{Effect, EffectSpec, Evidence, Finding, GateMode, PhaseName, TableName};
 use runtime::Clock;
 use tokio_postgres::Client;
 
@@ -146,21 +146,35 @@ async fn turn(
     Ok(Acted::Done(evidence))
 }
 
+/// The gate's mode as its row says now, without locking it. None: there is no row, which means closed.
+///
+/// # Errors
+/// The database cannot be asked.
+pub async fn mode(database: &Database, phase: &PhaseName) -> Result<Option<GateMode>, Cause> {
+    let session = database.session().await?;
+    let sql = "select mode from _switchyard.gate where migration = $1 and phase = $2";
+    let row = match session.query_opt(sql, &[&database.migration().as_str(), &phase.as_str()]).await {
+        Ok(row) => row,
+        Err(error) if receipt::is_missing(&error) => None,
+        Err(error) => return Err(database.cause("does not show its gate", &error)),
+    };
+    session.done();
+    let open = word(GateMode::Open);
+    Ok(row.map(|row| if row.get::<_, &str>(0) == open { GateMode::Open } else { GateMode::Closed }))
+}
+
 /// Why a gate must not open now: the other side's says open.
 async fn beside_an_open_gate(other: &Database, spec: &EffectSpec) -> Option<EffectError> {
     let reading = async {
-        let session = other.session().await.ok()?;
-        let sql = "select mode from _switchyard.gate where migration = $1 and phase = $2";
-        let row = session
-            .query_opt(sql, &[&other.migration().as_str(), &spec.phase.as_str()])
+        mode(other, &spec.phase)
             .await
-            .inspect_err(|error| tracing::warn!(side = %other.side(), cause = %other.cause("does not show its gate", error), "opening without the other side's word"))
-            .ok()?;
-        session.done();
-        row.map(|row| row.get::<_, String>(0))
+            .inspect_err(
+                |cause| tracing::warn!(side = %other.side(), %cause, "opening without the other side's word"),
+            )
+            .ok()
     };
-    let mode = tokio::time::timeout(OTHER_SIDE, reading).await.ok().flatten()?;
-    (mode == word(GateMode::Open)).then(|| {
+    let mode = tokio::time::timeout(OTHER_SIDE, reading).await.ok().flatten().flatten()?;
+    (mode == GateMode::Open).then(|| {
         EffectError(format!(
             "the gate of phase {} on the {} is open: two sides would accept writes. Close that one first",
             spec.phase,

@@ -5,15 +5,30 @@
 //! commit order like any change: what committed before it is delivered before it, whatever its durability was. It
 //! commits with `synchronous_commit = on`, which also flushes everything before it.
 
-use journal::{EffectSpec, Evidence};
+use journal::{EffectSpec, Evidence, Lsn};
 use tokio_postgres::Client;
 
 use crate::postgres::database::Database;
 use crate::postgres::receipt::{self, acted, admit, leave};
-use crate::seams::{Acted, Authority, EffectError, Probe};
+use crate::seams::{Acted, Authority, Cause, EffectError, Probe};
 
 /// The prefix of our messages in a database's stream.
 pub const PREFIX: &str = "switchyard";
+
+/// How far a database has written its log: what any reader of it has met before lies before this place. It is no barrier.
+///
+/// # Errors
+/// The database cannot be asked.
+pub async fn place(database: &Database) -> Result<Lsn, Cause> {
+    let session = database.session().await?;
+    let row = session
+        .query_one("select pg_current_wal_lsn()::text", &[])
+        .await
+        .map_err(|error| database.cause("does not say where its log is", &error))?;
+    let place = row.get::<_, &str>(0).parse();
+    session.done();
+    place.map_err(|_| Cause(format!("the {} says a place that is none", database.side())))
+}
 
 /// Whether the marker was committed.
 pub async fn probe(database: &Database, spec: &EffectSpec) -> Probe {

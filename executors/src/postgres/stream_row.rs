@@ -107,7 +107,8 @@ pub async fn probe_standing(database: &Database, stream: &StreamName, evidence: 
         Ok(None) => Probe::Differs(journal::Finding {
             code: "SW-0305".to_owned(),
             what: format!("the checkpoint row of {stream} is gone from the {}", database.side()),
-            remedy: "Somebody removed it. Say `abort`, and start the phase again.".to_owned(),
+            remedy: "Somebody removed it. Say `abort`; once the phase replicates, `retire`, then `start`."
+                .to_owned(),
         }),
         Err(cause) => Probe::Unreachable(cause),
     }

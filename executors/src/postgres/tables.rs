@@ -93,10 +93,7 @@ async fn try_act(
             evidence
         }
         Effect::AddSchemaObject { object } => add(&tx, object).await?,
-        Effect::DropTables { tables } => match drop_ours(&tx, database, spec, tables).await? {
-            Ok(evidence) => evidence,
-            Err(foreign) => return Ok(Acted::Definite(foreign)),
-        },
+        Effect::DropTables { tables } => drop_ours(&tx, database, spec, tables).await?,
         _ => {
             let label = spec.effect.label();
             return Ok(Acted::Definite(EffectError(format!("{label} is not about tables"))));
@@ -142,13 +139,13 @@ async fn add(tx: &Transaction<'_>, object: &SchemaObject) -> Result<Evidence, to
 }
 
 /// Drops those of the tables that a receipt of this phase names with this very oid: a table of the same name that
-/// somebody made later is not ours.
+/// somebody made later, or had before, is not ours: it is left alone and named.
 async fn drop_ours(
     tx: &Transaction<'_>,
     database: &Database,
     spec: &EffectSpec,
     tables: &[TableName],
-) -> Result<Result<Evidence, EffectError>, tokio_postgres::Error> {
+) -> Result<Evidence, tokio_postgres::Error> {
     tx.batch_execute(PATIENCE).await?;
     let made = "select evidence from _switchyard.receipt \
                 where migration = $1 and phase = $2 and label = 'create_tables'";
@@ -159,17 +156,16 @@ async fn drop_ours(
         .iter()
         .map(|row| serde_json::from_str(row.get(0)).unwrap_or_default())
         .collect();
-    let mut ours = Vec::new();
+    let (mut ours, mut kept) = (Vec::new(), Vec::new());
     for table in tables {
         let Some(oid) = oid(tx, table).await? else { continue };
         let key = format!("oid:{table}");
         if !receipts.iter().any(|receipt| receipt.get(&key) == Some(&oid.to_string())) {
-            return Ok(Err(EffectError(format!(
-                "{table} at the {} was not made by this phase and is not dropped: drop it by hand if it is to go",
-                database.side()
-            ))));
+            tracing::warn!(side = %database.side(), %table, "not made by this phase, so it is not dropped");
+            kept.push(table.to_string());
+        } else {
+            ours.push(quoted(table));
         }
-        ours.push(quoted(table));
     }
     if !ours.is_empty() {
         // All at once, since their foreign keys may form a cycle.
@@ -180,5 +176,9 @@ async fn drop_ours(
         "delete from _switchyard.chunk where migration = $1 and phase = $2 and table_name = any ($3)";
     let names: Vec<String> = tables.iter().map(ToString::to_string).collect();
     tx.execute(forget, &[&migration, &phase, &names]).await?;
-    Ok(Ok(Evidence::from([("dropped".to_owned(), ours.len().to_string())])))
+    let mut evidence = Evidence::from([("dropped".to_owned(), ours.len().to_string())]);
+    if !kept.is_empty() {
+        evidence.insert("not_ours_so_kept".to_owned(), kept.join(", "));
+    }
+    Ok(evidence)
 }

@@ -1,13 +1,14 @@
 //! `clean_up`: what the phase leaves behind is removed.
 //!
-//! After `complete` the source's gate stays closed and fenced for ever; after `retire` the target's does.
+//! After `complete` the source's gate stays closed and fenced for ever; after `retire` the target has nothing left of the
+//! phase: a copy that nothing feeds any more would only wait to be taken for the truth.
 
 use journal::{Direction, Effect, Finding, Operation, Side};
 
 use super::StepContext;
 use super::stop_failback::drop_direction;
 
-/// The streams that are left, and the fence of the side that stays the writer.
+/// The streams that are left, with `retire` the tables made on the target, and the fence of the side that stays the writer.
 pub(crate) fn plan(ctx: &StepContext<'_>) -> Result<Vec<Effect>, Finding> {
     let retire = ctx.run.operation == Operation::Retire;
     let mut effects = Vec::new();
@@ -15,6 +16,12 @@ pub(crate) fn plan(ctx: &StepContext<'_>) -> Result<Vec<Effect>, Finding> {
         effects.extend(drop_direction(ctx, Direction::Failback));
     }
     effects.extend(drop_direction(ctx, Direction::Forward));
+    if retire {
+        // As in the undo of a start: what was made for this phase goes with its triggers; only then the fence's function.
+        let tables = ctx.tables();
+        effects.push(Effect::DropTables { tables: tables.clone() });
+        effects.push(Effect::RemoveFence { side: Side::Target, tables });
+    }
     let side = if retire { Side::Source } else { Side::Target };
     effects.push(Effect::RemoveFence { side, tables: ctx.tables() });
     Ok(effects)

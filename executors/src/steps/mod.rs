@@ -30,8 +30,8 @@ pub(crate) mod verify_load;
 
 use journal::{
     Direction, Effect, Evidence, Finding, Lsn, MigrationName, Operation, OperationRun, PhaseName, PhasePlan,
-    PhaseState, Side, State, Step, StreamMode, StreamName, TableName, origin_name, publication_name,
-    slot_name,
+    PhaseState, Side, State, Step, StreamHealth, StreamMode, StreamName, TableName, origin_name,
+    publication_name, slot_name,
 };
 
 use crate::seams::Observed;
@@ -125,6 +125,17 @@ impl<'a> StepContext<'a> {
             Effect::EmitMarker { side, nonce: nonce.clone() },
             Effect::AwaitMarker { stream: self.stream(direction), nonce },
         ]
+    }
+
+    /// Whether a stream is known to need a person.
+    pub(crate) fn has_stopped(&self, direction: Direction) -> bool {
+        let health = self.state.streams.get(&direction).and_then(|stream| stream.health.as_ref());
+        matches!(health, Some(StreamHealth::Stopped { .. }))
+    }
+
+    /// Whether the operation has written an effect down: then it is planned again, whatever was learnt since.
+    pub(crate) fn is_intended(&self, effect: &Effect) -> bool {
+        self.run.effects.iter().any(|record| record.effect == *effect)
     }
 
     /// Comparisons of all tables at a place of the applying stream.

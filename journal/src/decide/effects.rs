@@ -96,7 +96,8 @@ fn belongs(operation: Operation, step: Step, effect: &Effect) -> bool {
         return step == Step::StopTraffic;
     }
     if matches!(effect, Effect::DropTables { .. }) {
-        return step == Step::Undo && operation == Operation::Start;
+        return (step == Step::Undo && operation == Operation::Start)
+            || (step == Step::CleanUp && operation == Operation::Retire);
     }
     true
 }

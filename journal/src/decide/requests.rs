@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use super::people::{current_plan, known_phase, known_request};
-use crate::approvals::{Quorum, Wait, binding_change, glass, phases_first, quorum, unreviewed, waits};
+use crate::approvals::{
+    Quorum, Wait, binding_change, glass, hold_over, phases_first, quorum, unreviewed, waits,
+};
 use crate::command::RequestOptions;
 use crate::event::Fact;
 use crate::ids::{PersonId, PhaseName, Position};
@@ -11,6 +13,7 @@ use crate::operation::Operation;
 use crate::plan::Plan;
 use crate::refusal::Refusal;
 use crate::state::{Request, RequestStatus, State, VoidReason};
+use crate::streams::stream_in_the_way;
 use crate::time::Timestamp;
 use crate::transitions::transitions;
 use crate::windows::{closed, next_open};
@@ -52,8 +55,11 @@ pub(super) fn request(state: &State, now: Timestamp, asked: &Asked<'_>) -> Resul
     if !transitions().iter().any(|row| row.from == status && row.operation == operation) {
         return Err(Refusal::WrongStatus { operation, status });
     }
-    if let Some(hold) = phase_state.hold.as_ref().or(state.hold.as_ref()) {
+    if let Some(hold) = hold_over(state, phase_state, operation) {
         return Err(Refusal::Held { reason: hold.reason.clone() });
+    }
+    if let Some((direction, finding)) = stream_in_the_way(phase_state, operation) {
+        return Err(Refusal::StreamDown { direction, finding });
     }
     if let Some(request) = unreviewed(state, phase, operation) {
         return Err(Refusal::GlassUnreviewed { request });
@@ -165,6 +171,7 @@ pub(super) fn begin(
     match waits(state, asked, now).into_iter().next() {
         None => {}
         Some(Wait::Hold { reason }) => return Err(Refusal::Held { reason }),
+        Some(Wait::Stream { direction, finding }) => return Err(Refusal::StreamDown { direction, finding }),
         Some(Wait::Approvals { have, need }) => return Err(Refusal::NoQuorum { have, need }),
         Some(Wait::Review { request }) => return Err(Refusal::GlassUnreviewed { request }),
         Some(Wait::Phases { phases }) => return Err(Refusal::PhasesFirst { phases }),

@@ -1,0 +1,101 @@
+//! A stream that cannot go on: said once, in the way of a switch, and gone once the phase was begun anew.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use product::cluster::Role;
+use product::events::Journal;
+use product::scene::{PHASE, Scene, Setting, Side};
+use product::wait::{Seen, wait_until};
+
+const LONG: Duration = Duration::from_secs(120);
+
+/// What the journal was told of a direction's stream.
+fn told(journal: &Journal, direction: &str) -> Vec<String> {
+    journal
+        .of("stream_changed")
+        .filter(|event| event.text("direction") == direction)
+        .map(|event| event.field("health").to_string())
+        .collect()
+}
+
+/// How often the forward stream has come to its end, by the server's own log.
+fn ends(scene: &Scene) -> usize {
+    let log = scene.product.log_tail("a", 100_000);
+    log.lines().filter(|line| line.contains("stream is down") && line.contains("SW-0310")).count()
+}
+
+async fn tried(scene: &Scene, times: usize) -> Result<()> {
+    wait_until(LONG, &format!("the stopped stream to be tried {times} times"), async || {
+        let found = ends(scene);
+        Ok(if found >= times { Seen::Done(()) } else { Seen::NotYet(format!("tried {found} times")) })
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_truncate_is_said_once_and_the_phase_is_begun_anew() -> Result<()> {
+    let scene = Scene::set(Setting::default()).await?;
+    let mut serve = scene.product.serve("a", None)?;
+    serve.ready().await?;
+    scene.complete("start", LONG).await?;
+    scene.on_source().await?.batch_execute("truncate shop.notes").await?;
+    tried(&scene, 3).await?;
+    let journal = scene.product.journal().await?;
+    let before = told(&journal, "forward");
+    let stops = before.iter().filter(|health| health.contains("SW-0310")).count();
+    ensure!(stops == 1, "the stop was said {stops} times: {before:?}");
+    ensure!(before.last().is_some_and(|last| last.contains("shop.notes")), "it was taken back: {before:?}");
+
+    // Another process knows nothing of it and finds it again, without a word in the journal.
+    serve.end().await?;
+    let known = ends(&scene);
+    let mut serve = scene.product.serve("a", None)?;
+    serve.ready().await?;
+    tried(&scene, known + 2).await?;
+    let after = told(&scene.product.journal().await?, "forward");
+    ensure!(after == before, "a restart made the journal say {after:?}");
+
+    let answer = scene.product.chat("anna", &format!("/migrate {PHASE} cutover")).await?;
+    ensure!(!answer.accepted && answer.text.contains("SW-0540"), "{}", answer.text);
+    ensure!(answer.text.contains("SW-0310") && answer.text.contains("retire"), "{}", answer.text);
+    let (_, _, phase) = scene.phase_status().await?;
+    ensure!(phase.to_string().contains("SW-0310"), "status says nothing of it: {phase}");
+
+    scene.complete("retire", LONG).await?;
+    scene.shows("retired", "source").await?;
+    let left = "select count(*) from pg_class c join pg_namespace n on n.oid = c.relnamespace \
+                where n.nspname = 'shop' and c.relkind = 'r'";
+    let left: i64 = scene.on_target().await?.query_one(left, &[]).await?.get(0);
+    ensure!(left == 0, "{left} tables are left on the target");
+    scene.complete("start", LONG).await?;
+    scene.equal(Side::Source).await?;
+    scene.same_schema().await?;
+    scene.complete("cutover", LONG).await?;
+    scene.shows("on_target", "target").await?;
+    scene.product.journal().await?.check()?;
+    serve.end().await
+}
+
+#[tokio::test]
+async fn a_truncate_while_a_switch_drains_undoes_it_at_once() -> Result<()> {
+    let setting = Setting { max_downtime: "60s", ..Setting::default() };
+    let scene = Scene::set(setting).await?;
+    let serve = scene.product.serve("a", None)?;
+    scene.complete("start", LONG).await?;
+    serve.end().await?;
+    let mut serve = scene.product.serve("a", Some("stop:cutover/stop_traffic/hold_traffic/before_intent"))?;
+    serve.ready().await?;
+    let request = scene.order("cutover").await?;
+    serve.stopped_itself(LONG).await?;
+    scene.on_source().await?.batch_execute("truncate shop.notes").await?;
+    serve.thaw()?;
+    ensure!(scene.over(request, Duration::from_secs(40)).await? == "undone", "not undone");
+    let journal = scene.product.journal().await?;
+    let cause = journal.of("undo_started").next_back().map(|event| event.field("cause").to_string());
+    ensure!(cause.as_deref().is_some_and(|cause| cause.contains("SW-0310")), "undone because of {cause:?}");
+    scene.shows("replicating", "source").await?;
+    let app = scene.source.connect(Role::App).await?;
+    app.batch_execute("insert into shop.events (worker, seq, kind) values (-31, 1, 'back')").await?;
+    serve.end().await
+}
