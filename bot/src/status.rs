@@ -28,6 +28,8 @@ pub enum Next {
     NeedsPerson,
     /// Nothing until `resume`.
     NeedsResume,
+    /// Nothing until a log checkpoint over the approvals has left the journal.
+    NeedsWitness,
     /// Nothing until `release`.
     NeedsRelease,
     /// Nothing until a stream follows again.
@@ -341,6 +343,7 @@ impl Seen<'_> {
         match due(self.state, self.name, self.now) {
             Due::Blocked(_) => Next::NeedsPerson,
             Due::Paused => Next::NeedsResume,
+            Due::AwaitWitness => Next::NeedsWitness,
             Due::VoidStale => Next::Voids,
             Due::Begin(request) => Next::Begins { request },
             Due::BeginUndo(_) => Next::BeginsUndo,

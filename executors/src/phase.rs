@@ -370,6 +370,12 @@ impl<'a> Work<'a> {
                 self.wake(LOOK_AGAIN).await;
                 Ok(())
             }
+            Due::AwaitWitness => {
+                self.shared
+                    .doing(Some("a log checkpoint over the approvals has to leave the journal".to_owned()));
+                self.wake(LOOK_AGAIN).await;
+                Ok(())
+            }
             Due::VoidStale => self.append(CommandBody::VoidStale { phase }).await,
             Due::Begin(_) if self.is_outdated(state) => {
                 self.shared.doing(Some("the plan was revised: restart this executor with it".to_owned()));

@@ -10,6 +10,7 @@ use crate::names::Direction;
 use crate::operation::{Operation, Step};
 use crate::state::{Finding, StreamHealth, UndoCause};
 use crate::time::Timestamp;
+use crate::witnessed::Root;
 
 /// Who makes something happen.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -253,6 +254,15 @@ pub enum CommandBody {
         /// How many changes.
         changes: u64,
     },
+    /// The publisher's own: a signed log checkpoint stands outside the journal, durably.
+    ReportCheckpoint {
+        /// The last position that it covers.
+        size: Position,
+        /// The tree's root at that size.
+        root: Root,
+        /// Where it stands: `file:PATH` for a witness file.
+        left_to: Vec<String>,
+    },
 }
 
 impl CommandBody {
@@ -264,7 +274,8 @@ impl CommandBody {
             | Self::Approve { .. }
             | Self::Deny { .. }
             | Self::BreakGlass { .. }
-            | Self::Revoke { .. } => None,
+            | Self::Revoke { .. }
+            | Self::ReportCheckpoint { .. } => None,
             Self::Hold { phase, .. } | Self::Release { phase } => phase.as_ref(),
             Self::Request { phase, .. }
             | Self::Abort { phase, .. }

@@ -9,6 +9,7 @@ use crate::operation::{Operation, Step};
 use crate::plan::FailbackDeadline;
 use crate::state::{EffectStatus, Finding, OperationRun, RequestStatus, State, UndoCause};
 use crate::time::Timestamp;
+use crate::witnessed::awaits_witness;
 
 /// What should happen next in a phase. The loop does it and asks again.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +20,8 @@ pub enum Due {
     Blocked(Finding),
     /// Nothing until a person says `resume`.
     Paused,
+    /// Nothing until a log checkpoint over the last word of the approvals has left the journal.
+    AwaitWitness,
     /// Append `VoidStale`: a request has expired or its binding has changed.
     VoidStale,
     /// Append `Begin` for this request: it has its quorum.
@@ -84,6 +87,10 @@ fn in_operation(state: &State, run: &OperationRun, now: Timestamp) -> Due {
     let begun = run.effects.iter().any(|record| record.step == run.step);
     if run.paused && !begun && !in_the_window(run) {
         return Due::Paused;
+    }
+    // Before anything is stopped, and never while it is: what has to leave the journal may have to wait for a disk.
+    if run.step == Step::StopTraffic && !in_the_window(run) && awaits_witness(state, run) {
+        return Due::AwaitWitness;
     }
     Due::Plan(run.step)
 }

@@ -13,6 +13,7 @@ use crate::names::Direction;
 use crate::operation::{Operation, Step};
 use crate::state::{Finding, Outcome, StreamHealth, UndoCause, VoidReason};
 use crate::time::Timestamp;
+use crate::witnessed::Root;
 
 /// The schema version of bodies written today. A changed body gets a new one and an upcast, never a rewrite.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -230,6 +231,15 @@ pub enum Fact {
         /// How many changes, in decimal.
         changes: String,
     },
+    /// A signed log checkpoint over people's last words stands outside the journal.
+    LogCheckpointLeft {
+        /// The last position that it covers.
+        size: Position,
+        /// The tree's root at that size.
+        root: Root,
+        /// Where it stands.
+        left_to: Vec<String>,
+    },
 }
 
 impl Fact {
@@ -263,6 +273,7 @@ impl Fact {
             Self::OperationFinished { .. } => "operation_finished",
             Self::StreamChanged { .. } => "stream_changed",
             Self::FenceBreached { .. } => "fence_breached",
+            Self::LogCheckpointLeft { .. } => "log_checkpoint_left",
         }
     }
 }

@@ -14,6 +14,7 @@ use crate::state::{
     Outcome, PhaseState, Request, RequestStatus, State, StreamState, UndoCause, UndoRun,
 };
 use crate::transitions::transitions;
+use crate::witnessed::LeftCheckpoint;
 
 /// Replays one event. Total and deterministic.
 pub fn evolve(state: &mut State, event: &Recorded) {
@@ -78,6 +79,10 @@ pub fn evolve(state: &mut State, event: &Recorded) {
             }
         }
         Fact::FenceBreached { .. } => breach(state, &at),
+        Fact::LogCheckpointLeft { size, root, left_to } => {
+            let (position, left_to) = (envelope.position, left_to.clone());
+            state.left = Some(LeftCheckpoint { position, size: *size, root: *root, left_to });
+        }
     }
 }
 
@@ -353,7 +358,8 @@ fn advance(run: &mut OperationRun, at: &Occurrence<'_>) -> Option<Position> {
         | Fact::EffectSucceeded { .. }
         | Fact::OperationFinished { .. }
         | Fact::StreamChanged { .. }
-        | Fact::FenceBreached { .. } => {}
+        | Fact::FenceBreached { .. }
+        | Fact::LogCheckpointLeft { .. } => {}
     }
     None
 }

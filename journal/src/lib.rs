@@ -26,6 +26,7 @@ mod streams;
 mod time;
 mod transitions;
 mod windows;
+mod witnessed;
 
 pub use approvals::{Wait, approvers, waits};
 pub use canonical::{CanonicalError, to_canonical};
@@ -60,3 +61,4 @@ pub use streams::{StreamSpec, desired_streams, stream_in_the_way};
 pub use time::Timestamp;
 pub use transitions::{Transition, diagram, transitions};
 pub use windows::{Closed, closed, next_open};
+pub use witnessed::{LeftCheckpoint, Root, awaits_witness, unwitnessed};

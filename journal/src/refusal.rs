@@ -219,6 +219,26 @@ pub enum Refusal {
     /// A reason must be given.
     #[error("SW-0142 a reason is needed")]
     ReasonNeeded,
+    /// Only the publisher tells what has left the journal.
+    #[error("SW-0170 only the program itself tells what has left the journal")]
+    NotThePublisher,
+    /// A log checkpoint covers what is not there.
+    #[error("SW-0171 a log checkpoint of {size} events, and the journal has {head}")]
+    CheckpointAhead {
+        /// What it covers.
+        size: Position,
+        /// The newest event.
+        head: Position,
+    },
+    /// A log checkpoint of the same size with another root has left the journal.
+    #[error("SW-0172 another log checkpoint of {size} events has left the journal")]
+    CheckpointDiffers {
+        /// Its size.
+        size: Position,
+    },
+    /// A log checkpoint that stands nowhere proves nothing.
+    #[error("SW-0173 the log checkpoint stands nowhere")]
+    LeftNowhere,
     /// The operation is not built yet.
     #[error("SW-0143 {operation} is not available in this version")]
     NotAvailable {

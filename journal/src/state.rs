@@ -15,6 +15,7 @@ use crate::names::Direction;
 use crate::operation::{Operation, PhaseStatus, Step};
 use crate::plan::Plan;
 use crate::time::Timestamp;
+use crate::witnessed::LeftCheckpoint;
 
 /// Something that a person has to look at, in words that name the place and the remedy.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -482,6 +483,8 @@ pub struct State {
     pub phases: BTreeMap<PhaseName, PhaseState>,
     /// Requests by number.
     pub requests: BTreeMap<Position, Request>,
+    /// The newest log checkpoint known to stand outside the journal.
+    pub left: Option<LeftCheckpoint>,
 }
 
 impl State {

@@ -124,6 +124,10 @@ impl Narrator {
             Fact::FenceBreached { direction, table, at, changes } => format!(
                 "ALARM: {changes} changes of {table} at {at} that no fence should have let through ({direction} guard)"
             ),
+            Fact::LogCheckpointLeft { size, root, left_to } => {
+                let root: String = root.to_string().chars().take(8).collect();
+                format!("log checkpoint {size} {root} stands in {}", list(left_to))
+            }
         }
     }
 }
@@ -155,7 +159,8 @@ const fn is_headline(fact: &Fact) -> bool {
         | Fact::EffectIntended { .. }
         | Fact::EffectSucceeded { .. }
         | Fact::EffectUnknown { .. }
-        | Fact::StreamChanged { .. } => false,
+        | Fact::StreamChanged { .. }
+        | Fact::LogCheckpointLeft { .. } => false,
     }
 }
 

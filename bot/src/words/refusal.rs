@@ -121,6 +121,10 @@ impl Told<'_> {
             | Refusal::ForeignEffect { .. }
             | Refusal::OpeningUnproven { .. }
             | Refusal::OldEpoch { .. }) => of_executors(executors),
+            publisher @ (Refusal::NotThePublisher
+            | Refusal::CheckpointAhead { .. }
+            | Refusal::CheckpointDiffers { .. }
+            | Refusal::LeftNowhere) => of_the_publisher(publisher),
         }
     }
 
@@ -486,6 +490,31 @@ fn no_phase(phase: &PhaseName, known: &[PhaseName]) -> String {
     let near = nearest(phase.as_str(), known.iter().map(|each| (each, each.as_str())));
     let guess = near.map_or_else(String::new, |near| format!(" Did you mean {near}?"));
     format!("The plan has no phase {phase}.{guess} Its phases: {}.", list(known))
+}
+
+/// What the publisher of log checkpoints ran into. People meet these in logs alone.
+fn of_the_publisher(refusal: &Refusal) -> String {
+    match refusal {
+        Refusal::NotThePublisher => {
+            "Only the program itself tells which log checkpoint has left the journal. Nothing has \
+             to be said: `serve` does it by itself."
+                .to_owned()
+        }
+        Refusal::CheckpointAhead { size, head } => format!(
+            "The log checkpoint covers {size} events, and the journal has {head}: its end was cut off, or an older copy \
+             was put back. Find out who did, before anything goes on: `switchyard journal check`."
+        ),
+        Refusal::CheckpointDiffers { size } => format!(
+            "Another log checkpoint of {size} events has left the journal: one of the two is of another history. Find \
+             out which, before anything goes on: `switchyard journal check`."
+        ),
+        Refusal::LeftNowhere => {
+            "A log checkpoint that stands nowhere proves nothing. Name a witness file in the plan: \
+             [journal] witness = \"FILE\"."
+                .to_owned()
+        }
+        _ => String::new(),
+    }
 }
 
 /// What executors ran into. People meet these in logs alone.

@@ -17,6 +17,10 @@ pub fn next(next: &Next) -> String {
         Next::NeedsStream { direction } => {
             format!("nothing until the {direction} stream follows again")
         }
+        Next::NeedsWitness => {
+            "stop_traffic, as soon as a log checkpoint over the approvals stands in the witness file"
+                .to_owned()
+        }
         Next::NeedsRelease => "nothing until the hold is released".to_owned(),
         Next::NeedsApprovals { request, expires_at } => {
             format!("request #{request} waits for approvals and is void at {}", instant(*expires_at))

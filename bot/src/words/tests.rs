@@ -146,6 +146,10 @@ fn refusals() -> Vec<(&'static str, Refusal)> {
         ("region-a cutover --within 30m", Refusal::NeverInWindow { not_after: later, until: Some(later) }),
         ("approve #2", Refusal::BeginMissed { request }),
         ("region-a cutover", Refusal::NoTimeToBegin),
+        ("", Refusal::NotThePublisher),
+        ("", Refusal::CheckpointAhead { size: Position::new(9), head: Position::new(8) }),
+        ("", Refusal::CheckpointDiffers { size: Position::new(9) }),
+        ("", Refusal::LeftNowhere),
     ]
 }
 

@@ -2,6 +2,7 @@
 
 use super::opening::{check_closed_first, check_opening, check_quorum_again};
 use super::operations::block;
+use super::witness::check_witnessed;
 use crate::command::EffectOutcome;
 use crate::due::may_undo;
 use crate::effect::{Effect, EffectSpec, Side, UndoPlan};
@@ -51,6 +52,7 @@ pub(super) fn intend(
     if matches!(effect, Effect::HoldTraffic { .. }) && step == Step::StopTraffic {
         let Some(plan) = run.plan.phase(phase) else { return Err(Refusal::StepNotDue { step }) };
         check_quorum_again(state, now, run)?;
+        check_witnessed(state, run)?;
         let first = run.effect(spec.id).map_or(now, |record| record.intended_at);
         let at = first.plus(plan.max_downtime.saturating_sub(plan.undo_reserve));
         undo_plan = Some(UndoPlan { at, effects: undo.to_vec() });

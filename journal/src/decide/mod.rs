@@ -9,6 +9,7 @@ mod people;
 mod plans;
 mod reports;
 mod requests;
+mod witness;
 mod words;
 
 use effects::{Intent, conclude, intend};
@@ -75,6 +76,7 @@ pub fn decide(state: &State, now: Timestamp, command: &Command) -> Result<Vec<Fa
             }
             Ok(vec![Fact::LeaseTaken { epoch: *epoch, holder: holder.clone() }])
         }
+        CommandBody::ReportCheckpoint { .. } => witness::left(state, &command.actor, &command.body),
         CommandBody::Begin { .. }
         | CommandBody::VoidStale { .. }
         | CommandBody::Intend { .. }
@@ -119,6 +121,7 @@ fn execute(state: &State, now: Timestamp, body: &CommandBody) -> Result<Vec<Fact
         | CommandBody::Retry { .. }
         | CommandBody::Hold { .. }
         | CommandBody::Release { .. }
-        | CommandBody::TakeLease { .. } => Err(Refusal::NotAPerson),
+        | CommandBody::TakeLease { .. }
+        | CommandBody::ReportCheckpoint { .. } => Err(Refusal::NotAPerson),
     }
 }

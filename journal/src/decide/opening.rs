@@ -7,6 +7,7 @@
 
 use super::people::known_request;
 use super::requests::check_binding;
+use super::witness::check_witnessed;
 use crate::approvals::{Quorum, quorum};
 use crate::effect::{Effect, Expectation, Side, StreamMode};
 use crate::ids::PersonId;
@@ -133,5 +134,6 @@ pub(super) fn check_opening(
     if !drained {
         return Err(lacks("the stream is not drained"));
     }
+    check_witnessed(state, run)?;
     check_quorum_again(state, now, run)
 }

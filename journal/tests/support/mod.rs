@@ -158,7 +158,7 @@ impl Journal {
     pub fn tick(&mut self, fails: &dyn Fn(&Effect) -> bool) -> Result<bool, Refusal> {
         let phase = phase();
         let body = match self.due() {
-            Due::Idle | Due::Blocked(_) | Due::Paused => return Ok(false),
+            Due::Idle | Due::Blocked(_) | Due::Paused | Due::AwaitWitness => return Ok(false),
             Due::VoidStale => CommandBody::VoidStale { phase },
             Due::Begin(request) => CommandBody::Begin { phase, request },
             Due::BeginUndo(cause) => CommandBody::BeginUndo { phase, cause },

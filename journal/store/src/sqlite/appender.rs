@@ -467,7 +467,7 @@ fn lease(phase: &PhaseName, epoch: Epoch, holder: &Holder, term: Duration) -> Le
 fn phase_of(state: &State, command: &CommandBody, fact: &Fact) -> Option<PhaseName> {
     let of = |request: &Position| state.requests.get(request).map(|request| request.phase.clone());
     match fact {
-        Fact::PlanAdopted { .. } => None,
+        Fact::PlanAdopted { .. } | Fact::LogCheckpointLeft { .. } => None,
         Fact::Approved { request, .. }
         | Fact::Denied { request, .. }
         | Fact::Revoked { request }
