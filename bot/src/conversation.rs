@@ -13,6 +13,7 @@ use journal::{
 use journal_store::{ExecuteError, Store, StoreError};
 
 use crate::language::{Command, Dialect, Heard, read};
+use crate::proof::Proof;
 use crate::status::Report;
 use crate::words::{self, Narrator, World};
 
@@ -77,13 +78,20 @@ struct Yes {
 #[derive(Debug, Clone)]
 pub struct Conversation {
     store: Arc<dyn Store>,
+    proof: Option<Proof>,
 }
 
 impl Conversation {
     /// A conversation about the migration of a journal.
     #[must_use]
     pub fn new(store: Arc<dyn Store>) -> Self {
-        Self { store }
+        Self { store, proof: None }
+    }
+
+    /// The same, with log checkpoints in its answers.
+    #[must_use]
+    pub fn proven_by(self, proof: Option<Proof>) -> Self {
+        Self { proof, ..self }
     }
 
     /// Does what a text says. `id` is the caller's, made before the first try; the person is known to be who they are.
@@ -164,8 +172,23 @@ impl Conversation {
             ),
             after,
         });
-        let text = words::aloud(words::done(person, command, at, world), command, world);
+        let mut text = words::aloud(words::done(person, command, at, world), command, world);
+        if let Some(line) = self.witnessed(command, after).await {
+            text = format!("{text}\n{line}");
+        }
         Ok(Yes { text, follow })
+    }
+
+    /// The log checkpoint that goes with an answer about an approval or a switch: so whoever keeps the answer is a witness.
+    async fn witnessed(&self, command: &Command, after: Position) -> Option<String> {
+        let proof = self.proof.as_ref()?;
+        let newest = match command {
+            Command::Approve { .. } | Command::BreakGlass { .. } => proof.covering(after).await,
+            Command::Deny { .. } | Command::Revoke { .. } => proof.newest(),
+            Command::Request { operation, .. } if operation.opens().is_some() => proof.newest(),
+            _ => None,
+        };
+        newest.map(|newest| words::checkpoint_line(&newest.checkpoint))
     }
 
     /// The answer to a command that changes nothing.
@@ -243,6 +266,11 @@ impl Conversation {
     }
 
     async fn audit(&self) -> Result<String, No> {
+        if let Some(proof) = &self.proof
+            && let Some(newest) = proof.newest()
+        {
+            return Ok(words::audit_proven(proof, &newest));
+        }
         let mut tree = merkle::Tree::default();
         let mut after = Position::default();
         loop {

@@ -4,5 +4,6 @@ pub mod cli;
 pub mod conversation;
 pub mod language;
 pub mod local;
+pub mod proof;
 pub mod status;
 pub mod words;

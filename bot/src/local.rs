@@ -25,6 +25,7 @@ use tokio::task::JoinSet;
 
 use crate::conversation::{Conversation, Follow, Reply};
 use crate::language::Dialect;
+use crate::proof::Proof;
 use crate::words::{self, Narrator};
 
 pub use wire::{Answer, Ask, MOST_BYTES, VERSION};
@@ -53,6 +54,7 @@ pub enum SocketError {
 #[derive(Debug)]
 pub struct Server {
     listener: UnixListener,
+    proof: Option<Proof>,
     path: PathBuf,
     inode: u64,
 }
@@ -84,7 +86,14 @@ impl Server {
         std::fs::set_permissions(&making, std::fs::Permissions::from_mode(0o600))?;
         let inode = std::fs::symlink_metadata(&making)?.ino();
         std::fs::rename(&making, path)?;
-        Ok(Self { listener, path: path.to_owned(), inode })
+        Ok(Self { listener, proof: None, path: path.to_owned(), inode })
+    }
+
+    /// The same, with log checkpoints in its answers.
+    #[must_use]
+    pub fn proven_by(mut self, proof: Option<Proof>) -> Self {
+        self.proof = proof;
+        self
     }
 
     /// Where it listens.
@@ -102,9 +111,10 @@ impl Server {
             let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
             match self.listener.accept().await {
                 Ok((stream, _)) => {
+                    let conversation = Conversation::new(Arc::clone(&store)).proven_by(self.proof.clone());
                     let store = Arc::clone(&store);
                     connections.spawn(async move {
-                        if let Err(error) = serve(stream, store).await {
+                        if let Err(error) = serve(stream, store, conversation).await {
                             tracing::debug!(%error, "a connection ended early");
                         }
                         drop(place);
@@ -130,7 +140,7 @@ impl Drop for Server {
 }
 
 /// Answers the requests of one connection.
-async fn serve(stream: UnixStream, store: Arc<dyn Store>) -> std::io::Result<()> {
+async fn serve(stream: UnixStream, store: Arc<dyn Store>, conversation: Conversation) -> std::io::Result<()> {
     let (read, mut write) = stream.into_split();
     let mut lines = BufReader::new(read);
     loop {
@@ -143,7 +153,7 @@ async fn serve(stream: UnixStream, store: Arc<dyn Store>) -> std::io::Result<()>
             }
             Ok(Ok(Line::Text(line))) => line,
         };
-        answer(&line, &store, &mut write).await?;
+        answer(&line, &store, &conversation, &mut write).await?;
     }
 }
 
@@ -176,7 +186,12 @@ async fn send(to: &mut OwnedWriteHalf, answer: &Answer) -> std::io::Result<()> {
 }
 
 /// Answers one line.
-async fn answer(line: &[u8], store: &Arc<dyn Store>, write: &mut OwnedWriteHalf) -> std::io::Result<()> {
+async fn answer(
+    line: &[u8],
+    store: &Arc<dyn Store>,
+    conversation: &Conversation,
+    write: &mut OwnedWriteHalf,
+) -> std::io::Result<()> {
     let ask: Ask = match serde_json::from_slice(line) {
         Ok(ask) => ask,
         Err(_) => {
@@ -199,7 +214,7 @@ async fn answer(line: &[u8], store: &Arc<dyn Store>, write: &mut OwnedWriteHalf)
         return send(write, &Answer::refused(words::not_known(), words::NOT_KNOWN)).await;
     };
     let id = format!("local:{person}:{}", ask.command_id);
-    let reply = Conversation::new(Arc::clone(store)).hear(&person, &id, &ask.text, Dialect::Terminal).await;
+    let reply = conversation.hear(&person, &id, &ask.text, Dialect::Terminal).await;
     tracing::info!(%person, ok = reply.ok, code = reply.code, "answered");
     let Reply { ok, text, code, follow } = reply;
     let follow = follow.filter(|_| ask.wait && ok);

@@ -98,8 +98,23 @@ pub struct Report {
     pub now: Timestamp,
     /// Why no new operation begins anywhere.
     pub hold: Option<String>,
+    /// The newest log checkpoint that the journal knows to stand outside it.
+    pub log_checkpoint: Option<CheckpointReport>,
+    /// Whether the plan names a key to sign log checkpoints with: without one the journal cannot prove itself.
+    pub is_provable: bool,
     /// The phases, in the plan's order.
     pub phases: Vec<PhaseReport>,
+}
+
+/// A log checkpoint.
+#[derive(Debug, Clone, Serialize)]
+pub struct CheckpointReport {
+    /// The last event it covers.
+    pub size: u64,
+    /// The tree's root at that size, in hexadecimal.
+    pub root: String,
+    /// Where it stands.
+    pub left_to: Vec<String>,
 }
 
 /// One phase.
@@ -283,6 +298,12 @@ impl Report {
             position: state.head.get(),
             now,
             hold: state.hold.as_ref().map(|hold| hold.reason.clone()),
+            log_checkpoint: state.left.as_ref().map(|left| CheckpointReport {
+                size: left.size.get(),
+                root: left.root.to_string(),
+                left_to: left.left_to.clone(),
+            }),
+            is_provable: plan.journal.signing_key.is_some(),
             phases,
         })
     }

@@ -1,4 +1,4 @@
-//! `switchyard journal show | tail | export`.
+//! `switchyard journal show | tail | export | checkpoint | check`.
 
 use std::fs::OpenOptions;
 use std::io::{BufWriter, Write as _};
@@ -6,12 +6,15 @@ use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 use futures::StreamExt as _;
+use journal::note::VerifierKey;
 use journal::{PhaseName, Position, Recorded};
 use journal_store::{Store, StoreError};
+use runtime::Scrubber;
 
 use super::exit::{Exit, Failure};
 use super::open::{self, PlanFile};
-use super::output;
+use super::{key, output};
+use crate::proof::{Desk, DeskError, Examiner, WitnessFile};
 use crate::words::{self, Narrator};
 
 /// What to do with the journal.
@@ -30,7 +33,42 @@ pub enum What {
         #[arg(value_name = "FILE")]
         to: PathBuf,
     },
+    /// Print the newest log checkpoint; signs one, as `serve` does, if there are newer events
+    Checkpoint {
+        /// Which migration's.
+        #[command(flatten)]
+        plan: PlanFile,
+    },
+    /// Hold the stored events against themselves and against every log checkpoint of a witness
+    #[command(after_help = AFTER_CHECK)]
+    Check(Check),
+    /// The key that signs log checkpoints
+    #[command(subcommand)]
+    Key(key::What),
 }
+
+/// What is held against the journal.
+#[derive(Debug, clap::Args)]
+pub struct Check {
+    #[command(flatten)]
+    plan: PlanFile,
+    /// A file of log checkpoints, instead of the plan's
+    #[arg(long, value_name = "FILE")]
+    witness: Option<PathBuf>,
+    /// A verifier key that the log checkpoints may be signed by, instead of the plan's; may be said several times
+    #[arg(long, value_name = "VKEY")]
+    key: Vec<VerifierKey>,
+}
+
+const AFTER_CHECK: &str = "\
+Reads the journal without the server, and changes nothing. A witness that the journal's administrator could have written
+proves little: give one that was kept elsewhere, with the verifier key as it was handed out.
+
+Examples:
+  switchyard journal check
+  switchyard journal check --witness kept-elsewhere.txt --key shop.switchyard+5c2b6d1a+AZ…
+
+Exit codes: 0 all agrees, 1 one line a finding, 2 wrong usage, 3 the journal cannot be reached.";
 
 /// Which events, and how.
 #[derive(Debug, clap::Args)]
@@ -64,8 +102,56 @@ pub async fn run(what: What) -> Result<Exit, Failure> {
         }
         What::Tail(filter) => tail(&filter).await?,
         What::Export { plan, to } => export(&plan, &to).await?,
+        What::Checkpoint { plan } => checkpoint(&plan).await?,
+        What::Check(asked) => return check(&asked).await,
+        What::Key(what) => return key::run(what),
     }
     Ok(Exit::Done)
+}
+
+/// Signs what is there as `serve` would, under the same lock and the same rules, and prints the note.
+async fn checkpoint(plan: &PlanFile) -> Result<(), Failure> {
+    let read = open::read(&plan.plan)?;
+    let key = read.signing_key(&Scrubber::default())?;
+    let witness = read.witness().ok_or_else(|| Failure::refused(words::no_witness()))?;
+    let store = read.open().await?;
+    let refused = |error: DeskError| Failure::refused(words::publisher_refuses(&error));
+    let mut desk = Desk::new(key, witness);
+    each(store.as_ref(), |position, bytes| desk.take(position, bytes).map_err(refused)).await?;
+    let state = store.state().await.map_err(|error| open::no_journal(&error))?;
+    if let Some(left) = &state.left {
+        desk.compare(left.size.get(), left.root.hash()).map_err(refused)?;
+    }
+    let published = desk.publish().map_err(refused)?;
+    output::write(published.note.to_string().as_bytes())
+        .map_err(|error| Failure::refused(words::export_failed(Path::new("-"), &error)))
+}
+
+async fn check(asked: &Check) -> Result<Exit, Failure> {
+    let read = open::read(&asked.plan.plan)?;
+    let witness = asked.witness.clone().map(WitnessFile::new).or_else(|| read.witness());
+    let notes = match &witness {
+        Some(file) => file.read().map_err(|error| Failure::refused(words::witness_failed(&error)))?,
+        None => Vec::new(),
+    };
+    if let (Some(file), true) = (&asked.witness, notes.is_empty()) {
+        return Err(Failure::refused(words::nothing_witnessed(file)));
+    }
+    let keys = if !asked.key.is_empty() || notes.is_empty() {
+        asked.key.clone()
+    } else {
+        vec![read.signing_key(&Scrubber::default())?.verifier().clone()]
+    };
+    let store = read.open_unread().await?;
+    let mut examiner = Examiner::new(read.plan.migration.clone());
+    each(store.as_ref(), |position, bytes| {
+        examiner.event(position, bytes);
+        Ok(())
+    })
+    .await?;
+    let checked = examiner.finish(&notes, &keys);
+    output::say(&words::journal_checked(&checked));
+    Ok(if checked.findings.is_empty() { Exit::Done } else { Exit::Refused })
 }
 
 /// Calls for every stored event.

@@ -3,6 +3,7 @@
 mod chat;
 mod exit;
 mod journal;
+mod key;
 mod logging;
 mod open;
 mod output;
@@ -45,7 +46,7 @@ enum Verb {
     Chat(chat::Args),
     /// Show where the migration is, from the journal, without the server
     Status(status::Args),
-    /// Read the journal
+    /// Read the journal, and hold it against what left it
     #[command(subcommand)]
     Journal(journal::What),
     /// Check, show or adopt a plan

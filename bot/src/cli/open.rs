@@ -5,11 +5,13 @@ use std::sync::Arc;
 
 use clap::Args;
 use journal::Plan;
+use journal::note::SignerKey;
 use journal::plan::JournalPlace;
 use journal_store::{SqliteStore, StoreError};
-use runtime::SystemClock;
+use runtime::{Scrubber, SystemClock};
 
 use super::exit::{Exit, Failure};
+use crate::proof::{WitnessFile, read_key};
 use crate::words;
 
 /// Where the plan is.
@@ -52,6 +54,29 @@ impl Read {
         }
     }
 
+    /// The plan's own folder, which its relative paths are relative to.
+    #[must_use]
+    pub fn folder(&self) -> PathBuf {
+        self.file.parent().map_or_else(PathBuf::new, Path::to_owned)
+    }
+
+    /// The key that signs log checkpoints.
+    ///
+    /// # Errors
+    /// The plan names none, or it is of no use.
+    pub fn signing_key(&self, scrubber: &Scrubber) -> Result<SignerKey, Failure> {
+        let kept = self.plan.journal.signing_key.as_ref();
+        let kept = kept.ok_or_else(|| Failure::refused(words::no_signing_key()))?;
+        read_key(kept, &self.folder(), &self.plan.migration, scrubber)
+            .map_err(|error| Failure::refused(words::no_key(&error)))
+    }
+
+    /// The witness file that the plan names.
+    #[must_use]
+    pub fn witness(&self) -> Option<WitnessFile> {
+        self.plan.journal.witness_file.as_ref().map(|file| WitnessFile::new(beside(&self.file, file)))
+    }
+
     /// The socket.
     #[must_use]
     pub fn socket(&self) -> PathBuf {
@@ -68,6 +93,15 @@ impl Read {
     /// It cannot be opened.
     pub async fn open_or_make(&self) -> Result<Arc<SqliteStore>, Failure> {
         let opened = SqliteStore::open(&self.url(), &self.plan.migration, Arc::new(SystemClock)).await;
+        opened.map(Arc::new).map_err(|error| no_journal(&error))
+    }
+
+    /// Opens the journal that is there without replaying it, for whoever has to look at one that cannot be.
+    ///
+    /// # Errors
+    /// It is not there, or cannot be opened.
+    pub async fn open_unread(&self) -> Result<Arc<SqliteStore>, Failure> {
+        let opened = SqliteStore::open_unread(&self.url(), &self.plan.migration, Arc::new(SystemClock)).await;
         opened.map(Arc::new).map_err(|error| no_journal(&error))
     }
 

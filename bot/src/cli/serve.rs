@@ -9,7 +9,7 @@ use executors::Settings;
 use executors::postgres::database::Database;
 use futures::StreamExt as _;
 use journal::{Actor, Command, CommandBody, CommandId, Holder, Plan, SecretRef, Side};
-use journal_store::{ExecuteError, Store, StoreError};
+use journal_store::{ExecuteError, SqliteStore, Store, StoreError};
 use runtime::{Scrubber, Secret, SystemClock, Tasks};
 use rustix::fs::FlockOperation;
 use rustix::io::Errno;
@@ -19,6 +19,7 @@ use super::exit::{Exit, Failure};
 use super::open::{self, PlanFile, Read};
 use super::{logging, output};
 use crate::local::{Server, SocketError};
+use crate::proof::{Desk, Proof, Publisher};
 use crate::words;
 
 /// How log lines look.
@@ -82,6 +83,8 @@ pub async fn run(args: Args) -> Result<Exit, Failure> {
         })
     })?;
     let signal = Signals::new()?;
+    let publishing = publishing(&read, &plan, &store, &scrubber)?;
+    let proof = publishing.as_ref().map(|(_, proof)| proof.clone());
     output::say(&words::serving(&plan, server.path()));
     tracing::info!(migration = %plan.migration, plan = %plan.hash().short(), %holder, "serving");
 
@@ -95,8 +98,13 @@ pub async fn run(args: Args) -> Result<Exit, Failure> {
         tasks: Tasks::default(),
         scrubber: scrubber.clone(),
     };
-    let server = tokio::spawn(server.run(store));
+    let publisher = publishing.map(|(publisher, _)| tokio::spawn(publisher.run()));
+    let server = tokio::spawn(server.proven_by(proof).run(store));
     let ended = execute(settings, signal).await;
+    if let Some(publisher) = publisher {
+        publisher.abort();
+        let _aborted = publisher.await.is_err();
+    }
     server.abort();
     // Its file goes with it.
     let _aborted = server.await.is_err();
@@ -107,6 +115,24 @@ pub async fn run(args: Args) -> Result<Exit, Failure> {
         }
         Err(error) => Err(Failure::refused(scrubber.scrub(&words::executors_failed(&error)))),
     }
+}
+
+/// What lets log checkpoints leave the journal, if the plan names a key to sign them with.
+fn publishing(
+    read: &Read,
+    plan: &Plan,
+    store: &Arc<SqliteStore>,
+    scrubber: &Scrubber,
+) -> Result<Option<(Publisher, Proof)>, Failure> {
+    if plan.journal.signing_key.is_none() {
+        tracing::warn!("the plan names no signing key: this journal cannot prove itself");
+        return Ok(None);
+    }
+    let key = read.signing_key(scrubber)?;
+    let witness = read.witness().ok_or_else(|| Failure::refused(words::no_witness()))?;
+    let stands_in = format!("file:{}", witness.path().display());
+    let store = Arc::clone(store) as Arc<dyn Store>;
+    Ok(Some(Publisher::new(store, Arc::new(SystemClock), Desk::new(key, witness), stands_in)))
 }
 
 /// Runs the executors until a signal comes; under each newly adopted plan anew.
@@ -128,6 +154,11 @@ async fn execute(mut settings: Settings, mut signal: Signals) -> anyhow::Result<
             None => return Ok(()),
             Some(plan) => {
                 tracing::info!(plan = %plan.hash().short(), "another plan was adopted: going on under it");
+                if plan.journal.signing_key != settings.plan.journal.signing_key {
+                    tracing::error!(
+                        "the adopted plan names another signing key: start serve again to sign with it"
+                    );
+                }
                 settings.source = rebuilt(&settings, Side::Source, &plan)?;
                 settings.target = rebuilt(&settings, Side::Target, &plan)?;
                 settings.plan = plan;

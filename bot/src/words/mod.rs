@@ -5,6 +5,7 @@ mod event;
 mod help;
 mod plan;
 mod problem;
+mod proof;
 mod refusal;
 mod status;
 #[cfg(test)]
@@ -22,6 +23,11 @@ pub(crate) use event::{because, stream_health};
 pub use help::{about, overview, summary};
 pub use plan::{adopted, checked, full as plan_shown, next as plan_next, problems};
 pub use problem::problem;
+pub use proof::{
+    audit_proven, bad_key_name, bad_verifier_key, checked as journal_checked, checkpoint_line,
+    key_not_written, new_key, no_key, no_signing_key, no_witness, nothing_witnessed, publisher_refuses,
+    witness_failed,
+};
 pub use refusal::refusal;
 pub use status::{next, status};
 pub use told::*;

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use journal::{Timestamp, Writer};
 
-use super::{instant, length, moment};
+use super::{instant, length, list, moment};
 use crate::status::{Next, PhaseReport, Report};
 
 /// What happens next by itself, and when.
@@ -60,6 +60,19 @@ pub fn status(report: &Report) -> String {
     if let Some(hold) = &report.hold {
         let _written = writeln!(text, "HELD: no new operation begins anywhere: “{hold}”");
     }
+    let _written = match (&report.log_checkpoint, report.is_provable) {
+        (Some(left), _) => writeln!(
+            text,
+            "log checkpoint {} {} stands in {}",
+            left.size,
+            left.root.get(..8).unwrap_or(&left.root),
+            list(&left.left_to)
+        ),
+        (None, true) => {
+            writeln!(text, "no approval had to leave the journal yet: no log checkpoint is told of")
+        }
+        (None, false) => writeln!(text, "this journal cannot prove itself: the plan names no signing_key"),
+    };
     for phase in &report.phases {
         text.push('\n');
         phase_table(&mut text, phase, report.now);

@@ -72,17 +72,36 @@ impl SqliteStore {
         Self::start(file, migration, clock).await
     }
 
+    /// Opens a journal that is there, without replaying it: an auditor wants the rows of one that cannot be replayed too.
+    ///
+    /// # Errors
+    /// As [`SqliteStore::open_existing`], but for what its events say.
+    pub async fn open_unread(
+        url: &str,
+        migration: &MigrationName,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, StoreError> {
+        let file = JournalFile::of(url)?;
+        file.inspect(migration).await?;
+        Ok(Self::unread(file, migration, clock))
+    }
+
     async fn start(
         file: JournalFile,
         migration: &MigrationName,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, StoreError> {
-        let reader = Arc::new(Reader::new(&file, migration.clone(), clock));
+        let store = Self::unread(file, migration, clock);
         // A journal that cannot be replayed is found here and not in the middle of an operation.
-        reader.state().await?;
+        store.reader.state().await?;
+        Ok(store)
+    }
+
+    fn unread(file: JournalFile, migration: &MigrationName, clock: Arc<dyn Clock>) -> Self {
+        let reader = Arc::new(Reader::new(&file, migration.clone(), clock));
         let (jobs, queue) = mpsc::channel(QUEUE);
         tokio::spawn(Appender::new(file, Arc::clone(&reader), queue).run());
-        Ok(Self { reader, jobs })
+        Self { reader, jobs }
     }
 
     /// Hands a job to the appender and waits for its answer.
