@@ -308,7 +308,8 @@ impl Fact {
             | Self::UndoStarted { .. }
             | Self::OperationFinished { .. }
             | Self::StreamChanged { .. }
-            | Self::FenceBreached { .. } => None,
+            | Self::FenceBreached { .. }
+            | Self::LogCheckpointLeft { .. } => None,
         }
     }
 }

@@ -69,7 +69,7 @@ pub fn status(report: &Report) -> String {
             list(&left.left_to)
         ),
         (None, true) => {
-            writeln!(text, "no approval had to leave the journal yet: no log checkpoint is told of")
+            writeln!(text, "no log checkpoint over an approval has left this journal yet")
         }
         (None, false) => writeln!(text, "this journal cannot prove itself: the plan names no signing_key"),
     };
