@@ -128,6 +128,8 @@ pub struct PhaseReport {
     pub operation: Option<&'static str>,
     /// Its step.
     pub step: Option<&'static str>,
+    /// Its tables, as its `start` found them, and keeps them; none before.
+    pub tables: Vec<String>,
     /// Who may write.
     pub writer: Writer,
     /// The applying stream's lag, if it was reported lately.
@@ -332,6 +334,7 @@ impl Seen<'_> {
             name: self.name.to_string(),
             status: status_word(phase),
             operation: run.map(|run| run.operation.word()),
+            tables: phase.tables.iter().map(ToString::to_string).collect(),
             step: run.map(|run| run.step.word()),
             writer: phase.writer(),
             lag_ms,

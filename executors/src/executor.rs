@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use async_trait::async_trait;
+use journal::plan::TablePattern;
 use journal::{
     Actor, Command, CommandBody, Direction, Epoch, Evidence, Holder, Party, PhaseName, PhasePlan, Plan, Side,
     Step, StreamHealth, StreamMode, StreamName, StreamSpec, TableName,
@@ -26,7 +27,7 @@ use crate::phase::{Leases, PhaseLoop, command_id};
 use crate::postgres::database::Database;
 use crate::postgres::receipt::raise_epoch;
 use crate::postgres::receiver::DatabaseReceiver;
-use crate::postgres::{definitions, facts};
+use crate::postgres::{definitions, facts, survey};
 use crate::seams::{Cause, Lever, Observed, Receiver};
 
 /// What an executor works with.
@@ -174,6 +175,15 @@ impl Hands for PhaseHands {
         }
         session.done();
         Ok(seen)
+    }
+
+    async fn matching(&self, patterns: &[TablePattern]) -> Result<Vec<TableName>, Cause> {
+        let session = self.plane.source.session().await?;
+        let matching = survey::matching(&session, patterns).await;
+        let matching =
+            matching.map_err(|error| self.plane.source.cause("does not list its tables", &error))?;
+        session.done();
+        Ok(matching)
     }
 
     async fn raise_epoch(&self, side: Side, epoch: Epoch) -> Result<bool, Cause> {

@@ -5,6 +5,7 @@ use std::fmt::Debug;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use journal::plan::TablePattern;
 use journal::{Direction, Epoch, Evidence, Party, Side, Step, StreamSpec, TableName};
 
 use crate::seams::{Cause, Observed, Receiver};
@@ -17,6 +18,9 @@ pub(crate) trait Hands: Debug + Send + Sync {
 
     /// What a step needs to have seen to plan.
     async fn observe(&self, step: Step, tables: &[TableName]) -> Result<Observed, Cause>;
+
+    /// The source's tables that any of these patterns matches, by name.
+    async fn matching(&self, patterns: &[TablePattern]) -> Result<Vec<TableName>, Cause>;
 
     /// Raises the phase's epoch at a side. `false`: a newer one was there.
     async fn raise_epoch(&self, side: Side, epoch: Epoch) -> Result<bool, Cause>;

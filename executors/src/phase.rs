@@ -431,8 +431,7 @@ impl<'a> Work<'a> {
         let Some((_, run)) = running(state, &self.home.name) else { return Ok(()) };
         let phase = self.home.name.clone();
         self.shared.doing(Some(step.to_string()));
-        let tables = run.plan.phase(&phase).map(|plan| plan.tables.clone()).unwrap_or_default();
-        let seen = match self.observe(step, run, &tables).await {
+        let seen = match self.observe(step, state, run).await {
             Ok(seen) => seen,
             Err(cause) => {
                 self.shared.doing(Some(format!("{step}: {cause}")));
@@ -466,17 +465,19 @@ impl<'a> Work<'a> {
         Ok(())
     }
 
-    async fn observe(
-        &mut self,
-        step: Step,
-        run: &OperationRun,
-        tables: &[journal::TableName],
-    ) -> Result<Observed, Cause> {
+    async fn observe(&mut self, step: Step, state: &State, run: &OperationRun) -> Result<Observed, Cause> {
+        let Some(plan) = run.plan.phase(&self.home.name) else { return Ok(Observed::default()) };
+        let known_tables = state.phases.get(&self.home.name).map(|phase| phase.tables.as_slice());
+        let tables = known_tables.filter(|tables| !tables.is_empty()).unwrap_or(&plan.tables);
         // What was intended is planned again as it was intended, so it need not be seen again.
         let known = run.effects.iter().any(|record| matches!(record.effect, Effect::CreateTables { .. }));
         match step {
             Step::PrepareTarget if !known => self.home.hands.observe(step, tables).await,
             Step::FinalizeSchema => self.home.hands.observe(step, tables).await,
+            Step::Preflight | Step::PrepareSwitch if !plan.patterns.is_empty() => {
+                let matching = self.home.hands.matching(&plan.patterns).await?;
+                Ok(Observed { matching, ..Observed::default() })
+            }
             _ => Ok(Observed::default()),
         }
     }

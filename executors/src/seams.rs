@@ -8,6 +8,7 @@ use std::fmt::Debug;
 use async_trait::async_trait;
 use journal::{
     EffectSpec, Epoch, Evidence, Finding, Position, SchemaObject, Side, State, Step, TableDefinition,
+    TableName,
 };
 
 /// Under what an effect is done. A receiver refuses an epoch lower than it has seen, and a position not higher than
@@ -101,6 +102,8 @@ pub struct Observed {
     pub tables: Vec<TableDefinition>,
     /// Indexes and constraints in the order in which they can be made (for `finalize_schema`).
     pub objects: Vec<SchemaObject>,
+    /// The source's tables that the phase's patterns match, by name (for `preflight`, and a cutover's `prepare_switch`).
+    pub matching: Vec<TableName>,
 }
 
 /// What plans a step's effects. Called again after each outcome: the answer is the step's whole list as far as it is

@@ -275,6 +275,9 @@ fn start(state: &mut State, at: &Occurrence<'_>) {
     let Some(name) = at.phase else { return };
     let Some(phase) = state.phases.get_mut(name) else { return };
     phase.generation = *generation;
+    if *operation == Operation::Start {
+        phase.tables.clear();
+    }
     phase.operation = Some(OperationRun {
         phase: name.clone(),
         position: at.position(),
@@ -415,6 +418,7 @@ fn settle(run: &mut OperationRun, effect: EffectId, status: EffectStatus) -> Opt
 )]
 fn change_phase(phase: &mut PhaseState, effect: &Effect, evidence: &crate::effect::Evidence) {
     match effect {
+        Effect::Preflight { tables } => phase.tables.clone_from(tables),
         Effect::InstallHome { side, mode } => {
             let kept = match evidence.get("mode").map(String::as_str) {
                 Some("open") => GateMode::Open,
@@ -481,6 +485,7 @@ fn finish(state: &mut State, at: &Occurrence<'_>, outcome: Outcome) {
                 phase.generation = phase.generation.next();
                 phase.status = PhaseStatus::New;
                 phase.streams.clear();
+                phase.tables.clear();
                 phase.gates.remove(&Side::Target);
             }
         }

@@ -423,6 +423,9 @@ pub struct PhaseState {
     pub breaches: Vec<Breach>,
     /// What was seen of each side on first contact: `system_identifier`, `database_oid`, `timeline`.
     pub identities: BTreeMap<Side, Evidence>,
+    /// Its tables, as `start` found them: the named ones and what the patterns matched then. From there on the phase is
+    /// these, whatever the plan's patterns match later. Empty before.
+    pub tables: Vec<TableName>,
 }
 
 impl Default for PhaseState {
@@ -438,6 +441,7 @@ impl Default for PhaseState {
             streams: BTreeMap::new(),
             breaches: Vec::new(),
             identities: BTreeMap::new(),
+            tables: Vec::new(),
         }
     }
 }

@@ -126,6 +126,9 @@ fn phase_table(text: &mut String, phase: &PhaseReport, now: Timestamp) {
         Writer::None => "NOBODY",
     };
     row(text, "writer", writer);
+    if !phase.tables.is_empty() {
+        row(text, "tables", &format!("{}: {}", phase.tables.len(), phase.tables.join(", ")));
+    }
     if let Some(blocked) = &phase.blocked {
         row(text, "BLOCKED", &format!("{} ({})", blocked.what, blocked.code));
         row(text, "  remedy", &blocked.remedy);

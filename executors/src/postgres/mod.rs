@@ -26,6 +26,7 @@ pub mod sequences;
 mod sets;
 pub mod snapshot;
 pub mod stream_row;
+pub mod survey;
 pub mod tables;
 pub mod trial;
 pub mod wire;

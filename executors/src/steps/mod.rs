@@ -30,7 +30,7 @@ pub(crate) mod verify_load;
 
 use journal::{
     Direction, Effect, Evidence, Finding, Lsn, MigrationName, Operation, OperationRun, PhaseName, PhasePlan,
-    PhaseState, Side, State, Step, StreamHealth, StreamMode, StreamName, TableName, origin_name,
+    PhaseState, PhaseStatus, Side, State, Step, StreamHealth, StreamMode, StreamName, TableName, origin_name,
     publication_name, slot_name,
 };
 
@@ -41,6 +41,8 @@ use crate::seams::Observed;
 pub(crate) struct StepContext<'a> {
     /// The phase's name.
     pub(crate) phase: &'a PhaseName,
+    /// Everything, as journalled.
+    pub(crate) whole: &'a State,
     /// The phase, as journalled.
     pub(crate) state: &'a PhaseState,
     /// The operation that runs.
@@ -65,12 +67,23 @@ impl<'a> StepContext<'a> {
         let run = phase_state.operation.as_ref().ok_or_else(|| lacks("running operation"))?;
         let plan = run.plan.phase(phase).ok_or_else(|| lacks("section of the operation's plan"))?;
         let migration = state.migration.as_ref().ok_or_else(|| lacks("migration"))?;
-        Ok(Self { phase, state: phase_state, run, plan, migration, seen })
+        Ok(Self { phase, whole: state, state: phase_state, run, plan, migration, seen })
     }
 
-    /// The phase's tables, as the plan names them.
+    /// The phase's tables, as `start` found them.
     pub(crate) fn tables(&self) -> Vec<TableName> {
-        self.plan.tables.clone()
+        let found = if self.state.tables.is_empty() { &self.plan.tables } else { &self.state.tables };
+        found.clone()
+    }
+
+    /// The phase that has a table besides this one: by its section of the plan, or since its own `start`.
+    pub(crate) fn elsewhere(&self, table: &TableName) -> Option<&'a PhaseName> {
+        let named = self.run.plan.phases.iter().filter(|phase| phase.tables.contains(table));
+        let begun = self.whole.phases.iter().filter(|(_, phase)| {
+            let is_idle = matches!(phase.status, PhaseStatus::New | PhaseStatus::Retired);
+            (phase.operation.is_some() || !is_idle) && phase.tables.contains(table)
+        });
+        named.map(|phase| &phase.name).chain(begun.map(|(name, _)| name)).find(|name| *name != self.phase)
     }
 
     /// One of the phase's streams.
@@ -141,8 +154,8 @@ impl<'a> StepContext<'a> {
     /// Comparisons of all tables at a place of the applying stream.
     pub(crate) fn verify_tables(&self, moment: &str) -> impl Iterator<Item = Effect> {
         let stream = self.stream(self.applying());
-        self.plan.tables.iter().map(move |table| Effect::VerifyTable {
-            table: table.clone(),
+        self.tables().into_iter().map(move |table| Effect::VerifyTable {
+            table,
             stream: stream.clone(),
             moment: moment.to_owned(),
         })

@@ -7,6 +7,7 @@ use super::StepContext;
 /// Nothing here touches the application's tables but the publication that names them.
 pub(crate) fn plan(ctx: &StepContext<'_>) -> Result<Vec<Effect>, Finding> {
     let side = Side::Source;
+    super::preflight::unshared(ctx, &ctx.tables())?;
     Ok(vec![
         Effect::InstallHome { side, mode: GateMode::Open },
         Effect::CreatePublication {
