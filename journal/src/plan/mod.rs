@@ -48,19 +48,25 @@ impl Plan {
         })
     }
 
-    /// The hash of the whole plan's meaning. Where the journal and the socket are is not part of it.
+    /// The hash of the whole plan's meaning. Where the journal, its witness and the socket are is not part of it.
     #[must_use]
     pub fn hash(&self) -> PlanHash {
-        self.hash_of(&self.phases.iter().collect::<Vec<_>>())
+        self.hash_of(self.phases.iter().collect())
     }
 
     /// The hash that requests of a phase are bound to: of its section and the shared ones.
     #[must_use]
     pub fn hash_for(&self, phase: &PhaseName) -> PlanHash {
-        self.hash_of(&self.phases.iter().filter(|each| &each.name == phase).collect::<Vec<_>>())
+        self.hash_of(self.phases.iter().filter(|each| &each.name == phase).collect())
     }
 
-    fn hash_of(&self, phases: &[&PhasePlan]) -> PlanHash {
+    /// The hash of the shared sections alone.
+    #[must_use]
+    pub fn hash_shared(&self) -> PlanHash {
+        self.hash_of(Vec::new())
+    }
+
+    fn hash_of(&self, mut phases: Vec<&PhasePlan>) -> PlanHash {
         #[derive(Serialize)]
         struct Meaning<'p> {
             migration: &'p MigrationName,
@@ -69,11 +75,15 @@ impl Plan {
             people: Vec<&'p Person>,
             approvals: Vec<(&'static str, &'p ApprovalPolicy)>,
             break_glass: &'p BreakGlass,
-            windows: &'p [Window],
+            windows: Vec<&'p Window>,
+            lease_ms: String,
             signing_key: Option<&'p SecretRef>,
             load: &'p LoadSettings,
-            phases: &'p [&'p PhasePlan],
+            phases: Vec<PhasePlan>,
         }
+        let mut windows: Vec<&Window> = self.windows.iter().collect();
+        windows.sort();
+        phases.sort_by(|one, other| one.name.cmp(&other.name));
         let meaning = Meaning {
             migration: &self.migration,
             source: &self.source,
@@ -81,12 +91,22 @@ impl Plan {
             people: self.people.values().collect(),
             approvals: self.approvals.iter().map(|(operation, policy)| (key(*operation), policy)).collect(),
             break_glass: &self.break_glass,
-            windows: &self.windows,
+            windows,
+            lease_ms: self.journal.lease_term.as_millis().to_string(),
             signing_key: self.journal.signing_key.as_ref(),
             load: &self.load,
-            phases,
+            phases: phases.into_iter().map(in_order).collect(),
         };
         // All of it is strings and lists, so there are always canonical bytes; the rendering is as exact.
         PlanHash::of(&to_canonical(&meaning).unwrap_or_else(|_| format!("{self:?}").into_bytes()))
     }
+}
+
+/// A phase whose lists, which are sets, stand in one order.
+fn in_order(phase: &PhasePlan) -> PhasePlan {
+    let mut phase = phase.clone();
+    phase.tables.sort();
+    phase.patterns.sort();
+    phase.after.sort();
+    phase
 }

@@ -110,7 +110,7 @@ pub enum WindowKind {
 }
 
 /// A recurring time: each firing of the cron expression, in its time zone, opens it for a while.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Window {
     /// What it means.
     pub kind: WindowKind,

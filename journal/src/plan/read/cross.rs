@@ -5,7 +5,6 @@ use std::ops::Range;
 
 use super::super::model::{Person, Role, TablePattern};
 use super::Reader;
-use super::filter;
 use super::people::Policies;
 use super::phase::{Draft, filter_of};
 use crate::ids::{PersonId, PhaseName, TableName};
@@ -158,7 +157,7 @@ enum Apart {
 
 fn apart(one: &Draft, two: &Draft, table: &TableName) -> Apart {
     match (filter_of(one, table), filter_of(two, table)) {
-        (Some(first), Some(second)) if filter::disjoint(first, second) => Apart::Proven,
+        (Some(first), Some(second)) if first.disjoint(second) => Apart::Proven,
         (Some(_), Some(_)) => Apart::Unproven,
         _ => Apart::NoFilter,
     }
@@ -173,7 +172,7 @@ fn patterns_apart(one: &Draft, two: &Draft, (first, second): (&TablePattern, &Ta
         .map(|table| apart(one, two, table))
         .collect();
     let rest = match (&one.filter, &two.filter) {
-        (Some(first), Some(second)) if filter::disjoint(first, second) => Apart::Proven,
+        (Some(first), Some(second)) if first.disjoint(second) => Apart::Proven,
         (Some(_), Some(_)) => Apart::Unproven,
         _ => Apart::NoFilter,
     };

@@ -4,7 +4,6 @@
 //! and nobody is told that the right key is missing.
 
 mod cross;
-mod filter;
 mod people;
 mod phase;
 mod problems;
@@ -24,7 +23,7 @@ use crate::ids::{MigrationName, NameError, PhaseName};
 pub use schema::keys;
 
 use problems::{Mended, Problems, original, with_changes};
-use shape::Unknown;
+use shape::{Unknown, Wrong};
 use table::{At, Table};
 
 /// More misspelt keys than this are told, but the ones after are not read as what was meant.
@@ -105,7 +104,8 @@ impl Reader<'_> {
         secret
     }
 
-    fn plan(&mut self, root: &Table<'_>, complete: bool) -> Option<Plan> {
+    /// The plan, if all of it could be read. Who could approve is only looked at where `people_are_whole`.
+    fn plan(&mut self, root: &Table<'_>, people_are_whole: bool) -> Option<Plan> {
         let top = 0..0;
         let migration_table = root.table("migration");
         let text = |key: &str| migration_table.as_ref().and_then(|table| table.text(key));
@@ -120,7 +120,7 @@ impl Reader<'_> {
         let approvals = self.approvals(root.table("approvals").as_ref());
         let glass = root.table("break_glass");
         let break_glass = self.break_glass(glass.as_ref());
-        if complete && self.problems.count() == before {
+        if people_are_whole && !persons.is_empty() && self.problems.count() == before {
             let place: Range<usize> = persons
                 .last()
                 .and_then(|person| person.text("id"))
@@ -248,6 +248,12 @@ impl Plan {
         for unknown in seen.unknown {
             problems.suggest(&unknown.span, unknown.what, unknown.meant.map(str::to_owned));
         }
+        let of_people = |wrong: &Wrong| {
+            wrong.title == "[[person]]"
+                || wrong.title.starts_with("[approvals")
+                || wrong.title == "[break_glass]"
+        };
+        let people_are_whole = complete && !seen.wrong.iter().chain(&seen.missing).any(of_people);
         for wrong in seen.wrong {
             problems.suggest(&wrong.span, wrong.what, wrong.meant);
         }
@@ -256,7 +262,7 @@ impl Plan {
             problems.suggest(&missing.span, missing.what, missing.meant);
         }
         let mut reader = Reader { text: &read, problems };
-        let plan = reader.plan(&Table::new(tree.get_ref(), 0..0), complete);
+        let plan = reader.plan(&Table::new(tree.get_ref(), 0..0), people_are_whole);
         let mut problems = reader.problems;
         if !complete {
             problems.forget(kept, &syntax);

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use super::super::model::{FailbackDeadline, LeverSettings, PhasePlan, TablePattern};
 use super::Reader;
-use super::filter;
 use super::problems::nearest;
 use super::schema::LEVERS;
 use super::table::{At, Table};
@@ -121,7 +120,7 @@ impl Reader<'_> {
     }
 
     fn filter(&mut self, at: &At<&str>) -> Option<Predicate> {
-        match filter::parse(at.value) {
+        match Predicate::parse(at.value) {
             Ok(predicate) => Some(predicate),
             Err(problem) => {
                 let place = self.within(at, problem.at);

@@ -87,7 +87,7 @@ pub(super) const PLAN: Section = Section {
         needed("migration", Kind::Table(&MIGRATION)),
         needed("journal", Kind::Table(&JOURNAL)),
         key("serve", Kind::Table(&SERVE)),
-        key("person", Kind::Tables(&PERSON)),
+        needed("person", Kind::Tables(&PERSON)),
         key("approvals", Kind::Table(&APPROVALS)),
         key("break_glass", Kind::Table(&BREAK_GLASS)),
         key("window", Kind::Tables(&WINDOW)),

@@ -3,7 +3,11 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use croner::errors::CronError;
 use croner::parser::{CronParser, Seconds, Year};
+use croner::{Cron, Weekday};
+use jiff::ToSpan as _;
+use jiff::civil::Date;
 use jiff::tz::TimeZoneDatabase;
 
 use super::super::model::{
@@ -21,6 +25,23 @@ const LEASE: Duration = Duration::from_secs(5);
 const SHORTEST_LEASE: Duration = Duration::from_millis(500);
 /// PostgreSQL's block.
 const BLOCK: u64 = 8192;
+
+/// Whether the expression has a day in the 28 years after which the calendar's days and weekdays are the same again.
+fn comes(cron: &Cron) -> bool {
+    let mut days = Date::constant(2024, 1, 1).series(1.day());
+    days.by_ref().take(28 * 366).any(|day| {
+        let month = u32::from(day.month().unsigned_abs());
+        let weekday = u32::from(day.weekday().to_sunday_zero_offset().unsigned_abs());
+        let matches = |given: Result<bool, CronError>| given.unwrap_or(false);
+        matches(cron.pattern.month_match(month))
+            && matches(cron.pattern.day_match(
+                i32::from(day.year()),
+                month,
+                u32::from(day.day().unsigned_abs()),
+                Weekday::from_days_from_sunday(weekday),
+            ))
+    })
+}
 
 impl Reader<'_> {
     pub(super) fn journal(&mut self, table: &Table<'_>) -> Option<JournalSettings> {
@@ -165,6 +186,8 @@ impl Reader<'_> {
                     self.problems.add(&given.span, format!("the phase {name} is named twice"));
                 }
                 Some(name) => names.push(At { value: name.clone(), span: given.span }),
+                // That the plan has no phases at all is told once.
+                None if known.is_empty() => {}
                 None => {
                     let meant = nearest(given.value, known.iter().map(PhaseName::as_str)).map(str::to_owned);
                     let mut what = format!("the plan has no phase `{}`", given.value);
@@ -194,6 +217,10 @@ impl Reader<'_> {
         }
         let parser = CronParser::builder().seconds(Seconds::Disallowed).year(Year::Disallowed).build();
         match parser.parse(value) {
+            Ok(cron) if !comes(&cron) => {
+                self.problems.add(span, format!("`{value}` never comes: no month has such a day"));
+                None
+            }
             Ok(_) => Some(value.split_whitespace().collect::<Vec<_>>().join(" ").to_uppercase()),
             Err(error) => {
                 self.problems.add(span, format!("`{value}` is no cron expression: {error}"));

@@ -26,6 +26,8 @@ pub(super) struct Unknown {
 /// Something wrong, with what was probably meant.
 #[derive(Debug)]
 pub(super) struct Wrong {
+    /// The table it is in.
+    pub(super) title: String,
     pub(super) span: Range<usize>,
     pub(super) what: String,
     pub(super) meant: Option<String>,
@@ -143,7 +145,7 @@ impl Seen {
                 Kind::Table(inner) | Kind::Tables(inner) => format!("{title} has no {}", inner.title),
                 _ => format!("{title} has no `{}`: expected {}", key.name, expected(key.kind)),
             };
-            self.missing.push(Wrong { span: span.clone(), what, meant: None });
+            self.missing.push(Wrong { title: title.to_owned(), span: span.clone(), what, meant: None });
         }
     }
 
@@ -186,6 +188,7 @@ impl Seen {
                 DeValue::Table(inner) => {
                     let table = inner.keys().next().map_or("table", |table| table.get_ref());
                     self.wrong.push(Wrong {
+                        title: title.to_owned(),
                         span: name.span(),
                         what: format!("in {title} a table's name with its schema stands in quotes"),
                         meant: Some(format!("\"{}.{table}\"", name.get_ref())),
@@ -198,7 +201,7 @@ impl Seen {
 
     fn other(&mut self, title: &str, name: &str, span: Range<usize>, (kind, value): (Kind, &DeValue<'_>)) {
         let what = format!("{title} `{name}` must be {}, found {}", expected(kind), found(value));
-        self.wrong.push(Wrong { span, what, meant: rewritten(value, kind) });
+        self.wrong.push(Wrong { title: title.to_owned(), span, what, meant: rewritten(value, kind) });
     }
 
     fn value(&mut self, title: &str, key: &'static Key, value: &Spanned<DeValue<'_>>) {
@@ -206,12 +209,12 @@ impl Seen {
         match (key.kind, value.get_ref()) {
             (Kind::Text | Kind::Length, DeValue::String(_)) | (Kind::Flag, DeValue::Boolean(_)) => {}
             (Kind::Number, given) if number(given).is_some() => {}
-            (Kind::Word(words), DeValue::String(text)) => self.word(key.name, words, text, value.span()),
+            (Kind::Word(words), DeValue::String(text)) => self.word(title, key, words, (text, value.span())),
             (Kind::Texts | Kind::Words(_), DeValue::Array(list)) => {
                 for each in list.iter() {
                     match (key.kind, each.get_ref()) {
                         (Kind::Words(words), DeValue::String(text)) => {
-                            self.word(key.name, words, text, each.span());
+                            self.word(title, key, words, (text, each.span()));
                         }
                         (_, DeValue::String(_)) => {}
                         (_, given) => self.other(title, key.name, each.span(), (Kind::Text, given)),
@@ -233,16 +236,13 @@ impl Seen {
         }
     }
 
-    fn word(&mut self, name: &str, words: &[&'static str], given: &str, span: Range<usize>) {
+    fn word(&mut self, title: &str, key: &Key, words: &[&str], (given, span): (&str, Range<usize>)) {
         if words.contains(&given) {
             return;
         }
-        let what =
-            format!("`{given}` is no {}: expected one of {}", name.trim_end_matches('s'), words.join(", "));
-        self.wrong.push(Wrong {
-            span,
-            what,
-            meant: nearest(given, words.iter().copied()).map(str::to_owned),
-        });
+        let sort = key.name.trim_end_matches('s');
+        let what = format!("`{given}` is no {sort}: expected one of {}", words.join(", "));
+        let meant = nearest(given, words.iter().copied()).map(str::to_owned);
+        self.wrong.push(Wrong { title: title.to_owned(), span, what, meant });
     }
 }
