@@ -134,6 +134,174 @@ fn every_problem_of_a_plan_has_its_place() {
 }
 
 #[test]
+fn every_plan_of_the_folder_is_right() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../config");
+    let mut seen = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let file = entry.unwrap().path();
+        if file.extension().is_some_and(|extension| extension == "toml") {
+            let (code, out, err) = run(Command::new(BINARY).args(["plan", "check"]).arg(&file));
+            assert_eq!(code, 0, "{err}");
+            assert!(out.contains(" is right: migration shop, "), "{out}");
+            seen += 1;
+        }
+    }
+    assert!(seen >= 2);
+}
+
+#[test]
+fn a_wrong_plan_is_shown_with_its_lines_and_what_was_meant() {
+    let place = Place::new();
+    let text = support::plan_text().replace("lease =", "lese =").replace("lanes = 2", "lanes = \"2\"");
+    std::fs::write(place.file("bad.toml"), &text).unwrap();
+    let (code, out, err) = verb(&place, &["plan", "check", "bad.toml"]);
+    assert_eq!((code, out.as_str()), (1, ""));
+    let line = |word: &str| text.lines().position(|line| line.starts_with(word)).unwrap() + 1;
+    let (lease, lanes) = (line("lese"), line("lanes"));
+    let shown = text.lines().nth(lease - 1).unwrap();
+    assert!(
+        err.starts_with(&format!(
+            "bad.toml:{lease}:1: [journal] has no key `lese`\n  {lease} | {shown}\n     | ^\n"
+        )),
+        "{err}"
+    );
+    assert!(err.contains("help: did you mean `lease`?\n"), "{err}");
+    assert!(err.contains(&format!("bad.toml:{lanes}:9: [load] `lanes` must be a whole number")), "{err}");
+    assert!(err.ends_with("bad.toml has 2 problems, and is not used.\n"), "{err}");
+
+    let (code, out, _) = verb(&place, &["plan", "check", "--json", "bad.toml"]);
+    assert_eq!(code, 1);
+    let told: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(
+        (&told["v"], &told["ok"], &told["plan_hash"]),
+        (&1.into(), &false.into(), &serde_json::Value::Null)
+    );
+    let first = &told["problems"][0];
+    assert_eq!(
+        (&first["line"], &first["column"], &first["suggestion"]),
+        (&lease.into(), &1.into(), &"lease".into())
+    );
+    assert_eq!(told["problems"].as_array().unwrap().len(), 2);
+
+    // Without a file it is the plan of the environment, which is right, and says what is odd.
+    let (code, out, _) = verb(&place, &["plan", "check", "--json"]);
+    assert_eq!(code, 0);
+    let told: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((&told["ok"], &told["problems"]), (&true.into(), &serde_json::json!([])));
+    assert_eq!(told["plan_hash"].as_str().unwrap().len(), 64);
+    assert!(told["warnings"][0]["what"].as_str().unwrap().contains("signing_key"), "{out}");
+}
+
+#[test]
+fn a_revision_tells_what_it_changes_and_what_it_voids() {
+    let place = Place::new();
+    let second = support::plan_text().split("[[phase]]").nth(1).unwrap().replace("region-a", "region-b");
+    let second = second.replace("\"public.", "\"second.");
+    let old = format!("{}\n[[phase]]{second}", support::plan_text());
+    std::fs::write(place.file("plan.toml"), &old).unwrap();
+    assert_eq!(verb(&place, &["plan", "adopt", "plan.toml"]).0, 0);
+
+    // The same, written otherwise.
+    std::fs::write(
+        place.file("new.toml"),
+        old.replace("max_downtime = \"60s\"", "max_downtime = \"1m\" # a minute"),
+    )
+    .unwrap();
+    let (code, out, _) = verb(&place, &["plan", "diff", "plan.toml", "new.toml"]);
+    assert_eq!(code, 0);
+    assert!(out.contains("They mean the same"), "{out}");
+
+    // One phase changed.
+    let new = old.replacen("max_downtime = \"60s\"", "max_downtime = \"90s\"", 1);
+    std::fs::write(place.file("new.toml"), &new).unwrap();
+    let (_, out, _) = verb(&place, &["plan", "diff", "plan.toml", "new.toml"]);
+    assert!(
+        out.contains("\nphase region-a: bound to ") && out.contains("\n  max_downtime: 1m → 90s\n"),
+        "{out}"
+    );
+    assert!(out.contains("\nphase region-b: unchanged, bound to "), "{out}");
+    assert!(!out.contains("shared sections"), "{out}");
+    assert!(
+        out.contains("voids every open request of region-a.") && out.contains("Requests of region-b stay"),
+        "{out}"
+    );
+
+    // A shared section changed: all are bound anew.
+    std::fs::write(place.file("shared.toml"), old.replace("lanes = 2", "lanes = 3")).unwrap();
+    let (_, out, _) = verb(&place, &["plan", "diff", "plan.toml", "shared.toml"]);
+    assert!(out.contains("\n  [load]\n    lanes: 2 → 3\n"), "{out}");
+    assert!(out.contains("phase region-b: itself unchanged; bound to "), "{out}");
+    assert!(out.contains("voids every open request of region-a, region-b."), "{out}");
+
+    // The journal knows the requests by number, and an operation that runs stands against it.
+    {
+        let _serve = Serve::start(&place, &[]);
+        let (code, said, err) = chat(&place, "ana", "/migrate region-b start");
+        assert_eq!(code, 0, "{said}{err}");
+        until("region-b begins", || {
+            let (_, out, _) = verb(&place, &["status", "--phase", "region-b"]);
+            if out.contains("preflight") { Ok(()) } else { Err(out) }
+        });
+    }
+    let (code, out, err) = verb(&place, &["plan", "diff", "plan.toml", "shared.toml", "--journal"]);
+    assert_eq!(code, 0, "{err}");
+    assert!(
+        out.contains("region-b is in mid-operation (start, request #") && out.contains("refuses it until"),
+        "{out}"
+    );
+    let (_, out, _) = verb(&place, &["plan", "diff", "plan.toml", "new.toml", "--journal"]);
+    assert!(
+        out.contains("region-b is in mid-operation (start, request #")
+            && out.contains("ends by the plan it began with"),
+        "{out}"
+    );
+    assert!(out.contains("No open request would be void."), "{out}");
+    let adopt = |file: &str| {
+        run(switchyard(&place)
+            .args(["plan", "adopt", file, "--as", "ana"])
+            .env("SWITCHYARD_TOKEN", token("ana")))
+    };
+    let (code, _, err) = adopt("shared.toml");
+    assert_eq!(code, 1);
+    assert!(err.contains("region-b") && err.contains("SW-0104"), "{err}");
+    let (code, out, err) = adopt("new.toml");
+    assert_eq!(code, 0, "{err}");
+    assert!(
+        out.contains("The start of region-b (request #") && out.contains("ends by the plan it began with"),
+        "{out}"
+    );
+
+    // An open request is named by its number.
+    let place = Place::new();
+    let old = support::plan_text()
+        .replace("[approvals.cutover]", "[approvals.start]\nrequired = 1\n\n[approvals.cutover]");
+    std::fs::write(place.file("plan.toml"), &old).unwrap();
+    let request = {
+        let _serve = Serve::start(&place, &[]);
+        let (code, said, err) = chat(&place, "ana", "/migrate region-a start");
+        assert_eq!(code, 0, "{said}{err}");
+        let digits = said.split_once('#').unwrap().1;
+        digits.chars().take_while(char::is_ascii_digit).collect::<String>()
+    };
+    let named = format!("#{request} (start of region-a)");
+    std::fs::write(place.file("new.toml"), old.replace("lanes = 2", "lanes = 3")).unwrap();
+    let (_, out, _) = verb(&place, &["plan", "diff", "plan.toml", "new.toml", "--journal"]);
+    assert!(out.ends_with(&format!("Void as soon as it is adopted: {named}.\n")), "{out}");
+    let arguments = ["plan", "adopt", "new.toml", "--as", "ana"];
+    let (code, out, err) = run(switchyard(&place).args(arguments).env("SWITCHYARD_TOKEN", token("ana")));
+    assert_eq!(code, 0, "{err}");
+    assert!(
+        out.contains(&format!("One open request was bound to another plan and is void: {named}.")),
+        "{out}"
+    );
+
+    // `serve` takes the adopted plan alone, and says how to make it so.
+    let (code, _, err) = verb(&place, &["serve"]);
+    assert_eq!(code, 1);
+    assert!(err.contains("SW-0627") && err.contains("switchyard plan adopt"), "{err}");
+}
+
+#[test]
 fn usage_errors_end_with_2_and_help_with_0() {
     let place = Place::new();
     for arguments in

@@ -40,7 +40,8 @@ pub struct Read {
 pub fn read(file: &Path) -> Result<Read, Failure> {
     let text =
         std::fs::read_to_string(file).map_err(|error| Failure::refused(words::no_plan_file(file, &error)))?;
-    let plan = Plan::parse(&text).map_err(|problems| Failure::refused(words::problems(file, &problems)))?;
+    let plan =
+        Plan::parse(&text).map_err(|problems| Failure::refused(words::problems(file, &text, &problems)))?;
     Ok(Read { plan, text, file: file.to_owned() })
 }
 

@@ -1,30 +1,43 @@
-//! `switchyard plan check | show | adopt`.
+//! `switchyard plan check | show | diff | adopt`.
 
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
-use journal::{Actor, Command, CommandBody, CommandId, Fact};
+use journal::plan::Reading;
+use journal::{
+    Actor, Command, CommandBody, CommandId, Fact, Plan, PlanProblem, PlanProblems, Recorded, State,
+};
 use journal_store::{ExecuteError, Store as _, StoreError};
+use serde::Serialize;
 
 use super::exit::{Exit, Failure};
 use super::{chat, open, output};
 use crate::local;
-use crate::words::{self, World};
+use crate::words::{self, Revision, World};
 
 /// What to do with a plan.
 #[derive(Debug, Subcommand)]
 pub enum What {
-    /// Check a plan, and print everything that is wrong as FILE:LINE:COLUMN
-    Check {
-        /// The plan
-        #[arg(value_name = "FILE")]
-        file: PathBuf,
-    },
-    /// Print a plan's hash, its phases, and who may approve what
+    /// Check a plan, and print everything that is wrong as FILE:LINE:COLUMN, with the line and what was meant
+    Check(Check),
+    /// Print a plan's hash, its people, who may approve what, and all that its phases are bound to
     Show {
         /// The plan
-        #[arg(value_name = "FILE")]
+        #[arg(value_name = "FILE", env = "SWITCHYARD_PLAN", default_value = "switchyard.toml")]
         file: PathBuf,
+    },
+    /// Print what a revision of a plan changes, phase by phase, and which requests it voids
+    #[command(after_help = DIFF_HELP)]
+    Diff {
+        /// The plan before
+        #[arg(value_name = "OLD")]
+        old: PathBuf,
+        /// The plan after
+        #[arg(value_name = "NEW")]
+        new: PathBuf,
+        /// Look into the journal that NEW names: which open requests would be void, and which operations stand against it
+        #[arg(long)]
+        journal: bool,
     },
     /// Make a file the migration's current plan; open requests that were bound to another one are void
     ///
@@ -39,17 +52,124 @@ pub enum What {
     },
 }
 
+/// Arguments of `plan check`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = CHECK_HELP)]
+pub struct Check {
+    /// The plan
+    #[arg(value_name = "FILE", env = "SWITCHYARD_PLAN", default_value = "switchyard.toml")]
+    file: PathBuf,
+    /// One JSON object instead of text: what is wrong, what is odd, and the plan's hash
+    #[arg(long)]
+    json: bool,
+}
+
+const CHECK_HELP: &str = "\
+Nothing is connected to and nothing is written.
+
+Examples:
+  switchyard plan check
+  switchyard plan check --json | jq -r '.problems[] | \"\\(.line): \\(.what)\"'
+
+Exit codes: 0 the plan is right, 1 something is wrong, or there is no such file, 2 wrong usage.";
+
+const DIFF_HELP: &str = "\
+Requests are bound to their phase's section and the shared ones. Without --journal nothing is connected to.
+
+Examples:
+  switchyard plan diff switchyard.toml revised.toml
+  switchyard plan diff switchyard.toml revised.toml --journal
+
+Exit codes: 0 shown, 1 a plan is wrong, 2 wrong usage, 3 the journal cannot be reached.";
+
 /// Runs it.
 ///
 /// # Errors
 /// The plan is wrong, or the journal refuses it.
 pub async fn run(what: What) -> Result<Exit, Failure> {
     match what {
-        What::Check { file } => output::say(&words::checked(&file, &open::read(&file)?.plan)),
+        What::Check(Check { file, json }) => return check(&file, json),
         What::Show { file } => output::say(&words::plan_shown(&open::read(&file)?.plan)),
+        What::Diff { old, new, journal } => diff(&old, &new, journal).await?,
         What::Adopt { file, person } => output::say(&adopt(&file, person.as_deref()).await?),
     }
     Ok(Exit::Done)
+}
+
+/// What `plan check --json` prints. Keys are only ever added.
+#[derive(Debug, Serialize)]
+struct Checked<'c> {
+    v: u32,
+    ok: bool,
+    problems: Vec<Told<'c>>,
+    warnings: Vec<Told<'c>>,
+    plan_hash: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Told<'c> {
+    line: usize,
+    column: usize,
+    what: &'c str,
+    suggestion: Option<&'c str>,
+}
+
+fn told(problems: &[PlanProblem]) -> Vec<Told<'_>> {
+    let mut told = Vec::with_capacity(problems.len());
+    for problem in problems {
+        told.push(Told {
+            line: problem.line,
+            column: problem.column,
+            what: &problem.what,
+            suggestion: problem.suggestion.as_deref(),
+        });
+    }
+    told
+}
+
+fn check(file: &Path, json: bool) -> Result<Exit, Failure> {
+    let text =
+        std::fs::read_to_string(file).map_err(|error| Failure::refused(words::no_plan_file(file, &error)))?;
+    let read = Plan::read(&text);
+    if json {
+        let checked = match &read {
+            Ok(Reading { plan, warnings }) => Checked {
+                v: 1,
+                ok: true,
+                problems: Vec::new(),
+                warnings: told(warnings),
+                plan_hash: Some(plan.hash().to_string()),
+            },
+            Err(PlanProblems(problems)) => {
+                Checked { v: 1, ok: false, problems: told(problems), warnings: Vec::new(), plan_hash: None }
+            }
+        };
+        let printed = serde_json::to_string(&checked).map_err(|error| Failure::refused(error.to_string()))?;
+        output::say(&printed);
+        return Ok(if checked.ok { Exit::Done } else { Exit::Refused });
+    }
+    match read {
+        Ok(Reading { plan, warnings }) => {
+            if !warnings.is_empty() {
+                output::complain(&words::warnings(file, &text, &warnings));
+            }
+            output::say(&words::checked(file, &plan));
+            Ok(Exit::Done)
+        }
+        Err(problems) => Err(Failure::refused(words::problems(file, &text, &problems))),
+    }
+}
+
+async fn diff(old: &Path, new: &Path, journal: bool) -> Result<(), Failure> {
+    let (old, new) = (open::read(old)?, open::read(new)?);
+    let revision = Revision { old: (&old.file, &old.plan), new: (&new.file, &new.plan) };
+    output::say(&words::plan_diff(revision));
+    if journal {
+        let store = new.open().await?;
+        let state = store.state().await.map_err(|error| open::no_journal(&error))?;
+        output::say(&format!("\n{}", words::adoption(revision, &state)));
+    }
+    Ok(())
 }
 
 async fn adopt(file: &Path, person: Option<&str>) -> Result<String, Failure> {
@@ -74,9 +194,8 @@ async fn adopt(file: &Path, person: Option<&str>) -> Result<String, Failure> {
     let command = Command { actor, body: CommandBody::AdoptPlan { text: read.text } };
     match store.execute(id, None, command).await {
         Ok(events) => {
-            let voided =
-                events.iter().filter(|event| matches!(event.body, Fact::RequestVoided { .. })).count();
-            Ok(words::adopted(&read.plan.hash(), voided))
+            let state = store.state().await.map_err(failed)?;
+            Ok(words::adopted(&read.plan.hash(), &state, &voided(&state, &events)))
         }
         Err(ExecuteError::Refused(refusal)) => {
             let now = store.now().await.map_err(failed)?;
@@ -85,4 +204,13 @@ async fn adopt(file: &Path, person: Option<&str>) -> Result<String, Failure> {
         Err(ExecuteError::Store(error)) => Err(failed(error)),
         Err(error) => Err(Failure::refused(error.to_string())),
     }
+}
+
+/// The requests that these events made void, in words.
+fn voided(state: &State, events: &[Recorded]) -> Vec<String> {
+    let request = |event: &Recorded| match &event.body {
+        Fact::RequestVoided { request, .. } => state.requests.get(request).map(words::named),
+        _ => None,
+    };
+    events.iter().filter_map(request).collect()
 }

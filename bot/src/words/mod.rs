@@ -21,7 +21,10 @@ pub use done::done;
 pub use event::Narrator;
 pub(crate) use event::{because, stream_health};
 pub use help::{about, overview, summary};
-pub use plan::{adopted, checked, full as plan_shown, next as plan_next, problems};
+pub use plan::{
+    Revision, adopted, adoption, checked, diff as plan_diff, full as plan_shown, next as plan_next, problems,
+    warnings,
+};
 pub use problem::problem;
 pub use proof::{
     audit_proven, bad_key_name, bad_verifier_key, checked as journal_checked, checkpoint_line,

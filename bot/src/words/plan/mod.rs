@@ -1,24 +1,18 @@
 //! Plans in words.
 
+mod diff;
+mod problems;
+mod said;
+
 use std::fmt::Write as _;
 use std::path::Path;
 
-use journal::{
-    LeverSettings, Operation, PhaseName, PhasePlan, PhaseStatus, Plan, PlanHash, PlanProblems, Role,
-};
+use journal::{LeverSettings, Operation, PhaseName, PhasePlan, PhaseStatus, Plan, Role};
+
+pub use diff::{Revision, adopted, adoption, diff};
+pub use problems::{problems, warnings};
 
 use super::{World, length, list, possible, resting};
-
-/// Everything wrong in a plan's file, each with its place.
-#[must_use]
-pub fn problems(file: &Path, problems: &PlanProblems) -> String {
-    let lines: Vec<String> = problems
-        .0
-        .iter()
-        .map(|problem| format!("{}:{}:{}: {}", file.display(), problem.line, problem.column, problem.what))
-        .collect();
-    lines.join("\n")
-}
 
 /// A plan that is right.
 #[must_use]
@@ -33,77 +27,82 @@ pub fn checked(file: &Path, plan: &Plan) -> String {
     )
 }
 
-/// A plan that is now the current one.
-#[must_use]
-pub fn adopted(hash: &PlanHash, voided: usize) -> String {
-    let void = match voided {
-        0 => "No open request was bound to another plan.".to_owned(),
-        1 => "One open request was bound to the plan before and is void.".to_owned(),
-        many => format!("{many} open requests were bound to the plan before and are void."),
-    };
-    format!(
-        "Plan {} is adopted. {void} A running `switchyard serve` goes on under it; start the next one with this file.",
-        hash.short()
-    )
-}
-
 /// A plan without its journal.
 #[must_use]
 pub fn full(plan: &Plan) -> String {
-    let mut text = format!(
-        "migration  {}\nplan       {}\nsource     {}\ntarget     {}\njournal    {}\nsocket     {}\n",
-        plan.migration,
-        plan.hash(),
-        plan.source,
-        plan.target,
-        plan.journal.place,
-        plan.socket
-    );
+    let mut text = String::new();
+    let mut line = |key: &str, value: &dyn std::fmt::Display| {
+        let _written = writeln!(text, "{key:<10} {value}");
+    };
+    line("migration", &plan.migration);
+    line("plan", &plan.hash());
+    line("source", &plan.source);
+    line("target", &plan.target);
+    line("journal", &format!("{}, lease {}", plan.journal.place, said::exact(plan.journal.lease_term)));
+    match &plan.journal.signing_key {
+        Some(key) => line("signed by", key),
+        None => line("signed by", &"no key: the journal cannot prove itself"),
+    }
+    if let Some(file) = &plan.journal.witness_file {
+        line("witness", file);
+    }
+    line("socket", &plan.socket);
+    line("load", &format!("{} lanes, chunks of {} bytes", plan.load.lanes, plan.load.chunk_bytes));
     people(&mut text, plan);
     approvals(&mut text, plan);
+    for window in &plan.windows {
+        let _written = writeln!(text, "window     {}", said::window(window));
+    }
     for phase in &plan.phases {
         let _written =
             writeln!(text, "\nphase {}, bound to {}", phase.name, plan.hash_for(&phase.name).short());
-        settings(&mut text, phase);
+        for (key, value) in said::phase(phase).settings {
+            let _written = writeln!(text, "  {key:<19} {value}");
+        }
     }
     text.trim_end().to_owned()
 }
 
 fn people(text: &mut String, plan: &Plan) {
     for person in plan.people.values() {
-        let roles: Vec<&str> = person
-            .roles
-            .iter()
-            .map(|role| match role {
-                Role::Operator => "operator",
-                Role::Approver => "approver",
-            })
-            .collect();
-        let token = if person.local_token_sha256.is_some() { "" } else { ", no terminal token" };
-        let _written = writeln!(text, "person     {} ({}{token})", person.id, roles.join(", "));
+        let mut known: Vec<String> = person.roles.iter().map(|role| said::role(*role).to_owned()).collect();
+        if known.is_empty() {
+            known.push("no role".to_owned());
+        }
+        known.extend(said::accounts(person));
+        if person.local_token_sha256.is_none() {
+            known.push("no terminal token".to_owned());
+        }
+        let _written = writeln!(text, "person     {} ({})", person.id, known.join(", "));
     }
+}
+
+fn with_role(plan: &Plan, role: Role) -> String {
+    let who = plan.people.values().filter(|person| person.roles.contains(&role));
+    list(who.map(|person| person.id.clone()))
 }
 
 fn approvals(text: &mut String, plan: &Plan) {
     for operation in Operation::ALL {
         let policy = plan.policy(operation);
         if policy.required > 0 {
-            let mut who =
-                plan.people.values().filter(|person| person.roles.contains(&policy.role)).peekable();
-            let who = if who.peek().is_some() {
-                list(who.map(|person| person.id.clone()))
-            } else {
-                "nobody".to_owned()
-            };
             let _written = writeln!(
                 text,
-                "approvals  {operation}: {} of {who}, within {}{}",
+                "approvals  {operation}: {} of {}, within {}{}",
                 policy.required,
+                with_role(plan, policy.role),
                 length(policy.expires),
                 if policy.exclude_requester { ", the requester's own does not count" } else { "" }
             );
         }
     }
+    let glass = &plan.break_glass;
+    let _written = writeln!(
+        text,
+        "glass      {}, reviewed by another within {}",
+        with_role(plan, glass.role),
+        length(glass.review_within)
+    );
 }
 
 fn settings(text: &mut String, phase: &PhasePlan) {
@@ -111,10 +110,18 @@ fn settings(text: &mut String, phase: &PhasePlan) {
         LeverSettings::Command { .. } => "commands of the team's own".to_owned(),
         LeverSettings::Pgbouncer { database, .. } => format!("pgbouncer, entry {database}"),
     };
+    let mut tables: Vec<String> = phase.tables.iter().map(ToString::to_string).collect();
+    tables.extend(phase.patterns.iter().map(ToString::to_string));
+    let _written = writeln!(text, "  tables   {}", list(tables));
+    if let Some(filter) = &phase.filter {
+        let _written = writeln!(text, "  filter   {filter}");
+    }
+    for (table, filter) in &phase.filters {
+        let _written = writeln!(text, "  filter   {filter}, of {table}");
+    }
     let _written = writeln!(
         text,
-        "  tables   {}\n  downtime at most {}, of which {} are kept for the undo\n  lever    {lever}",
-        list(&phase.tables),
+        "  downtime at most {}, of which {} are kept for the undo\n  lever    {lever}",
         length(phase.max_downtime),
         length(phase.undo_reserve)
     );
