@@ -3,6 +3,14 @@
 //! Business rules live in the crate `journal`; a store that refuses for a business reason is a bug. It decides again
 //! under the head's lock, so callers never hold a transaction.
 
+mod appender;
+mod backend;
+mod batch;
+mod phase;
+mod postgres;
+mod reader;
+mod record;
+mod shared;
 mod sqlite;
 
 use std::collections::BTreeMap;
@@ -17,6 +25,7 @@ use journal::{
     State, Timestamp,
 };
 
+pub use postgres::{Instance, PostgresStore};
 pub use sqlite::SqliteStore;
 
 /// A lease on a phase: the right to append for it and to act for it, for a short term.

@@ -15,8 +15,9 @@ use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions as _, Connection as _, SqliteConnection};
 
-use super::rows::{Trouble, is_busy, primary_code};
+use super::sql::{is_busy, primary_code};
 use crate::StoreError;
+use crate::backend::Trouble;
 
 static TABLES: Migrator = sqlx::migrate!("../../migrations/sqlite");
 

@@ -21,6 +21,11 @@ pub trait Backend: Send + Sync + Sized + 'static {
     /// Opens it, once more, as another process would.
     async fn open(&self, clock: Arc<dyn Clock>) -> Arc<dyn Store>;
 
+    /// Moves on the time that leases and events go by.
+    async fn advance(&self, clock: &TestClock, by: Duration) {
+        clock.advance(by);
+    }
+
     /// The leaves as stored, in the order of positions.
     async fn leaves(&self) -> Vec<Vec<u8>>;
 
@@ -324,11 +329,11 @@ pub async fn a_lease_is_held_by_one_and_each_change_of_hands_is_an_event_under_a
     assert_eq!(other.claim(&phase("a"), &holder("two"), TERM).await.unwrap(), None);
     assert!(other.claim(&phase("b"), &holder("two"), TERM).await.unwrap().is_some());
     // A term that was extended is over later.
-    clock.advance(TERM / 2);
+    backend.advance(&clock, TERM / 2).await;
     assert!(store.renew(&first).await.unwrap());
-    clock.advance(TERM / 2 + Duration::from_secs(1));
+    backend.advance(&clock, TERM / 2 + Duration::from_secs(1)).await;
     assert_eq!(other.claim(&phase("a"), &holder("two"), TERM).await.unwrap(), None);
-    clock.advance(TERM);
+    backend.advance(&clock, TERM).await;
     assert!(!store.renew(&first).await.unwrap(), "a term that is over is over, also if nobody took it");
 
     let second = other.claim(&phase("a"), &holder("two"), TERM).await.unwrap().unwrap();
@@ -376,7 +381,7 @@ pub async fn executors_at_once_get_one_lease_between_them<B: Backend>() {
         let got: Vec<Lease> = join_all(claims).await.into_iter().filter_map(Result::unwrap).collect();
         assert_eq!(got.len(), 1, "round {round}: {got:?}");
         assert_eq!(got[0].epoch, Epoch::new(round));
-        clock.advance(TERM);
+        backend.advance(&clock, TERM).await;
     }
 }
 
@@ -400,7 +405,7 @@ pub async fn an_append_is_fenced_by_its_claim<B: Backend>() {
     assert!(matches!(refused, ExecuteError::Refused(Refusal::NotAnExecutor)), "{refused}");
 
     // Over, and nobody else has it yet.
-    clock.advance(TERM);
+    backend.advance(&clock, TERM).await;
     assert!(lost(store.execute(id("x"), Some(old.claim()), begin(&old, asked)).await));
     // Another has it.
     let other = backend.open(clock.shared()).await;
@@ -416,7 +421,7 @@ pub async fn an_append_is_fenced_by_its_claim<B: Backend>() {
     assert!(begun.iter().all(|event| event.envelope.epoch == Some(new.epoch)));
     assert!(begun.iter().all(|event| event.envelope.phase == Some(phase("a"))));
     // A lost answer is heard by asking again, also when the lease is lost by then.
-    clock.advance(TERM);
+    backend.advance(&clock, TERM).await;
     let again = other.execute(id("begin"), Some(new.claim()), begin(&new, asked)).await.unwrap();
     assert_eq!(begun, again);
     assert_sound(&*store).await;

@@ -8,65 +8,56 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures::stream::{self, BoxStream, StreamExt as _};
-use journal::{MigrationName, PhaseName, Position, Recorded, State, Timestamp, evolve};
+use journal::{MigrationName, PhaseName, Position, Recorded, State, Timestamp};
 use runtime::Clock;
-use sqlx::sqlite::SqlitePoolOptions;
-use sqlx::{SqliteConnection, SqlitePool};
 use tokio::sync::watch;
 
-use super::file::JournalFile;
-use super::rows::{EventRow, PAGE, Trouble, events_after, from_database, number};
+use crate::appender::replay;
+use crate::backend::Backend;
+use crate::record::{EventRow, PAGE};
 use crate::{Progress, Reported, StoreError};
-
-/// How long another process's append may stay unseen. A tenth of a second is at once for people, and ten reads of an
-/// index a second are nothing for SQLite.
-const POLL: Duration = Duration::from_millis(100);
-
-/// Readers at once: a status, a board and a few tails.
-const READERS: u32 = 4;
 
 /// What reads the journal, and the newest state that was replayed from it.
 #[derive(Debug)]
-pub(super) struct Reader {
-    pool: SqlitePool,
+pub struct Reader<B> {
+    backend: B,
     newest: watch::Sender<Arc<State>>,
     migration: MigrationName,
     clock: Arc<dyn Clock>,
 }
 
-impl Reader {
-    pub(super) fn new(file: &JournalFile, migration: MigrationName, clock: Arc<dyn Clock>) -> Self {
-        let pool = SqlitePoolOptions::new()
-            .max_connections(READERS)
-            .test_before_acquire(false)
-            .connect_lazy_with(file.reading());
+impl<B: Backend> Reader<B> {
+    /// Makes one that knows nothing yet.
+    pub fn new(backend: B, migration: MigrationName, clock: Arc<dyn Clock>) -> Self {
         // Known before the first event, so that not even the first plan can be another migration's.
         let empty = State { migration: Some(migration.clone()), ..State::default() };
-        Self { pool, newest: watch::Sender::new(Arc::new(empty)), migration, clock }
+        Self { backend, newest: watch::Sender::new(Arc::new(empty)), migration, clock }
     }
 
-    pub(super) fn now(&self) -> Timestamp {
-        Timestamp::from_millis(self.clock.now_millis())
+    /// The database.
+    pub const fn backend(&self) -> &B {
+        &self.backend
     }
 
-    pub(super) fn clock(&self) -> &dyn Clock {
+    /// This process's clock: for waiting and for ids, never for a lease.
+    pub fn clock(&self) -> &dyn Clock {
         self.clock.as_ref()
     }
 
-    pub(super) const fn migration(&self) -> &MigrationName {
+    /// Whose journal it is.
+    pub const fn migration(&self) -> &MigrationName {
         &self.migration
     }
 
     /// The newest state that this process has replayed; others may have appended since.
-    pub(super) fn newest(&self) -> Arc<State> {
+    pub fn newest(&self) -> Arc<State> {
         Arc::clone(&self.newest.borrow())
     }
 
     /// Makes a state of committed events known, unless a newer one is, and wakes the tails.
-    pub(super) fn publish(&self, state: &Arc<State>) {
+    pub fn publish(&self, state: &Arc<State>) {
         self.newest.send_if_modified(|known| {
             let is_newer = state.head > known.head;
             if is_newer {
@@ -76,39 +67,29 @@ impl Reader {
         });
     }
 
-    pub(super) async fn state(&self) -> Result<Arc<State>, StoreError> {
+    /// The state at the newest event.
+    pub async fn state(&self) -> Result<Arc<State>, StoreError> {
         let mut state = self.newest();
-        let mut connection = self.pool.acquire().await.map_err(|error| from_database(&error))?;
-        catch_up(&mut connection, &self.migration, &mut state).await?;
+        loop {
+            let rows = self.backend.events_after(state.head, PAGE).await.map_err(B::trouble)?;
+            replay(&self.migration, &mut state, &rows)?;
+            if rows.len() < PAGE as usize {
+                break;
+            }
+        }
         self.publish(&state);
         Ok(state)
     }
 
-    pub(super) async fn stored(
-        &self,
-        after: Position,
-        limit: u32,
-    ) -> Result<Vec<(Position, Vec<u8>)>, StoreError> {
-        let rows: Vec<EventRow> = sqlx::query_as(
-            "select position, bytes, leaf
-             from event
-             where position > ?1
-             order by position
-             limit ?2",
-        )
-        .bind(number(after.get())?)
-        .bind(i64::from(limit))
-        .fetch_all(&self.pool)
-        .await
-        .map_err(|error| from_database(&error))?;
+    /// The stored bytes after a position.
+    pub async fn stored(&self, after: Position, limit: u32) -> Result<Vec<(Position, Vec<u8>)>, StoreError> {
+        let rows = self.backend.events_after(after, limit).await.map_err(B::trouble)?;
         rows.into_iter().map(EventRow::into_stored).collect()
     }
 
-    pub(super) async fn reported(&self) -> Result<BTreeMap<PhaseName, Reported>, StoreError> {
-        let rows: Vec<(String, i64, String)> = sqlx::query_as("select phase, at, body from progress")
-            .fetch_all(&self.pool)
-            .await
-            .map_err(|error| from_database(&error))?;
+    /// The newest reports.
+    pub async fn reported(&self) -> Result<BTreeMap<PhaseName, Reported>, StoreError> {
+        let rows = self.backend.reports().await.map_err(B::trouble)?;
         let mut reports = BTreeMap::new();
         for (phase, at, body) in rows {
             let unreadable = |why: String| StoreError::Foreign(format!("the progress of {phase}: {why}"));
@@ -120,10 +101,8 @@ impl Reader {
         Ok(reports)
     }
 
-    pub(super) fn tail(
-        reader: &Arc<Self>,
-        after: Position,
-    ) -> BoxStream<'static, Result<Recorded, StoreError>> {
+    /// The events after a position, for ever.
+    pub fn tail(reader: &Arc<Self>, after: Position) -> BoxStream<'static, Result<Recorded, StoreError>> {
         let tail = Tail {
             woken: reader.newest.subscribe(),
             reader: Arc::clone(reader),
@@ -132,29 +111,6 @@ impl Reader {
             rest: Rest::No,
         };
         stream::unfold(tail, Tail::next).boxed()
-    }
-
-    async fn events_after(&self, after: Position) -> Result<Vec<EventRow>, Trouble> {
-        let mut connection = self.pool.acquire().await?;
-        events_after(&mut connection, after).await
-    }
-}
-
-/// Replays what is newer than the state.
-pub(super) async fn catch_up(
-    connection: &mut SqliteConnection,
-    migration: &MigrationName,
-    state: &mut Arc<State>,
-) -> Result<(), Trouble> {
-    loop {
-        let rows = events_after(connection, state.head).await?;
-        for row in &rows {
-            let event = row.decode(state.head.next(), migration)?;
-            evolve(Arc::make_mut(state), &event);
-        }
-        if rows.len() < PAGE {
-            return Ok(());
-        }
     }
 }
 
@@ -171,15 +127,15 @@ enum Rest {
     Over,
 }
 
-struct Tail {
-    reader: Arc<Reader>,
+struct Tail<B> {
+    reader: Arc<Reader<B>>,
     woken: watch::Receiver<Arc<State>>,
     after: Position,
     read: VecDeque<Recorded>,
     rest: Rest,
 }
 
-impl Tail {
+impl<B: Backend> Tail<B> {
     async fn next(mut self) -> Option<(Result<Recorded, StoreError>, Self)> {
         loop {
             if let Some(event) = self.read.pop_front() {
@@ -191,10 +147,10 @@ impl Tail {
                     tokio::select! {
                         // The sender lives as long as the reader, which this tail holds.
                         _changed = self.woken.changed() => {}
-                        () = self.reader.clock.sleep(POLL) => {}
+                        () = self.reader.backend.wait(self.reader.clock.as_ref()) => {}
                     }
                 }
-                Rest::AfterFailure => self.reader.clock.sleep(POLL).await,
+                Rest::AfterFailure => self.reader.clock.sleep(self.reader.backend.rest()).await,
                 Rest::Over => return None,
             }
             self.woken.mark_unchanged();
@@ -212,8 +168,8 @@ impl Tail {
 
     /// Reads the next page, up to the first event that cannot be read.
     async fn fill(&mut self) -> Result<(), StoreError> {
-        let rows = self.reader.events_after(self.after).await?;
-        self.rest = if rows.len() < PAGE { Rest::UntilWoken } else { Rest::No };
+        let rows = self.reader.backend.events_after(self.after, PAGE).await.map_err(B::trouble)?;
+        self.rest = if rows.len() < PAGE as usize { Rest::UntilWoken } else { Rest::No };
         for row in &rows {
             match row.decode(self.after.next(), &self.reader.migration) {
                 Ok(event) => {

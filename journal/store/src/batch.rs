@@ -1,0 +1,380 @@
+//! Deciding a batch: pure, on what the database said under the head's lock.
+//!
+//! Each member is decided against the state with the earlier members of its batch in it, so two that cannot both be
+//! right are not both accepted. A member that is refused has written nothing and the others stand. A repeated command
+//! id is answered before anything else: also if the lease was lost since. The whole outcome is a [`Written`], which a
+//! backend writes in the same transaction, or not at all.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use journal::{
+    Actor, Command, CommandBody, CommandId, Envelope, Epoch, Fact, Holder, MigrationName, PhaseName,
+    Position, Recorded, SCHEMA_VERSION, State, Timestamp, decide, evolve,
+};
+use tokio::sync::oneshot;
+
+use crate::backend::{CommandRow, Fence, LeaseRow, NewEvent, Wanted, Written, lease_row};
+use crate::phase::phase_of;
+use crate::record::{Digest, digest, event_id};
+use crate::{Claim, ExecuteError, Lease, StoreError};
+
+/// A command to append.
+#[derive(Debug)]
+pub struct Member {
+    /// Its id.
+    pub id: CommandId,
+    /// Its identity beside its id.
+    pub digest: Digest,
+    /// The claim it is made under.
+    pub claim: Option<Claim>,
+    /// What is asked.
+    pub command: Command,
+}
+
+/// Where an answer goes.
+type Reply<T, E = StoreError> = oneshot::Sender<Result<T, E>>;
+
+/// What the appender is asked for.
+#[derive(Debug)]
+pub enum Job {
+    /// To decide a command and append its facts.
+    Append {
+        /// The command.
+        member: Box<Member>,
+        /// The caller.
+        reply: Reply<Vec<Recorded>, ExecuteError>,
+    },
+    /// To take a lease.
+    Take {
+        /// The id of the command that takes it.
+        id: CommandId,
+        /// The phase.
+        phase: PhaseName,
+        /// For whom.
+        holder: Holder,
+        /// For how long.
+        term: Duration,
+        /// The caller.
+        reply: Reply<Option<Lease>>,
+    },
+    /// To extend a lease.
+    Renew {
+        /// Which.
+        lease: Lease,
+        /// The caller.
+        reply: Reply<bool>,
+    },
+    /// To give a lease up.
+    Release {
+        /// Which.
+        lease: Lease,
+        /// The caller.
+        reply: Reply<()>,
+    },
+    /// To write progress.
+    Report {
+        /// The phase.
+        phase: PhaseName,
+        /// The report, as JSON.
+        body: String,
+        /// The caller.
+        reply: Reply<()>,
+    },
+}
+
+/// What a job came to, kept until the commit.
+#[derive(Debug)]
+pub enum Answer {
+    /// To [`Job::Append`].
+    Appended(Result<Vec<Recorded>, ExecuteError>),
+    /// To [`Job::Take`].
+    Taken(Result<Option<Lease>, StoreError>),
+    /// To [`Job::Renew`].
+    Renewed(bool),
+    /// To the others.
+    Done,
+}
+
+impl Job {
+    /// Answers it.
+    pub fn answer(self, answer: Answer) {
+        // A caller that has gone away does not hear it.
+        let _heard = match (self, answer) {
+            (Self::Append { reply, .. }, Answer::Appended(result)) => reply.send(result).is_ok(),
+            (Self::Take { reply, .. }, Answer::Taken(result)) => reply.send(result).is_ok(),
+            (Self::Renew { reply, .. }, Answer::Renewed(is_held)) => reply.send(Ok(is_held)).is_ok(),
+            (Self::Release { reply, .. } | Self::Report { reply, .. }, Answer::Done) => {
+                reply.send(Ok(())).is_ok()
+            }
+            // Dropping the sender tells the caller that there is no answer.
+            (_job, _answer) => false,
+        };
+    }
+
+    /// Tells that it came to nothing, or that nobody knows.
+    pub fn fail(self, error: StoreError) {
+        let _heard = match self {
+            Self::Append { reply, .. } => reply.send(Err(error.into())).is_ok(),
+            Self::Take { reply, .. } => reply.send(Err(error)).is_ok(),
+            Self::Renew { reply, .. } => reply.send(Err(error)).is_ok(),
+            Self::Release { reply, .. } | Self::Report { reply, .. } => reply.send(Err(error)).is_ok(),
+        };
+    }
+
+    /// Whether it can be decided without having seen the leases' rows.
+    pub const fn is_append(&self) -> bool {
+        matches!(self, Self::Append { .. })
+    }
+
+    /// Adds what it needs to see.
+    pub fn want(&self, wanted: &mut Wanted) {
+        match self {
+            Self::Append { member, .. } => {
+                wanted.commands.push(member.id.clone());
+                wanted.phases.extend(member.claim.as_ref().map(|claim| claim.phase.clone()));
+            }
+            Self::Take { id, phase, .. } => {
+                wanted.commands.push(id.clone());
+                wanted.phases.push(phase.clone());
+            }
+            Self::Renew { lease, .. } | Self::Release { lease, .. } => {
+                wanted.phases.push(lease.phase.clone())
+            }
+            Self::Report { .. } => {}
+        }
+    }
+}
+
+/// The leases, as a batch may know them.
+#[derive(Debug)]
+pub enum Leases {
+    /// Read under the head's lock.
+    Seen(BTreeMap<PhaseName, LeaseRow>),
+    /// Not read: claims are taken to be good, and the transaction that writes looks.
+    Assumed,
+}
+
+/// The members decided so far.
+#[derive(Debug)]
+pub struct Batch<'m> {
+    /// The journal's migration.
+    pub migration: &'m MigrationName,
+    /// The state with all that was decided so far.
+    pub state: Arc<State>,
+    /// The commands seen before, and those of this batch, with their events.
+    pub known: BTreeMap<CommandId, (Digest, Vec<Recorded>)>,
+    /// The leases.
+    pub leases: Leases,
+    /// What it comes to.
+    pub written: Written,
+}
+
+/// A command to decide, as it goes into the envelopes of its facts.
+struct Asked<'c> {
+    id: &'c CommandId,
+    digest: Digest,
+    epoch: Option<Epoch>,
+    command: &'c Command,
+}
+
+impl<'m> Batch<'m> {
+    /// Begins one.
+    pub fn new(migration: &'m MigrationName, state: Arc<State>, now: Timestamp, leases: Leases) -> Self {
+        let written = Written { head: state.head, now, ..Written::default() };
+        Self { migration, state, known: BTreeMap::new(), leases, written }
+    }
+
+    const fn now(&self) -> Timestamp {
+        self.written.now
+    }
+
+    /// Decides one job. The error is the batch's; a member's own stands in its answer.
+    pub fn serve(&mut self, job: &Job) -> Result<Answer, StoreError> {
+        Ok(match job {
+            Job::Append { member, .. } => Answer::Appended(self.execute(member)?),
+            Job::Take { id, phase, holder, term, .. } => Answer::Taken(self.take(id, phase, holder, *term)?),
+            Job::Renew { lease, .. } => Answer::Renewed(self.extend(lease, lease.term)),
+            Job::Release { lease, .. } => {
+                // Lost already is as good as released.
+                let _was_held = self.extend(lease, Duration::ZERO);
+                Answer::Done
+            }
+            Job::Report { phase, body, .. } => {
+                self.written.reports.insert(phase.clone(), body.clone());
+                Answer::Done
+            }
+        })
+    }
+
+    /// The outer error is the batch's, the inner one the member's.
+    fn execute(&mut self, member: &Member) -> Result<Result<Vec<Recorded>, ExecuteError>, StoreError> {
+        if let Some((digest, events)) = self.known.get(&member.id) {
+            return Ok(if *digest == member.digest {
+                Ok(events.clone())
+            } else {
+                Err(ExecuteError::IdReused(member.id.clone()))
+            });
+        }
+        if let Some(claim) = &member.claim
+            && !self.is_good(claim, &member.command.body)
+        {
+            return Ok(Err(ExecuteError::LeaseLost { phase: claim.phase.clone(), epoch: claim.epoch }));
+        }
+        let epoch = member.claim.as_ref().map(Claim::epoch);
+        let asked = Asked { id: &member.id, digest: member.digest, epoch, command: &member.command };
+        self.append(&asked)
+    }
+
+    /// Whether the claim is the phase's newest epoch, its term runs, and the command is about that phase.
+    fn is_good(&mut self, claim: &Claim, body: &CommandBody) -> bool {
+        if body.phase().is_some_and(|phase| *phase != claim.phase) {
+            return false;
+        }
+        match &self.leases {
+            Leases::Seen(rows) => rows
+                .get(&claim.phase)
+                .is_some_and(|row| row.epoch == claim.epoch && self.written.now.millis() < row.expires_at),
+            Leases::Assumed => {
+                let fence = Fence { phase: claim.phase.clone(), epoch: claim.epoch };
+                if !self.written.fences.contains(&fence) {
+                    self.written.fences.push(fence);
+                }
+                true
+            }
+        }
+    }
+
+    fn append(&mut self, asked: &Asked<'_>) -> Result<Result<Vec<Recorded>, ExecuteError>, StoreError> {
+        let facts = match decide(&self.state, self.now(), asked.command) {
+            Ok(facts) => facts,
+            Err(refusal) => return Ok(Err(refusal.into())),
+        };
+        // All bytes before the first row: what cannot be written must not leave a part behind.
+        let mut events = Vec::with_capacity(facts.len());
+        let mut position = self.state.head;
+        for fact in facts {
+            position = position.next();
+            let event = self.envelop(position, asked, fact)?;
+            match event.to_bytes() {
+                Ok(bytes) => events.push((event, bytes)),
+                Err(error) => return Ok(Err(StoreError::from(error).into())),
+            }
+        }
+        // A command without facts leaves nothing, and a repeat of it is decided anew.
+        if events.is_empty() {
+            return Ok(Ok(Vec::new()));
+        }
+        let row = CommandRow { digest: asked.digest, first: self.state.head.next(), last: position };
+        self.written.commands.push((asked.id.clone(), row));
+        let mut recorded = Vec::with_capacity(events.len());
+        for (event, bytes) in events {
+            evolve(Arc::make_mut(&mut self.state), &event);
+            self.written.events.push(NewEvent {
+                bytes,
+                event_id: event.envelope.event_id.as_str().to_owned(),
+                command_id: event.envelope.command_id.clone(),
+                kind: event.body.kind(),
+                phase: event.envelope.phase.clone(),
+                recorded_at: event.envelope.recorded_at.millis(),
+            });
+            recorded.push(event);
+        }
+        if self.state.head != position {
+            return Err(StoreError::Foreign(format!(
+                "the state stands at event {} after event {position} was replayed",
+                self.state.head
+            )));
+        }
+        self.known.insert(asked.id.clone(), (asked.digest, recorded.clone()));
+        Ok(Ok(recorded))
+    }
+
+    fn envelop(&self, position: Position, asked: &Asked<'_>, fact: Fact) -> Result<Recorded, StoreError> {
+        Ok(Recorded {
+            envelope: Envelope {
+                position,
+                migration: self.migration.clone(),
+                phase: phase_of(&self.state, &asked.command.body, &fact),
+                event_id: event_id(self.now())?,
+                schema_version: SCHEMA_VERSION.to_string(),
+                actor: asked.command.actor.clone(),
+                recorded_at: self.now(),
+                command_id: asked.id.clone(),
+                epoch: asked.epoch,
+            },
+            body: fact,
+        })
+    }
+
+    fn take(
+        &mut self,
+        id: &CommandId,
+        phase: &PhaseName,
+        holder: &Holder,
+        term: Duration,
+    ) -> Result<Result<Option<Lease>, StoreError>, StoreError> {
+        let row = self.lease(phase).cloned();
+        if self.known.contains_key(id) {
+            // Taken by an earlier try whose commit was not answered. Only this holder's process takes under its
+            // name, one lease at a time: if the row is its own, it is the one taken then.
+            let own = row.filter(|row| row.holder == holder.as_str());
+            return Ok(Ok(own.map(|row| lease(phase, row.epoch, holder, term))));
+        }
+        let now = self.now();
+        if row.as_ref().is_some_and(|row| row.holder != holder.as_str() && now.millis() < row.expires_at) {
+            return Ok(Ok(None));
+        }
+        let in_row = row.map_or_else(Epoch::default, |row| row.epoch);
+        let in_state = self.state.phases.get(phase).map_or_else(Epoch::default, |phase| phase.epoch);
+        let epoch = in_row.max(in_state).next();
+        let command = Command {
+            actor: Actor::Executor(holder.clone()),
+            body: CommandBody::TakeLease { phase: phase.clone(), epoch, holder: holder.clone() },
+        };
+        let digest = match digest(&command) {
+            Ok(digest) => digest,
+            Err(error) => return Ok(Err(error.into())),
+        };
+        match self.append(&Asked { id, digest, epoch: Some(epoch), command: &command })? {
+            Ok(_events) => {}
+            Err(ExecuteError::Refused(refusal)) => return Ok(Err(StoreError::Refused(refusal))),
+            Err(ExecuteError::Store(error)) => return Ok(Err(error)),
+            Err(ExecuteError::LeaseLost { .. } | ExecuteError::IdReused(_)) => return Ok(Ok(None)),
+        }
+        self.set_lease(phase, lease_row(epoch, holder, now.plus(term)));
+        Ok(Ok(Some(lease(phase, epoch, holder, term))))
+    }
+
+    /// Lets the lease end at this time from now, if it is still held. An expired one is lost for good, also if nobody
+    /// has taken it: its holder has stopped.
+    fn extend(&mut self, lease: &Lease, by: Duration) -> bool {
+        let now = self.now();
+        let is_held = self.lease(&lease.phase).is_some_and(|row| {
+            row.epoch == lease.epoch && row.holder == lease.holder.as_str() && row.expires_at > now.millis()
+        });
+        if is_held {
+            self.set_lease(&lease.phase, lease_row(lease.epoch, &lease.holder, now.plus(by)));
+        }
+        is_held
+    }
+
+    fn lease(&self, phase: &PhaseName) -> Option<&LeaseRow> {
+        match &self.leases {
+            Leases::Seen(rows) => rows.get(phase),
+            Leases::Assumed => None,
+        }
+    }
+
+    fn set_lease(&mut self, phase: &PhaseName, row: LeaseRow) {
+        if let Leases::Seen(rows) = &mut self.leases {
+            rows.insert(phase.clone(), row.clone());
+        }
+        self.written.leases.insert(phase.clone(), row);
+    }
+}
+
+fn lease(phase: &PhaseName, epoch: Epoch, holder: &Holder, term: Duration) -> Lease {
+    Lease { phase: phase.clone(), epoch, holder: holder.clone(), term }
+}

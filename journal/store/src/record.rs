@@ -1,0 +1,116 @@
+//! Events as they are stored, and the ids that the store gives.
+
+use std::time::Duration;
+
+use journal::{
+    CanonicalError, Command, CommandId, EventId, MigrationName, PhaseName, Position, Recorded, Timestamp,
+    merkle, to_canonical,
+};
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+use uuid::Uuid;
+
+use crate::StoreError;
+use crate::backend::CommandRow;
+
+/// Rows read at once.
+pub const PAGE: u32 = 512;
+
+/// A command's identity beside its id.
+pub type Digest = [u8; 32];
+
+/// An event as it is stored.
+#[derive(Debug, sqlx::FromRow)]
+pub struct EventRow {
+    position: i64,
+    bytes: Vec<u8>,
+    leaf: Vec<u8>,
+}
+
+impl EventRow {
+    /// A row as it was read.
+    pub const fn new(position: i64, bytes: Vec<u8>, leaf: Vec<u8>) -> Self {
+        Self { position, bytes, leaf }
+    }
+
+    /// The event, checked: it stands where it is expected, hashes to the leaf beside it, and says so itself.
+    pub fn decode(&self, expected: Position, migration: &MigrationName) -> Result<Recorded, StoreError> {
+        let position = Position::new(plain(self.position)?);
+        if position != expected {
+            return Err(StoreError::Foreign(format!(
+                "event {expected} is missing, event {position} follows. Compare the file with a copy of it"
+            )));
+        }
+        if merkle::leaf(&self.bytes).as_slice() != self.leaf {
+            return Err(StoreError::Foreign(format!(
+                "event {position} does not hash to the leaf stored with it: it was changed. Compare the file with a copy of it"
+            )));
+        }
+        let event = Recorded::from_bytes(&self.bytes)
+            .map_err(|source| StoreError::Unreadable { position, source })?;
+        if event.envelope.position != position || event.envelope.migration != *migration {
+            return Err(StoreError::Foreign(format!(
+                "event {position} says that it is event {} of the migration {}",
+                event.envelope.position, event.envelope.migration
+            )));
+        }
+        Ok(event)
+    }
+
+    /// Its place and its bytes, unchecked, as an auditor wants them.
+    pub fn into_stored(self) -> Result<(Position, Vec<u8>), StoreError> {
+        Ok((Position::new(plain(self.position)?), self.bytes))
+    }
+}
+
+/// A command's row as the store's.
+pub fn command_row(digest: &[u8], first: i64, last: i64) -> Result<CommandRow, StoreError> {
+    let digest: Digest = digest
+        .try_into()
+        .map_err(|_| StoreError::Foreign("a command's digest is not 32 bytes long".to_owned()))?;
+    Ok(CommandRow { digest, first: Position::new(plain(first)?), last: Position::new(plain(last)?) })
+}
+
+/// A command's digest: SHA-256 of its canonical form, numbers as strings, without claim or id.
+pub fn digest(command: &Command) -> Result<Digest, CanonicalError> {
+    let value = without_numbers(serde_json::to_value(command)?);
+    Ok(Sha256::digest(to_canonical(&value)?).into())
+}
+
+fn without_numbers(value: Value) -> Value {
+    match value {
+        Value::Number(number) => Value::String(number.to_string()),
+        Value::Array(items) => items.into_iter().map(without_numbers).collect(),
+        Value::Object(fields) => {
+            fields.into_iter().map(|(key, value)| (key, without_numbers(value))).collect()
+        }
+        Value::Null | Value::Bool(_) | Value::String(_) => value,
+    }
+}
+
+/// A number as SQLite keeps it.
+pub fn number(value: u64) -> Result<i64, StoreError> {
+    i64::try_from(value).map_err(|_| StoreError::Foreign(format!("the number {value} is out of range")))
+}
+
+/// A number as SQLite kept it.
+pub fn plain(value: i64) -> Result<u64, StoreError> {
+    u64::try_from(value).map_err(|_| StoreError::Foreign(format!("the number {value} is out of range")))
+}
+
+/// A new event's id.
+pub fn event_id(now: Timestamp) -> Result<EventId, StoreError> {
+    EventId::new(uuid(now).to_string()).map_err(|error| StoreError::Foreign(error.to_string()))
+}
+
+/// The id of the command that takes a lease: given before its first try, so that a repeat is known as one.
+pub fn lease_command_id(phase: &PhaseName, now: Timestamp) -> Result<CommandId, StoreError> {
+    CommandId::new(format!("lease/{phase}/{}", uuid(now)))
+        .map_err(|error| StoreError::Foreign(error.to_string()))
+}
+
+/// A UUIDv7 (RFC 9562) of the journal's own time: 48 bits of milliseconds, the rest random.
+fn uuid(now: Timestamp) -> Uuid {
+    let since = Duration::from_millis(u64::try_from(now.millis()).unwrap_or(0));
+    Uuid::new_v7(uuid::Timestamp::from_unix(uuid::NoContext, since.as_secs(), since.subsec_nanos()))
+}
