@@ -197,7 +197,7 @@ fn rewritten(table: &Table, draw: &mut impl FnMut() -> usize) -> String {
             Value::String(text) => Value::String(duration(text, draw)).to_string(),
             Value::Array(list) => {
                 let list = if set { shuffled(list.clone(), draw) } else { list.clone() };
-                let list: Vec<String> = list.iter().map(|each| each.to_string()).collect();
+                let list: Vec<String> = list.iter().map(ToString::to_string).collect();
                 format!("[\n  {},\n]", list.join(",  # and\n  "))
             }
             other => other.to_string(),
@@ -230,7 +230,7 @@ fn rewritten(table: &Table, draw: &mut impl FnMut() -> usize) -> String {
                         inside(each.as_table().unwrap(), &way, text, draw);
                     }
                 }
-                _ => unreachable!(),
+                other => panic!("{other} is no table"),
             }
         }
     }

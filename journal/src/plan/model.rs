@@ -360,9 +360,16 @@ pub struct PlanProblem {
     pub suggestion: Option<String>,
 }
 
+impl fmt::Display for PlanProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "line {}, column {}: {}", self.line, self.column, self.what)?;
+        self.suggestion.iter().try_for_each(|meant| write!(f, "; did you mean `{meant}`?"))
+    }
+}
+
 /// Everything wrong in a plan.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{}", .0.iter().map(|p| format!("line {}, column {}: {}", p.line, p.column, p.what)).collect::<Vec<_>>().join("\n"))]
+#[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
 pub struct PlanProblems(pub Vec<PlanProblem>);
 
 fn decimals<S: Serializer>(value: &Option<u64>, serializer: S) -> Result<S::Ok, S::Error> {

@@ -1,5 +1,6 @@
 //! The people, what they may do, and who must approve what.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -89,10 +90,13 @@ impl Reader<'_> {
                 local_token_sha256,
                 accounts: theirs.into_iter().map(|(platform, at)| (platform, at.value)).collect(),
             };
-            if people.contains_key(&id) {
-                self.problems.add(&place, format!("the person {id} is named twice"));
-            } else {
-                people.insert(id, person);
+            match people.entry(id) {
+                Entry::Occupied(other) => {
+                    self.problems.add(&place, format!("the person {} is named twice", other.key()));
+                }
+                Entry::Vacant(free) => {
+                    free.insert(person);
+                }
             }
         }
         people

@@ -76,8 +76,9 @@ impl Reader<'_> {
             }
             other => {
                 let meant = match other {
-                    None if !value.is_empty() => Some(format!("sqlite:{value}")),
-                    Some((word, rest)) if !rest.is_empty() => {
+                    None if !value.is_empty() && !value.contains('=') => Some(format!("sqlite:{value}")),
+                    // What looks like a URL may hold a password, which no message repeats.
+                    Some((word, rest)) if !rest.is_empty() && !rest.contains('@') => {
                         nearest(word, ["sqlite", "env", "file"]).map(|word| format!("{word}:{rest}"))
                     }
                     _ => None,
