@@ -132,3 +132,46 @@ fn all_keys_misspelt_at_once_are_all_told() {
     }
     assert_eq!(found.len(), keys.len(), "{}", shown(&found));
 }
+
+/// The full plan after some strokes of a careless hand.
+fn spoiled(strokes: &[(u8, u16, char)]) -> String {
+    let mut text: Vec<char> = FULL.chars().collect();
+    for (kind, at, letter) in strokes {
+        let at = usize::from(*at) % text.len();
+        match kind % 4 {
+            0 => {
+                text.remove(at);
+            }
+            1 => text.insert(at, *letter),
+            2 => text[at] = *letter,
+            _ => {
+                let line: String = text.iter().collect();
+                let line: Vec<char> = line.lines().nth(at % 100).unwrap_or_default().chars().collect();
+                text.splice(at..at, line);
+            }
+        }
+    }
+    text.into_iter().collect()
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::test_runner::Config { cases: 300, failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn whatever_is_given_is_read_or_told_at_places_that_are_there(
+        strokes in proptest::collection::vec(
+            (proptest::num::u8::ANY, proptest::num::u16::ANY, proptest::char::ranges(vec!['\n'..='\n', ' '..='~', 'é'..='é'].into())),
+            1..12,
+        ),
+    ) {
+        let text = spoiled(&strokes);
+        if let Err(found) = Plan::read(&text) {
+            proptest::prop_assert!(!found.0.is_empty());
+            for problem in &found.0 {
+                let line = text.split('\n').nth(problem.line - 1);
+                let line = line.unwrap_or_else(|| panic!("{problem:?} is on no line"));
+                proptest::prop_assert!(problem.column <= line.chars().count() + 1, "{problem:?} on {line:?}");
+            }
+        }
+    }
+}

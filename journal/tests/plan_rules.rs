@@ -237,6 +237,11 @@ fn text_that_is_no_toml_is_told_with_the_rest() {
         assert!(found.iter().any(|problem| problem.line == at), "{line}: {found:#?}");
     }
     assert!(found.iter().all(|problem| !problem.what.contains("has no `")), "{found:#?}");
+    // Of keys under a broken header nobody knows whose they are.
+    let found = problems(&with("[load]", "[load"));
+    let at = PLAN.lines().position(|each| each == "[load]").unwrap() + 1;
+    assert!(found[0].line == at && found[0].what.contains("unclosed table"), "{found:#?}");
+    assert!(found.iter().all(|problem| problem.line != at + 1 && problem.line != at + 2), "{found:#?}");
 }
 
 #[test]

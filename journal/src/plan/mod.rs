@@ -17,8 +17,9 @@ use crate::canonical::to_canonical;
 use crate::ids::{MigrationName, PhaseName, PlanHash};
 use crate::operation::Operation;
 
-/// The operation's key in `[approvals.…]`.
-pub(crate) const fn key(operation: Operation) -> &'static str {
+/// The operation's key in `[approvals.…]`, and its word in `operations`.
+#[must_use]
+pub const fn key(operation: Operation) -> &'static str {
     match operation {
         Operation::Start => "start",
         Operation::Cutover => "cutover",

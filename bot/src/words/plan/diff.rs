@@ -44,7 +44,7 @@ pub fn diff(revision: Revision<'_>) -> String {
     }
     text.push_str(&elsewhere(&places));
     let (changed, same): (Vec<_>, Vec<_>) =
-        names(old, new).into_iter().partition(|name| old.hash_for(name) != new.hash_for(name));
+        old.phases.iter().map(|phase| &phase.name).partition(|name| old.hash_for(name) != new.hash_for(name));
     if !changed.is_empty() {
         let _written = writeln!(text, "\nAdopting it voids every open request of {}.", list(changed));
     }

@@ -93,7 +93,7 @@ pub(super) fn window(window: &Window) -> String {
     let why = window.why.as_ref().map(|why| format!(" ({why})")).unwrap_or_default();
     format!(
         "{kind}: {} for {} from `{}` in {}, for {phases}{why}",
-        words(&window.operations),
+        words(window.operations.iter().copied().map(journal::plan::key)),
         exact(window.lasts),
         window.cron,
         window.time_zone
@@ -123,7 +123,7 @@ pub(super) fn shared(plan: &Plan) -> Vec<Said> {
     for operation in Operation::ALL {
         let policy = plan.policy(operation);
         all.push(
-            Said::new(format!("[approvals] {operation}"))
+            Said::new(format!("[approvals.{}]", journal::plan::key(operation)))
                 .with("required", policy.required)
                 .with("role", role(policy.role))
                 .with("expires", exact(policy.expires))

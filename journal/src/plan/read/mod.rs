@@ -191,7 +191,7 @@ fn mend(problems: &mut Problems<'_>, text: &str) -> (String, Vec<Mended>) {
     let mut mended: Vec<Mended> = Vec::new();
     let mut left: Vec<usize> = Vec::new();
     let mut read = text.to_owned();
-    while mended.len() < MENDED_AT_MOST {
+    while mended.len() + left.len() < MENDED_AT_MOST {
         let (tree, errors) = DeTable::parse_recoverable(&read);
         let next = shape::look(tree.get_ref()).unknown.into_iter().find_map(|unknown| {
             let meant = unknown.meant?;
@@ -220,6 +220,20 @@ fn mend(problems: &mut Problems<'_>, text: &str) -> (String, Vec<Mended>) {
     (read, mended)
 }
 
+/// The lines under headers that are no TOML: which table their keys are of cannot be said.
+fn headless(text: &str, wrong: &[usize]) -> Vec<usize> {
+    let mut lost = Vec::new();
+    let mut under = false;
+    for (number, line) in (1..).zip(text.lines()) {
+        if line.trim_start().starts_with('[') {
+            under = wrong.contains(&number);
+        } else if under {
+            lost.push(number);
+        }
+    }
+    lost
+}
+
 impl Plan {
     /// Reads a plan.
     ///
@@ -238,10 +252,12 @@ impl Plan {
         let (read, mended) = mend(&mut problems, text);
         problems.reading(&mended);
         let (tree, errors) = DeTable::parse_recoverable(&read);
+        let told = problems.count();
         for error in &errors {
             problems.add(&error.span().unwrap_or(0..0), error.message());
         }
-        let syntax = problems.lines();
+        let syntax = problems.lines(told);
+        let lost = headless(text, &syntax);
         let kept = problems.count();
         let complete = errors.is_empty();
         let seen = shape::look(tree.get_ref());
@@ -264,9 +280,11 @@ impl Plan {
         let mut reader = Reader { text: &read, problems };
         let plan = reader.plan(&Table::new(tree.get_ref(), 0..0), people_are_whole);
         let mut problems = reader.problems;
-        if !complete {
-            problems.forget(kept, &syntax);
-        }
+        problems.forget(|number, line| match number {
+            number if number < told => lost.contains(&line),
+            number if number < kept => false,
+            _ => lost.contains(&line) || syntax.contains(&line),
+        });
         let (wrong, warnings) = problems.into_parts();
         match plan {
             Some(plan) if wrong.is_empty() => Ok(Reading { plan, warnings }),

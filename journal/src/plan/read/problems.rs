@@ -51,17 +51,17 @@ impl<'t> Problems<'t> {
         self.wrong.len()
     }
 
-    /// The lines with something wrong.
-    pub(super) fn lines(&self) -> Vec<usize> {
-        self.wrong.iter().map(|problem| problem.line).collect()
+    /// The lines of what was added after the first `told`.
+    pub(super) fn lines(&self, told: usize) -> Vec<usize> {
+        self.wrong.iter().skip(told).map(|problem| problem.line).collect()
     }
 
-    /// Forgets what was added after the first `kept`, on these lines: it only follows from what is wrong there already.
-    pub(super) fn forget(&mut self, kept: usize, lines: &[usize]) {
-        let mut index = 0;
+    /// Forgets some of it, by its number and its line: what only follows from something that is told already.
+    pub(super) fn forget(&mut self, follows: impl Fn(usize, usize) -> bool) {
+        let mut number = 0;
         self.wrong.retain(|problem| {
-            index += 1;
-            index <= kept || !lines.contains(&problem.line)
+            number += 1;
+            !follows(number - 1, problem.line)
         });
     }
 
@@ -91,7 +91,7 @@ impl<'t> Problems<'t> {
 pub(super) fn original(mended: &[Mended], offset: usize) -> usize {
     let (mut read, mut theirs) = (0, 0);
     for each in mended {
-        let start = read + (each.at.start - theirs);
+        let start = read + each.at.start.saturating_sub(theirs);
         if offset < start {
             break;
         }
@@ -101,7 +101,7 @@ pub(super) fn original(mended: &[Mended], offset: usize) -> usize {
         }
         (read, theirs) = (end, each.at.end);
     }
-    theirs + (offset - read)
+    theirs + offset.saturating_sub(read)
 }
 
 /// The person's text with these changes, which are in order.
