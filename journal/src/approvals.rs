@@ -78,8 +78,7 @@ pub fn approvers(plan: &Plan, request: &Request) -> Vec<PersonId> {
 
 /// Why a request that is open, or runs and was not consumed, counts no more.
 pub(crate) fn binding_change(state: &State, request: &Request, now: Timestamp) -> Option<VoidReason> {
-    let (plan, _) = state.plan.as_ref()?;
-    let current = plan.hash_for(&request.phase);
+    let current = state.binding(&request.phase)?;
     if current != request.plan_hash {
         return Some(VoidReason::PlanChanged { plan_hash: current });
     }

@@ -127,6 +127,8 @@ fn adopt(state: &mut State, text: &str) {
     for phase in &plan.phases {
         state.phases.entry(phase.name.clone()).or_default();
     }
+    state.bindings =
+        plan.phases.iter().map(|phase| (phase.name.clone(), plan.hash_for(&phase.name))).collect();
     state.plans.insert(hash, Arc::clone(&plan));
     state.plan = Some((plan, hash));
 }

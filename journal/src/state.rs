@@ -479,6 +479,8 @@ pub struct State {
     pub migration: Option<MigrationName>,
     /// The current plan and its hash.
     pub plan: Option<(Arc<Plan>, PlanHash)>,
+    /// What requests of each phase are bound to under the current plan: made once, since it is asked for again and again.
+    pub bindings: BTreeMap<PhaseName, PlanHash>,
     /// All plans ever adopted, for operations that began with them.
     pub plans: BTreeMap<PlanHash, Arc<Plan>>,
     /// No new operation begins anywhere.
@@ -492,6 +494,13 @@ pub struct State {
 }
 
 impl State {
+    /// What requests of a phase are bound to under the current plan.
+    #[must_use]
+    pub fn binding(&self, phase: &PhaseName) -> Option<PlanHash> {
+        let known = self.bindings.get(phase).copied();
+        known.or_else(|| self.plan.as_ref().map(|(plan, _)| plan.hash_for(phase)))
+    }
+
     /// The phase's running operation.
     #[must_use]
     pub fn operation(&self, phase: &PhaseName) -> Option<&OperationRun> {
