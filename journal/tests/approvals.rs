@@ -322,7 +322,7 @@ fn a_hold_lets_nothing_begin_until_it_is_released() {
         journal.give(person("cy"), hold(held.clone())).unwrap();
         assert_eq!(journal.due(), Due::Idle);
         assert!(matches!(begin(&mut journal, request), Err(Refusal::Held { .. })));
-        assert!(matches!(journal.ask("cy", Operation::Verify), Err(Refusal::Held { .. })));
+        assert!(matches!(journal.ask("cy", Operation::Retire), Err(Refusal::Held { .. })));
         journal.give(person("cy"), CommandBody::Release { phase: held }).unwrap();
     }
     assert_eq!(journal.due(), Due::Begin(request));

@@ -94,7 +94,7 @@ impl Migration {
         for _ in 0..80 {
             let phase = phase();
             let next = match self.due(&now) {
-                Due::Idle | Due::Blocked(_) | Due::Paused => break,
+                Due::Idle | Due::Blocked(_) | Due::Paused | Due::AwaitWitness => break,
                 Due::VoidStale => return self.append(&now, number, CommandBody::VoidStale { phase }),
                 Due::Begin(request) => {
                     return self.append(&now, number, CommandBody::Begin { phase, request });
