@@ -443,3 +443,18 @@ fn what_is_odd_is_warned_of_at_its_place() {
     let (line, what) = warned(&with("[approvals.cutover]", cy));
     assert!(line == "id = \"cy\"" && what.contains("no roles"), "{line}: {what}");
 }
+
+#[test]
+fn a_secret_that_stands_in_the_plan_by_mistake_is_in_no_message() {
+    let secrets = ["postgres://mover:hunter2@host/shop", "host=a password=hunter2"];
+    let lines: Vec<&str> = PLAN.lines().filter(|line| line.contains(" = ")).collect();
+    for secret in secrets {
+        for line in &lines {
+            let key = line.split(" = ").next().unwrap();
+            let text = PLAN.replacen(line, &format!("{key} = \"{secret}\""), 1);
+            if let Err(found) = Plan::parse(&text) {
+                assert!(!found.to_string().contains("hunter2"), "{key}: {found}");
+            }
+        }
+    }
+}

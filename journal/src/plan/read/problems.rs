@@ -80,11 +80,22 @@ impl<'t> Problems<'t> {
 
     fn place(&self, offset: usize, what: String, suggestion: Option<String>) -> PlanProblem {
         let offset = original(&self.mended, offset);
+        let what = without_secrets(&what);
+        let suggestion = suggestion.filter(|meant| without_secrets(meant) == *meant);
         let before = self.text.get(..offset).unwrap_or(self.text);
         let line = before.matches('\n').count() + 1;
         let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
         PlanProblem { line, column, what, suggestion }
     }
+}
+
+/// A sentence without the URL's user or the password that somebody wrote into the plan by mistake: it may be said in public.
+fn without_secrets(what: &str) -> String {
+    let secret = |word: &&str| word.contains("://") && word.contains('@') || word.contains("password=");
+    if !what.split_whitespace().any(|word| secret(&word)) {
+        return what.to_owned();
+    }
+    what.split(' ').map(|word| if secret(&word) { "…" } else { word }).collect::<Vec<_>>().join(" ")
 }
 
 /// Where in the person's text the changed one's place is.
