@@ -16,6 +16,7 @@ pub(crate) async fn look(sides: &Sides<'_>, found: &mut Found) -> Result<(), Err
         oids.push(oid);
         in_the_way(sides.target, table, found).await?;
         foreign_keys(sides, table, oid, found).await?;
+        large_objects(sides.source, table, oid, found).await?;
         triggers_and_rules(sides.source, table, oid, found).await?;
     }
     needs(sides, &oids, found).await?;
@@ -180,6 +181,30 @@ async fn foreign_keys(
                     "the foreign key {name} of {table} leads to {other}, which is in no table of this phase"
                 ),
                 format!("Put {other} into the phase, or move it in one before."),
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Large objects stand in no table and in no stream: a row that moves without them would point at nothing.
+async fn large_objects(source: &Client, table: &TableName, oid: u32, found: &mut Found) -> Result<(), Error> {
+    let sql = "select attname::text from pg_attribute a join pg_type t on t.oid = a.atttypid \
+               where a.attrelid = $1 and a.attnum > 0 and not a.attisdropped \
+                 and (t.oid = 'oid'::regtype or t.typbasetype = 'oid'::regtype) \
+                 and exists (select from pg_largeobject_metadata) order by a.attnum";
+    for row in source.query(sql, &[&oid]).await? {
+        let column: &str = row.get(0);
+        let points = format!(
+            "select exists (select from {} t join pg_largeobject_metadata m on m.oid = t.{})",
+            quoted(table),
+            ident(column)
+        );
+        if source.query_one(&points, &[]).await?.get(0) {
+            found.block(
+                "SW-0330",
+                format!("{column} of {table} points at large objects, which are not moved"),
+                "Turn it into bytea (lo_get), or take the table out of the phase.",
             );
         }
     }
