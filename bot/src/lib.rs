@@ -2,6 +2,7 @@
 
 pub mod cli;
 pub mod conversation;
+pub mod doctor;
 pub mod language;
 pub mod local;
 pub mod proof;

@@ -13,8 +13,8 @@ use serde::Serialize;
 
 use crate::words;
 
-/// After this long without a report its lag is no longer shown as the present one: three terms of the default lease.
-const STALE: Duration = Duration::from_secs(15);
+/// The shortest silence that is taken for nobody's being there: a report comes every 2 s, and one may be late.
+const SILENCE: Duration = Duration::from_secs(5);
 
 /// How many requests that are over are shown with the live ones.
 const PAST_REQUESTS: usize = 5;
@@ -325,7 +325,8 @@ impl Seen<'_> {
     fn report(&self) -> PhaseReport {
         let phase = self.phase;
         let run = phase.operation.as_ref();
-        let is_stale = self.reported.is_none_or(|reported| self.now.since(reported.at) > STALE);
+        let silence = self.plan.journal.lease_term.max(SILENCE);
+        let is_stale = self.reported.is_none_or(|reported| self.now.since(reported.at) > silence);
         let progress = self.reported.map(|reported| &reported.progress);
         let lag_ms = progress.filter(|_| !is_stale).and_then(|progress| progress.lag_ms);
         let observed = progress.map(|progress| progress.observed.clone()).unwrap_or_default();
@@ -348,8 +349,9 @@ impl Seen<'_> {
             point_of_no_return_passed: run.is_some_and(|run| run.opening.is_some() || run.opened),
             next: words::next(&self.next()),
             doing: progress
-                .filter(|_| !is_stale && run.is_some())
-                .and_then(|progress| progress.doing.clone()),
+                .filter(|_| !is_stale)
+                .and_then(|progress| progress.doing.clone())
+                .filter(|doing| run.is_some_and(|run| doing.starts_with(run.step.word()))),
             gates: self.gates(&observed),
             streams: self.streams(&observed),
             breaches: self.breaches(),

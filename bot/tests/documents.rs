@@ -66,6 +66,7 @@ fn the_manual_shows_the_help_as_the_program_prints_it() {
         "serve",
         "chat",
         "status",
+        "doctor",
         "journal",
         "journal show",
         "journal tail",

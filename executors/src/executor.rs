@@ -113,6 +113,8 @@ struct PhaseHands {
     lever: Arc<dyn Lever>,
     /// The slots that serve the phase now, by direction, for the facts.
     slots: Mutex<Vec<(Direction, String)>>,
+    /// The tables that the plan names, for the facts.
+    tables: Vec<TableName>,
 }
 
 impl PhaseHands {
@@ -134,6 +136,7 @@ impl PhaseHands {
                 Arc::clone(&settings.clock),
             )?,
             slots: Mutex::default(),
+            tables: phase.tables.clone(),
         })
     }
 
@@ -150,7 +153,7 @@ impl PhaseHands {
             .filter(|(direction, _)| direction.from() == side)
             .map(|(direction, slot)| (direction.to_string(), slot.clone()))
             .collect();
-        facts::seen(self.plane.side(side), &self.phase, &slots).await
+        facts::seen(self.plane.side(side), &self.phase, (&slots, &self.tables)).await
     }
 }
 

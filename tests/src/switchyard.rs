@@ -156,6 +156,17 @@ impl Product {
         serde_json::from_str(&out).with_context(|| format!("status printed {out}"))
     }
 
+    /// What `doctor --json` says, and whether nothing disagrees.
+    ///
+    /// # Errors
+    /// It prints no JSON.
+    pub async fn doctor(&self) -> Result<(bool, Value)> {
+        let mut command = self.command();
+        command.args(["doctor", "--json", "--plan"]).arg(self.plan());
+        let (in_order, out, err) = self.run(command).await?;
+        Ok((in_order, serde_json::from_str(&out).with_context(|| format!("doctor printed {out}{err}"))?))
+    }
+
     /// The whole journal.
     ///
     /// # Errors

@@ -1,6 +1,7 @@
 //! The command line: one file a verb; only `output` prints.
 
 mod chat;
+mod doctor;
 mod exit;
 mod journal;
 mod key;
@@ -46,6 +47,8 @@ enum Verb {
     Chat(chat::Args),
     /// Show where the migration is, from the journal, without the server
     Status(status::Args),
+    /// Ask both databases and the lever how they are, without the journal
+    Doctor(doctor::Args),
     /// Read the journal, and hold it against what left it
     #[command(subcommand)]
     Journal(journal::What),
@@ -83,6 +86,7 @@ pub fn main() -> ExitCode {
             Verb::Serve(args) => serve::run(args).await,
             Verb::Chat(args) => chat::run(args).await,
             Verb::Status(args) => status::run(args).await,
+            Verb::Doctor(args) => doctor::run(args).await,
             Verb::Journal(what) => journal::run(what).await,
             Verb::Plan(what) => plan::run(what).await,
             Verb::Token(what) => token::run(what),

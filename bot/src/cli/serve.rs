@@ -215,7 +215,7 @@ async fn adopted(read: &Read, store: &dyn Store) -> Result<Arc<Plan>, Failure> {
 }
 
 /// A side, by the connection string that the plan points at. Nothing is connected yet.
-fn database(side: Side, plan: &Plan, scrubber: &Scrubber) -> Result<Database, Failure> {
+pub(super) fn database(side: Side, plan: &Plan, scrubber: &Scrubber) -> Result<Database, Failure> {
     let kept = match side {
         Side::Source => &plan.source,
         Side::Target => &plan.target,

@@ -1,5 +1,6 @@
 //! Every sentence that people read. A reply says what happened, what is next, and who has to do it.
 
+mod doctor;
 mod done;
 mod event;
 mod help;
@@ -17,6 +18,7 @@ use std::time::Duration;
 
 use journal::{Operation, PhaseName, PhaseStatus, Request, RequestStatus, State, Timestamp, VoidReason};
 
+pub use doctor::{doctor, no_answer, way_back, way_back_not_needed, way_back_unknown, wrong};
 pub use done::done;
 pub use event::Narrator;
 pub(crate) use event::{because, stream_health};

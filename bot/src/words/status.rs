@@ -154,10 +154,10 @@ fn phase_table(text: &mut String, phase: &PhaseReport, now: Timestamp) {
         row(text, "doing", doing);
     }
     for (side, gate) in &phase.gates {
-        let seen = gate
-            .seen
-            .as_deref()
-            .map_or_else(|| "not probed lately".to_owned(), |seen| format!("last probed: {seen}"));
+        let seen = gate.seen.as_deref().zip(phase.reported_at).map_or_else(
+            || "not probed lately".to_owned(),
+            |(seen, at)| format!("{seen}, probed at {}", instant(at)),
+        );
         row(text, &format!("gate {side}"), &format!("{} by the journal; {seen}", gate.mode));
     }
     for stream in &phase.streams {
@@ -201,12 +201,17 @@ fn phase_table(text: &mut String, phase: &PhaseReport, now: Timestamp) {
     match (&phase.holder, phase.reported_at) {
         (Some(holder), Some(at)) => {
             let age = now.since(at);
-            let stale = if phase.is_stale { ": NO EXECUTOR SEEMS TO RUN" } else { "" };
-            row(
-                text,
-                "executor",
-                &format!("{holder}, epoch {}, heard of {} ago{stale}", phase.epoch, length(age)),
-            );
+            let told = if phase.is_stale {
+                format!(
+                    "NOBODY SERVES: no executor has reported since {}; start `switchyard serve --plan …` (the last was \
+                     {holder}, epoch {})",
+                    instant(at),
+                    phase.epoch
+                )
+            } else {
+                format!("{holder}, epoch {}, heard of {} ago", phase.epoch, length(age))
+            };
+            row(text, "executor", &told);
         }
         (Some(holder), None) => row(text, "executor", &format!("{holder}, epoch {}", phase.epoch)),
         (None, _) => row(text, "executor", "none has taken the phase yet"),

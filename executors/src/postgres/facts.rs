@@ -2,17 +2,21 @@
 
 use std::collections::BTreeMap;
 
-use journal::PhaseName;
+use journal::{PhaseName, TableName};
 
 use crate::postgres::database::Database;
 use crate::postgres::receipt;
+use crate::postgres::writers::{self, WriteHolder};
 
-/// The gate's mode with its epoch and position, and each slot of ours named here with what it retains. A side that does
-/// not answer says so.
+/// From this age on, in milliseconds, a writing transaction is shown: a fence would wait for it.
+const LONG_MS: i64 = 1_000;
+
+/// The gate's mode with its epoch and position, each slot of ours named here with what it retains, and the application's
+/// writers that a fence would wait for. A side that does not answer says so.
 pub async fn seen(
     database: &Database,
     phase: &PhaseName,
-    slots: &[(String, String)],
+    (slots, tables): (&[(String, String)], &[TableName]),
 ) -> BTreeMap<String, String> {
     let side = database.side();
     let mut facts = BTreeMap::new();
@@ -38,6 +42,15 @@ pub async fn seen(
         if let Ok(Some(row)) = session.query_opt(retained, &[slot]).await {
             facts.insert(format!("slot.{direction}.wal_status"), row.get(0));
             facts.insert(format!("slot.{direction}.retained_bytes"), row.get(1));
+        }
+    }
+    if let Ok(holders) = writers::holders(&*session, tables).await {
+        let long = |who: &&WriteHolder| {
+            who.age_ms.is_none_or(|age| age >= LONG_MS) && !who.application.starts_with("switchyard")
+        };
+        let named: Vec<String> = holders.values().filter(long).map(ToString::to_string).collect();
+        if !named.is_empty() {
+            facts.insert(format!("writers.{side}"), named.join("; "));
         }
     }
     session.done();

@@ -8,6 +8,7 @@ pub mod chunk;
 pub mod copy;
 pub mod database;
 pub mod definitions;
+pub mod doctor;
 pub mod facts;
 pub mod feed;
 pub mod fence;

@@ -1,0 +1,98 @@
+//! `switchyard doctor`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use executors::levers::lever;
+use executors::postgres::{database::Database, doctor as seen};
+use futures::future::join3;
+use journal::{PhaseName, Side, TableName};
+use runtime::{Scrubber, SystemClock};
+
+use super::exit::{Exit, Failure};
+use super::open::{self, PlanFile};
+use super::{output, serve};
+use crate::doctor::{Report, Seen};
+use crate::words;
+
+/// How long one side, or the lever, may take.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Arguments of `doctor`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = AFTER_HELP)]
+pub struct Args {
+    #[command(flatten)]
+    plan: PlanFile,
+    /// One JSON object instead of a table
+    #[arg(long)]
+    json: bool,
+}
+
+const AFTER_HELP: &str = "\
+Asks both databases and the lever, needs neither the journal nor a server, and changes nothing: gates, fences, slots,
+origins, checkpoints, who can write where, what disagrees, and what to do.
+
+Examples:
+  switchyard doctor --plan switchyard.toml
+  switchyard doctor --json | jq '.phases[].findings[]'
+
+Exit codes: 0 nothing disagrees, 1 something does, 2 wrong usage, 3 neither database can be reached.";
+
+/// Runs it.
+///
+/// # Errors
+/// The plan is wrong.
+pub async fn run(args: Args) -> Result<Exit, Failure> {
+    let read = open::read(&args.plan.plan)?;
+    let scrubber = Scrubber::default();
+    let source = serve::database(Side::Source, &read.plan, &scrubber).map_err(|failure| failure.text);
+    let target = serve::database(Side::Target, &read.plan, &scrubber).map_err(|failure| failure.text);
+    let mut phases: Vec<Report> = Vec::new();
+    for phase in &read.plan.phases {
+        let lever = async {
+            let clock = Arc::new(SystemClock);
+            let lever = lever(&phase.lever, &read.plan.migration, &phase.name, &scrubber, clock)?;
+            lever.observe().await
+        };
+        let lever = async {
+            let looked = tokio::time::timeout(PATIENCE, lever).await.map_err(|_| words::no_answer())?;
+            looked.map_err(|cause| scrubber.scrub(&cause.to_string()))
+        };
+        // Where the source does not say what its patterns match, the tables that are named are looked at.
+        let tables = match &source {
+            Ok(source) => tokio::time::timeout(PATIENCE, seen::tables(source, phase)).await.ok(),
+            Err(_) => None,
+        };
+        let tables = tables.and_then(Result::ok).unwrap_or_else(|| phase.tables.clone());
+        let look = |database| side(database, &phase.name, &tables);
+        let (source, target, lever) = join3(look(&source), look(&target), lever).await;
+        let seen = Seen { phase: phase.name.to_string(), source, target, lever };
+        phases.push(seen.report(tables.len()));
+    }
+    if args.json {
+        let json = serde_json::json!({ "v": 1, "migration": read.plan.migration, "phases": phases });
+        output::say(&json.to_string());
+    } else {
+        let told: Vec<String> = phases.iter().map(words::doctor).collect();
+        output::say(&told.join("\n\n"));
+    }
+    Ok(if phases.iter().all(|phase| phase.source.is_none() && phase.target.is_none()) {
+        Exit::Unreachable
+    } else if phases.iter().all(|phase| phase.findings.is_empty()) {
+        Exit::Done
+    } else {
+        Exit::Refused
+    })
+}
+
+async fn side(
+    database: &Result<Database, String>,
+    phase: &PhaseName,
+    tables: &[TableName],
+) -> Result<seen::SideSeen, String> {
+    let database = database.as_ref().map_err(Clone::clone)?;
+    let looking = seen::look(database, phase, tables);
+    let looked = tokio::time::timeout(PATIENCE, looking).await.map_err(|_| words::no_answer())?;
+    looked.map_err(|cause| cause.to_string())
+}
