@@ -14,6 +14,7 @@ pub mod feed;
 pub mod fence;
 pub mod gate;
 pub mod home;
+pub mod live;
 pub mod marker;
 pub mod objects;
 pub mod pgoutput;

@@ -6,7 +6,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use journal::{Direction, EffectSpec, Evidence, Finding, Generation, Side, TableName, slot_name};
+use journal::plan::TablePattern;
+use journal::{Direction, EffectSpec, Evidence, Finding, Generation, PhaseName, Side, TableName, slot_name};
 use runtime::Clock;
 use tokio_postgres::Client;
 
@@ -17,19 +18,49 @@ use crate::seams::{Acted, Cause, Probe};
 /// How many slots one phase holds at a side at once: its own, a fill's and a comparison's.
 const SLOTS: i64 = 3;
 
+/// What a finding is about, as far as the plan has a place for it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Subject {
+    /// The migration as a whole.
+    #[default]
+    Whole,
+    /// A side.
+    Side(Side),
+    /// A phase.
+    Phase(PhaseName),
+    /// A table of a phase.
+    Table(PhaseName, TableName),
+    /// A phase's pattern.
+    Pattern(PhaseName, TablePattern),
+    /// The filter of a phase's table.
+    Filter(PhaseName, TableName),
+}
+
 /// What was found.
 #[derive(Debug, Default)]
 pub(crate) struct Found {
-    blocking: Vec<Finding>,
+    about: Subject,
+    blocking: Vec<(Subject, Finding)>,
     warnings: Vec<String>,
     rows: i64,
     bytes: i64,
 }
 
 impl Found {
+    /// What is found from here on is about this.
+    pub(crate) fn about(&mut self, subject: Subject) {
+        self.about = subject;
+    }
+
     /// Something that makes a later step fail.
     pub(crate) fn block(&mut self, code: &str, what: impl Into<String>, remedy: impl Into<String>) {
-        self.blocking.push(Finding { code: code.to_owned(), what: what.into(), remedy: remedy.into() });
+        let finding = Finding { code: code.to_owned(), what: what.into(), remedy: remedy.into() };
+        self.blocking.push((self.about.clone(), finding));
+    }
+
+    /// Everything that blocks, with what it is about, and everything to know.
+    pub(crate) fn take(self) -> (Vec<(Subject, Finding)>, Vec<String>) {
+        (self.blocking, self.warnings)
     }
 
     /// Something to know.
@@ -48,8 +79,10 @@ impl Found {
 pub(crate) struct Sides<'a> {
     pub(crate) source: &'a Client,
     pub(crate) target: &'a Client,
-    pub(crate) spec: &'a EffectSpec,
+    pub(crate) phase: &'a PhaseName,
     pub(crate) tables: &'a [TableName],
+    /// What will be on the target by the phase's `start`, since phases before it bring it there.
+    pub(crate) before: &'a BTreeSet<TableName>,
 }
 
 /// Looks at everything. A finding that blocks is never mended by waiting.
@@ -58,13 +91,13 @@ pub async fn probe(source: &Database, target: &Database, spec: &EffectSpec, tabl
         Err(cause) => Probe::Unreachable(cause),
         Ok(found) if found.blocking.is_empty() => Probe::Ours(evidence(&found, tables)),
         Ok(mut found) if found.blocking.len() == 1 => {
-            found.blocking.pop().map_or(Probe::Absent, Probe::Differs)
+            found.blocking.pop().map_or(Probe::Absent, |(_, finding)| Probe::Differs(finding))
         }
         Ok(found) => {
             let all: Vec<String> = found
                 .blocking
                 .iter()
-                .map(|one| format!("[{}] {}. {}", one.code, one.what, one.remedy))
+                .map(|(_, one)| format!("[{}] {}. {}", one.code, one.what, one.remedy))
                 .collect();
             Probe::Differs(Finding {
                 code: "SW-0200".to_owned(),
@@ -101,15 +134,32 @@ async fn look(
 ) -> Result<Found, Cause> {
     let (on_source, on_target) = (source.session().await?, target.session().await?);
     let mut found = Found::default();
+    servers(source, target, [&on_source, &on_target], &mut found).await?;
+    phase(source, target, [&on_source, &on_target], &mut found, (&spec.phase, tables, &BTreeSet::new()))
+        .await?;
+    on_source.done();
+    on_target.done();
+    Ok(found)
+}
+
+/// The two servers, each by itself and beside the other.
+pub(crate) async fn servers(
+    source: &Database,
+    target: &Database,
+    clients: [&Client; 2],
+    found: &mut Found,
+) -> Result<(), Cause> {
     let mut servers = Vec::with_capacity(2);
-    for (database, client) in [(source, &on_source), (target, &on_target)] {
+    for (database, client) in [source, target].into_iter().zip(clients) {
         let fault = |error| database.cause("cannot be looked at", &error);
-        servers.push(server(client, database.side(), &mut found).await.map_err(fault)?);
-        rights(client, database.side(), &mut found).await.map_err(fault)?;
-        names(client, database, spec, &mut found).await.map_err(fault)?;
-        company(client, database.side(), &mut found).await.map_err(fault)?;
+        found.about(Subject::Side(database.side()));
+        servers.push(server(client, database.side(), found).await.map_err(fault)?);
+        rights(client, database.side(), found).await.map_err(fault)?;
+        company(client, database.side(), found).await.map_err(fault)?;
     }
-    let identities = (source.identity(&on_source).await?, target.identity(&on_target).await?);
+    found.about(Subject::Side(Side::Target));
+    let [on_source, on_target] = clients;
+    let identities = (source.identity(on_source).await?, target.identity(on_target).await?);
     if same(identities.0) == same(identities.1) {
         found.block(
             "SW-0201",
@@ -118,14 +168,27 @@ async fn look(
         );
     }
     if let [source, target] = servers.as_slice() {
-        alike(source, target, &mut found);
+        alike(source, target, found);
     }
-    let sides = Sides { source: &on_source, target: &on_target, spec, tables };
+    Ok(())
+}
+
+/// One phase: its names, and its tables where they are and where they go.
+pub(crate) async fn phase(
+    source: &Database,
+    target: &Database,
+    clients: [&Client; 2],
+    found: &mut Found,
+    (name, tables, before): (&PhaseName, &[TableName], &BTreeSet<TableName>),
+) -> Result<(), Cause> {
+    for (database, client) in [source, target].into_iter().zip(clients) {
+        found.about(Subject::Phase(name.clone()));
+        let fault = |error| database.cause("cannot be looked at", &error);
+        names(client, database, name, found).await.map_err(fault)?;
+    }
+    let sides = Sides { source: clients[0], target: clients[1], phase: name, tables, before };
     let fault = |error: tokio_postgres::Error| Cause(source.scrub(&format!("preflight: {}", chain(&error))));
-    preflight_tables::look(&sides, &mut found).await.map_err(fault)?;
-    on_source.done();
-    on_target.done();
-    Ok(found)
+    preflight_tables::look(&sides, found).await.map_err(fault)
 }
 
 /// What two identities of one database have in common.
@@ -290,16 +353,15 @@ async fn rights(client: &Client, side: Side, found: &mut Found) -> Result<(), to
 async fn names(
     client: &Client,
     database: &Database,
-    spec: &EffectSpec,
+    phase: &PhaseName,
     found: &mut Found,
 ) -> Result<(), tokio_postgres::Error> {
     let direction = match database.side() {
         Side::Source => Direction::Forward,
         Side::Target => Direction::Failback,
     };
-    let ours: Vec<String> = (1..=32)
-        .map(|n| slot_name(database.migration(), &spec.phase, Generation::new(n), direction))
-        .collect();
+    let ours: Vec<String> =
+        (1..=32).map(|n| slot_name(database.migration(), phase, Generation::new(n), direction)).collect();
     let sql = "select slot_name::text, coalesce(plugin::text, 'none'), coalesce(database::text, 'none') \
                from pg_replication_slots \
                where slot_name = any ($1) and (plugin is distinct from 'pgoutput' \

@@ -1,17 +1,18 @@
 //! Preflight's look at the phase's tables.
 
-use journal::{Effect, TableName};
+use journal::TableName;
 use tokio_postgres::{Client, Error, Row};
 
 use crate::postgres::definitions::types_to_bring;
-use crate::postgres::preflight::{Found, Sides};
+use crate::postgres::preflight::{Found, Sides, Subject};
 use crate::postgres::quote::{ident, literal, table as quoted};
+use crate::postgres::survey;
 
 /// Looks at each table, and at what they need at the target.
 pub(crate) async fn look(sides: &Sides<'_>, found: &mut Found) -> Result<(), Error> {
-    debug_assert!(matches!(sides.spec.effect, Effect::Preflight { .. }), "only preflight looks");
     let mut oids = Vec::with_capacity(sides.tables.len());
     for table in sides.tables {
+        found.about(Subject::Table(sides.phase.clone(), table.clone()));
         let Some(oid) = one(sides.source, table, found).await? else { continue };
         oids.push(oid);
         in_the_way(sides.target, table, found).await?;
@@ -19,6 +20,7 @@ pub(crate) async fn look(sides: &Sides<'_>, found: &mut Found) -> Result<(), Err
         large_objects(sides.source, table, oid, found).await?;
         triggers_and_rules(sides.source, table, oid, found).await?;
     }
+    found.about(Subject::Phase(sides.phase.clone()));
     needs(sides, &oids, found).await?;
     roles(sides, &oids, found).await
 }
@@ -41,7 +43,10 @@ async fn one(source: &Client, table: &TableName, found: &mut Found) -> Result<Op
         found.block(
             "SW-0210",
             format!("the source has no table {table}"),
-            "Correct its name in the plan, or take it out.",
+            match survey::nearest(source, table).await? {
+                Some(near) => format!("Is {near} meant? Correct its name in the plan, or take it out."),
+                None => "Correct its name in the plan, or take it out.".to_owned(),
+            },
         );
         return Ok(None);
     };
@@ -162,7 +167,7 @@ async fn foreign_keys(
                where k.contype = 'f' and (k.conrelid = $1 or k.confrelid = $1) order by 2 desc, 1";
     for row in sides.source.query(sql, &[&oid]).await? {
         let other = TableName { schema: row.get(2), table: row.get(3) };
-        if sides.tables.contains(&other) {
+        if sides.tables.contains(&other) || sides.before.contains(&other) {
             continue;
         }
         let name: &str = row.get(0);
