@@ -78,6 +78,7 @@ fn the_manual_shows_the_help_as_the_program_prints_it() {
         "journal key show",
         "plan",
         "plan check",
+        "plan init",
         "plan show",
         "plan diff",
         "plan adopt",

@@ -9,6 +9,8 @@ mod logging;
 mod open;
 mod output;
 mod plan;
+mod plan_init;
+mod plan_live;
 mod serve;
 mod status;
 mod token;

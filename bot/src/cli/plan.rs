@@ -1,4 +1,4 @@
-//! `switchyard plan check | show | diff | adopt`.
+//! `switchyard plan check | init | show | diff | adopt`.
 
 use std::path::{Path, PathBuf};
 
@@ -11,7 +11,7 @@ use journal_store::{ExecuteError, Store as _, StoreError};
 use serde::Serialize;
 
 use super::exit::{Exit, Failure};
-use super::{chat, open, output};
+use super::{chat, open, output, plan_init, plan_live};
 use crate::local;
 use crate::words::{self, Revision, World};
 
@@ -20,6 +20,8 @@ use crate::words::{self, Revision, World};
 pub enum What {
     /// Check a plan, and print everything that is wrong as FILE:LINE:COLUMN, with the line and what was meant
     Check(Check),
+    /// Write a plan to begin with, from what a source has: its tables, their sizes, phases, and places to fill in
+    Init(plan_init::Init),
     /// Print a plan's hash, its people, who may approve what, and all that its phases are bound to
     Show {
         /// The plan
@@ -62,16 +64,20 @@ pub struct Check {
     /// One JSON object instead of text: what is wrong, what is odd, and the plan's hash
     #[arg(long)]
     json: bool,
+    /// Hold the plan against both databases, too: everything that a phase's `start` would refuse; nothing is changed
+    #[arg(long)]
+    connect: bool,
 }
 
 const CHECK_HELP: &str = "\
-Nothing is connected to and nothing is written.
+Without --connect nothing is connected to. Nothing is ever written.
 
 Examples:
   switchyard plan check
+  switchyard plan check --connect
   switchyard plan check --json | jq -r '.problems[] | \"\\(.line): \\(.what)\"'
 
-Exit codes: 0 the plan is right, 1 something is wrong, or there is no such file, 2 wrong usage.";
+Exit codes: 0 the plan is right, 1 something is wrong, or there is no such file, 2 wrong usage, 3 a database cannot be reached.";
 
 const DIFF_HELP: &str = "\
 Requests are bound to their phase's section and the shared ones. Without --journal nothing is connected to.
@@ -88,7 +94,8 @@ Exit codes: 0 shown, 1 a plan is wrong, 2 wrong usage, 3 the journal cannot be r
 /// The plan is wrong, or the journal refuses it.
 pub async fn run(what: What) -> Result<Exit, Failure> {
     match what {
-        What::Check(Check { file, json }) => return check(&file, json),
+        What::Check(args) => return check(args).await,
+        What::Init(args) => return plan_init::run(args).await,
         What::Show { file } => output::say(&words::plan_shown(&open::read(&file)?.plan)),
         What::Diff { old, new, journal } => diff(&old, &new, journal).await?,
         What::Adopt { file, person } => output::say(&adopt(&file, person.as_deref()).await?),
@@ -127,17 +134,23 @@ fn told(problems: &[PlanProblem]) -> Vec<Told<'_>> {
     told
 }
 
-fn check(file: &Path, json: bool) -> Result<Exit, Failure> {
+async fn check(Check { file, json, connect }: Check) -> Result<Exit, Failure> {
+    let file = file.as_path();
     let text =
         std::fs::read_to_string(file).map_err(|error| Failure::refused(words::no_plan_file(file, &error)))?;
     let read = Plan::read(&text);
+    let live = match &read {
+        Ok(Reading { plan, .. }) if connect => Some(plan_live::look(&text, plan).await?),
+        _ => None,
+    };
+    let (against, odd, seen) = live.map(|live| (live.problems, live.warnings, live.told)).unwrap_or_default();
     if json {
         let checked = match &read {
             Ok(Reading { plan, warnings }) => Checked {
                 v: 1,
-                ok: true,
-                problems: Vec::new(),
-                warnings: told(warnings),
+                ok: against.is_empty(),
+                problems: told(&against),
+                warnings: told(warnings).into_iter().chain(told(&odd)).collect(),
                 plan_hash: Some(plan.hash().to_string()),
             },
             Err(PlanProblems(problems)) => {
@@ -150,8 +163,15 @@ fn check(file: &Path, json: bool) -> Result<Exit, Failure> {
     }
     match read {
         Ok(Reading { plan, warnings }) => {
+            let warnings: Vec<PlanProblem> = warnings.into_iter().chain(odd).collect();
             if !warnings.is_empty() {
                 output::complain(&words::warnings(file, &text, &warnings));
+            }
+            if connect {
+                output::say(&seen);
+            }
+            if !against.is_empty() {
+                return Err(Failure::refused(words::in_the_way(file, &text, &against)));
             }
             output::say(&words::checked(file, &plan));
             Ok(Exit::Done)

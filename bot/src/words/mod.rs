@@ -4,6 +4,7 @@ mod doctor;
 mod done;
 mod event;
 mod help;
+mod live;
 mod plan;
 mod problem;
 mod proof;
@@ -23,9 +24,12 @@ pub use done::done;
 pub use event::Narrator;
 pub(crate) use event::{because, stream_health};
 pub use help::{about, overview, summary};
+pub use live::{
+    live, live_count, live_problem, no_place, not_checked, plan_begun, plan_not_written, plan_written,
+};
 pub use plan::{
-    Revision, adopted, adoption, checked, diff as plan_diff, full as plan_shown, next as plan_next, problems,
-    warnings,
+    Revision, adopted, adoption, checked, diff as plan_diff, full as plan_shown, in_the_way,
+    next as plan_next, problems, warnings,
 };
 pub use problem::problem;
 pub use proof::{

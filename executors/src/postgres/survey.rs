@@ -31,6 +31,14 @@ pub async fn every_table(client: &Client) -> Result<Vec<TableName>, Error> {
     Ok(rows.iter().map(|row| TableName { schema: row.get(0), table: row.get(1) }).collect())
 }
 
+/// The name of the database.
+///
+/// # Errors
+/// The catalog cannot be read.
+pub async fn database_name(client: &Client) -> Result<String, Error> {
+    Ok(client.query_one("select current_database()::text", &[]).await?.get(0))
+}
+
 /// The table whose name is nearest to one that is not there.
 ///
 /// # Errors
@@ -107,4 +115,143 @@ pub async fn columns(client: &Client, table: &TableName) -> Result<Columns, Erro
         }
     }
     Ok(columns)
+}
+
+/// A table as somebody who plans a migration wants to know it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Inventory {
+    /// Its name.
+    pub table: TableName,
+    /// Rows, as the catalog estimates them; none if it never was analysed.
+    pub rows: Option<i64>,
+    /// Bytes with its indexes and TOAST.
+    pub bytes: i64,
+    /// The columns of its primary key.
+    pub key: Vec<String>,
+    /// Other tables that its foreign keys lead to.
+    pub references: BTreeSet<TableName>,
+    /// Why no phase can hold it as it is.
+    pub obstacle: Option<Obstacle>,
+}
+
+/// Why a table cannot be moved as it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Obstacle {
+    /// It is a partitioned table, or a partition.
+    Partitioned,
+    /// It is part of an inheritance tree.
+    Inherits,
+    /// It is unlogged.
+    Unlogged,
+    /// It has no primary key, or one that is deferrable.
+    NoKey,
+    /// Its replica identity is not the primary key.
+    Identity,
+}
+
+/// Every table outside the system's schemas and ours, by name.
+///
+/// # Errors
+/// The catalog cannot be read.
+pub async fn inventory(client: &Client) -> Result<Vec<Inventory>, Error> {
+    let sql = "select n.nspname::text, c.relname::text, c.reltuples::int8, pg_total_relation_size(c.oid), \
+                 coalesce((select array_agg(a.attname::text order by k.place) \
+                   from pg_index i, unnest(i.indkey::int2[]) with ordinality as k (attnum, place), pg_attribute a \
+                   where i.indrelid = c.oid and i.indisprimary and i.indimmediate and i.indisvalid \
+                     and k.place <= i.indnkeyatts and a.attrelid = c.oid and a.attnum = k.attnum), '{}'), \
+                 array(select distinct format('%s.%s', fn.nspname, f.relname) from pg_constraint k \
+                   join pg_class f on f.oid = k.confrelid join pg_namespace fn on fn.oid = f.relnamespace \
+                   where k.conrelid = c.oid and k.contype = 'f' and k.confrelid <> c.oid), \
+                 c.relkind = 'p' or c.relispartition, \
+                 exists (select from pg_inherits i where c.oid in (i.inhrelid, i.inhparent)), \
+                 c.relpersistence = 'u', \
+                 c.relreplident = 'n' or c.relreplident = 'i' and not exists (select from pg_index i \
+                   where i.indrelid = c.oid and i.indisreplident and i.indisprimary) \
+               from pg_class c join pg_namespace n on n.oid = c.relnamespace \
+               where c.relkind in ('r', 'p') and c.relpersistence <> 't' \
+                 and n.nspname not in ('information_schema', '_switchyard') and n.nspname not like 'pg\\_%' \
+               order by n.nspname collate \"C\", c.relname collate \"C\"";
+    let mut tables = Vec::new();
+    for row in client.query(sql, &[]).await? {
+        let key: Vec<String> = row.get(4);
+        let references: Vec<String> = row.get(5);
+        let obstacle = match () {
+            () if row.get(6) => Some(Obstacle::Partitioned),
+            () if row.get(7) => Some(Obstacle::Inherits),
+            () if row.get(8) => Some(Obstacle::Unlogged),
+            () if key.is_empty() => Some(Obstacle::NoKey),
+            () if row.get(9) => Some(Obstacle::Identity),
+            () => None,
+        };
+        tables.push(Inventory {
+            table: TableName { schema: row.get(0), table: row.get(1) },
+            rows: Some(row.get(2)).filter(|rows| *rows >= 0),
+            bytes: row.get(3),
+            key,
+            references: references.iter().filter_map(|name| name.parse().ok()).collect(),
+            obstacle,
+        });
+    }
+    Ok(tables)
+}
+
+/// Tables that foreign keys tie together, each group the largest table first, the largest group first. Tables that no
+/// phase can hold as they are tie nothing, and are left out.
+#[must_use]
+pub fn groups(tables: &[Inventory]) -> Vec<Vec<&Inventory>> {
+    let mut open: BTreeMap<&TableName, &Inventory> =
+        tables.iter().filter(|each| each.obstacle.is_none()).map(|each| (&each.table, each)).collect();
+    let mut groups = Vec::new();
+    while let Some((_, first)) = open.pop_first() {
+        let mut group = vec![first];
+        let mut reached = 0;
+        while let Some(here) = group.get(reached).copied() {
+            reached += 1;
+            let tied = |other: &Inventory| {
+                here.references.contains(&other.table) || other.references.contains(&here.table)
+            };
+            let near: Vec<&TableName> =
+                open.iter().filter(|(_, other)| tied(other)).map(|(name, _)| *name).collect();
+            group.extend(near.into_iter().filter_map(|name| open.remove(name)));
+        }
+        group.sort_by(|one, other| other.bytes.cmp(&one.bytes).then_with(|| one.table.cmp(&other.table)));
+        groups.push(group);
+    }
+    let size = |group: &[&Inventory]| group.iter().map(|each| each.bytes).sum::<i64>();
+    groups.sort_by_key(|group| std::cmp::Reverse(size(group)));
+    groups
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table(name: &str, bytes: i64, references: &[&str]) -> Inventory {
+        Inventory {
+            table: name.parse().unwrap(),
+            rows: None,
+            bytes,
+            key: vec!["id".to_owned()],
+            references: references.iter().map(|name| name.parse().unwrap()).collect(),
+            obstacle: None,
+        }
+    }
+
+    #[test]
+    fn what_foreign_keys_tie_stays_together_largest_first() {
+        let mut log = table("a.log", 900, &["a.user"]);
+        log.obstacle = Some(Obstacle::NoKey);
+        let tables = [
+            table("a.item", 50, &["a.order"]),
+            table("a.order", 20, &["a.user"]),
+            table("a.price", 300, &[]),
+            table("a.user", 10, &[]),
+            log,
+        ];
+        let names: Vec<Vec<String>> = groups(&tables)
+            .iter()
+            .map(|group| group.iter().map(|each| each.table.to_string()).collect())
+            .collect();
+        assert_eq!(names, [vec!["a.price"], vec!["a.item", "a.order", "a.user"]]);
+    }
 }

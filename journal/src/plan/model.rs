@@ -30,7 +30,9 @@ impl fmt::Display for SecretRef {
 }
 
 impl SecretRef {
-    pub(super) fn parse(text: &str) -> Option<Self> {
+    /// Reads `env:NAME` or `file:PATH`.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
         match text.split_once(':') {
             Some(("env", name)) if !name.is_empty() => Some(Self::Env(name.to_owned())),
             Some(("file", path)) if !path.is_empty() => Some(Self::File(path.to_owned())),

@@ -10,7 +10,7 @@ use std::path::Path;
 use journal::{LeverSettings, Operation, PhaseName, PhasePlan, PhaseStatus, Plan, Role};
 
 pub use diff::{Revision, adopted, adoption, diff};
-pub use problems::{problems, warnings};
+pub use problems::{in_the_way, problems, warnings};
 
 use super::{World, length, list, possible, resting};
 

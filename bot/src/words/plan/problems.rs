@@ -17,6 +17,12 @@ pub fn problems(file: &Path, text: &str, problems: &PlanProblems) -> String {
     told
 }
 
+/// What the databases have against a plan that is right by itself.
+#[must_use]
+pub fn in_the_way(file: &Path, text: &str, problems: &[PlanProblem]) -> String {
+    format!("{}{}", blocks(file, text, problems, ""), super::super::live_count(problems.len()))
+}
+
 /// What a person should know of a plan that is right.
 #[must_use]
 pub fn warnings(file: &Path, text: &str, warnings: &[PlanProblem]) -> String {

@@ -1,0 +1,132 @@
+//! `switchyard plan check --connect`: the plan held against its databases.
+
+use executors::postgres::live::{self, Seen};
+use executors::postgres::preflight::Subject;
+use journal::{Plan, PlanProblem, Side};
+use runtime::Scrubber;
+
+use super::exit::Failure;
+use super::serve;
+use crate::words;
+
+/// What the databases say of a plan.
+#[derive(Debug)]
+pub(super) struct Live {
+    /// What `start` would refuse, each at its place in the plan.
+    pub(super) problems: Vec<PlanProblem>,
+    /// What is good to know.
+    pub(super) warnings: Vec<PlanProblem>,
+    /// What was seen besides, for people.
+    pub(super) told: String,
+}
+
+/// Connects to both sides, and looks. Nothing is changed.
+///
+/// # Errors
+/// A connection string is missing, or a side cannot be reached.
+pub(super) async fn look(text: &str, plan: &Plan) -> Result<Live, Failure> {
+    let scrubber = Scrubber::default();
+    let source = serve::database(Side::Source, plan, &scrubber)?;
+    let target = serve::database(Side::Target, plan, &scrubber)?;
+    let seen = live::check(&source, &target, plan).await;
+    let seen = seen.map_err(|cause| Failure::unreachable(words::not_checked(&cause.to_string())))?;
+    let at = |subject: &Subject, what: String| {
+        let (line, column) = place(text, subject);
+        PlanProblem { line, column, what, suggestion: None }
+    };
+    let Seen { problems, warnings, .. } = &seen;
+    let problems =
+        problems.iter().map(|(subject, finding)| at(subject, words::live_problem(finding))).collect();
+    let warnings = warnings.iter().map(|warning| at(&Subject::Whole, warning.clone())).collect();
+    Ok(Live { problems, warnings, told: words::live(&seen) })
+}
+
+/// Where the plan speaks of it: line and column, from 1. The file was read as a plan, so what is looked for is there;
+/// where it is written in another way than expected, the section's first line serves.
+fn place(text: &str, subject: &Subject) -> (usize, usize) {
+    let migration = section(text, "[migration]", None);
+    match subject {
+        Subject::Whole => first(&migration, ""),
+        Subject::Side(side) => first(&migration, &side.to_string()),
+        Subject::Phase(phase) => first(&section(text, "[[phase]]", Some(phase.as_str())), "name"),
+        Subject::Table(phase, table) => {
+            name(&section(text, "[[phase]]", Some(phase.as_str())), &table.to_string())
+        }
+        Subject::Pattern(phase, pattern) => {
+            name(&section(text, "[[phase]]", Some(phase.as_str())), &pattern.to_string())
+        }
+        Subject::Filter(phase, table) => {
+            let lines = section(text, "[[phase]]", Some(phase.as_str()));
+            let own = lines.iter().position(|(_, line)| line.trim_start().starts_with("[phase.filters]"));
+            let own = own.and_then(|at| lines.get(at..)).map(|rest| found(rest, &table.to_string()));
+            own.flatten().unwrap_or_else(|| first(&lines, "filter"))
+        }
+    }
+}
+
+/// The numbered lines of a section: up to the next one of its rank.
+fn section<'t>(text: &'t str, head: &str, name: Option<&str>) -> Vec<(usize, &'t str)> {
+    let lines: Vec<(usize, &str)> = text.lines().enumerate().map(|(at, line)| (at + 1, line)).collect();
+    let rank = |line: &str| {
+        let line = line.trim_start();
+        line.starts_with("[[") || (line.starts_with('[') && !line.starts_with("[phase."))
+    };
+    let named = |lines: &[(usize, &str)]| {
+        name.is_none_or(|name| {
+            lines.iter().any(|(_, line)| {
+                let (key, value) = line.split_once('=').unwrap_or_default();
+                let quoted = [format!("\"{name}\""), format!("'{name}'")];
+                key.trim() == "name" && quoted.iter().any(|quoted| value.trim_start().starts_with(quoted))
+            })
+        })
+    };
+    let mut rest = lines.as_slice();
+    while let Some(start) = rest.iter().position(|(_, line)| line.trim_start().starts_with(head)) {
+        let from = rest.get(start..).unwrap_or_default();
+        let end = from.iter().skip(1).position(|(_, line)| rank(line)).map_or(from.len(), |at| at + 1);
+        let (section, after) = from.split_at(end);
+        if named(section) {
+            return section.to_vec();
+        }
+        rest = after;
+    }
+    lines.first().map(|line| vec![*line]).unwrap_or_default()
+}
+
+fn found(lines: &[(usize, &str)], needle: &str) -> Option<(usize, usize)> {
+    lines.iter().find_map(|(number, line)| {
+        let at = line.find(needle).filter(|_| !line.trim_start().starts_with('#'))?;
+        Some((*number, line.get(..at).unwrap_or_default().chars().count() + 1))
+    })
+}
+
+/// Where a whole name stands in quotes; its section where it does not, as a table does not that a pattern matches.
+fn name(lines: &[(usize, &str)], name: &str) -> (usize, usize) {
+    let quoted = [format!("\"{name}\""), format!("'{name}'")];
+    let place = quoted.iter().find_map(|quoted| found(lines, quoted));
+    place.map_or_else(|| first(lines, "tables"), |(line, column)| (line, column + 1))
+}
+
+fn first(lines: &[(usize, &str)], needle: &str) -> (usize, usize) {
+    found(lines, needle).unwrap_or_else(|| (lines.first().map_or(1, |(number, _)| *number), 1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_subject_has_its_place_in_the_plan() {
+        let plan = "[migration]\nname = \"shop\"\nsource = \"env:A\"\n\n[[phase]]\nname = \"a\"\ntables = [\"s.t\"]\n\
+                    [phase.lever]\nkind = \"command\"\n[[phase]]\nname = \"b\"\ntables = [\n  \"s.t\", # s.u\n  \"s.u_*\",\n]\n\
+                    filter = \"x = 1\"\n[phase.filters]\n\"s.t\" = \"y = 1\"\n";
+        let (a, b): (journal::PhaseName, journal::PhaseName) = ("a".parse().unwrap(), "b".parse().unwrap());
+        let table = |name: &str| name.parse::<journal::TableName>().unwrap();
+        assert_eq!(place(plan, &Subject::Side(Side::Source)), (3, 1));
+        assert_eq!(place(plan, &Subject::Phase(b.clone())), (11, 1));
+        assert_eq!(place(plan, &Subject::Table(a, table("s.t"))), (7, 12));
+        assert_eq!(place(plan, &Subject::Table(b.clone(), table("s.t"))), (13, 4));
+        assert_eq!(place(plan, &Subject::Filter(b.clone(), table("s.t"))), (18, 2));
+        assert_eq!(place(plan, &Subject::Filter(b, table("s.u"))), (16, 1));
+    }
+}

@@ -1,0 +1,139 @@
+//! A plan held against its databases, and a plan made from one.
+
+use std::path::Path;
+use std::process::Output;
+
+use anyhow::{Context as _, Result, ensure};
+use product::cluster::Role;
+use product::scene::{Scene, Setting};
+use product::switchyard::binary;
+
+/// Runs the program in the scene's directory. Gives its exit code and both outputs.
+fn run(scene: &Scene, arguments: &[&str]) -> Result<(i32, String)> {
+    let Output { status, stdout, stderr } = std::process::Command::new(binary()?)
+        .args(arguments)
+        .current_dir(scene.file(""))
+        .env("SHOP_SOURCE", scene.source.url(Role::Mover))
+        .env("SHOP_TARGET", scene.target.url(Role::Mover))
+        .env("SWITCHYARD_TARGET_URL", scene.target.url(Role::Mover))
+        .output()?;
+    let text = format!("{}{}", String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
+    ensure!(!text.contains("LEAK"), "a secret was printed: {text}");
+    Ok((status.code().context("ended by a signal")?, text))
+}
+
+fn change(file: &Path, what: impl Fn(&str) -> String) -> Result<()> {
+    let text = std::fs::read_to_string(file)?;
+    Ok(std::fs::write(file, what(&text))?)
+}
+
+/// Where a text stands in a file, as the program says it.
+fn place(file: &Path, needle: &str) -> Result<String> {
+    let text = std::fs::read_to_string(file)?;
+    let at = text.find(needle).with_context(|| format!("no {needle} in the plan"))?;
+    let before = &text[..at];
+    let column = at - before.rfind('\n').map_or(0, |end| end + 1) + 1;
+    Ok(format!(":{}:{column}:", before.matches('\n').count() + 1))
+}
+
+#[tokio::test]
+async fn a_plan_is_held_against_its_databases() -> Result<()> {
+    let scene = Scene::set(Setting::default()).await?;
+    let plan = scene.product.plan();
+    let (code, text) = run(&scene, &["plan", "check", "plan.toml", "--connect"])?;
+    ensure!(code == 0 && text.contains("nothing was changed"), "{code}: {text}");
+
+    let source = scene.on_source().await?;
+    source
+        .batch_execute(
+            "create table shop.note (id bigint, body text collate \"C\", tags jsonb);
+             create table shop.parent (id bigint primary key);
+             create table shop.child (id bigint primary key, parent bigint references shop.parent);
+             create table shop.big (id bigint, region text, primary key (id, region))",
+        )
+        .await?;
+    scene.on_target().await?.batch_execute("create schema shop; create table shop.events (id int)").await?;
+    let lever = {
+        let text = std::fs::read_to_string(&plan)?;
+        text[text.find("[phase.lever]").context("no lever")?..].to_owned()
+    };
+    let phase = |name: &str, lines: &str| format!("\n[[phase]]\nname = \"{name}\"\n{lines}\n\n{lever}");
+    change(&plan, |text| {
+        let misspelt = text.replace("\"shop.prices\"", "\"shop.price\"");
+        format!(
+            "{misspelt}{}{}{}{}",
+            phase("notes", "tables = [\"shop.note\"]\nfilter = \"boddy = 'x' OR tags = 'y'\""),
+            phase("children", "tables = [\"shop.chi*\"]"),
+            phase("one", "tables = [\"shop.big\"]\nfilter = \"region = 'eu' AND id > 1\""),
+            phase(
+                "other",
+                "tables = [\"shop.big\", \"shop.nothing_*\"]\nfilter = \"region = 'us' AND id < 2\""
+            ),
+        )
+    })?;
+    let (code, text) = run(&scene, &["plan", "check", "plan.toml", "--connect"])?;
+    ensure!(code == 1, "{code}: {text}");
+    let says = |place: &str, parts: &[&str]| -> Result<()> {
+        let line =
+            text.lines().find(|line| line.contains(place) && parts.iter().all(|part| line.contains(part)));
+        line.map(drop).with_context(|| format!("no line with {place} and {parts:?} in\n{text}"))
+    };
+    says(&place(&plan, "shop.price\"")?, &["SW-0210", "Is shop.prices meant?"])?;
+    says(&place(&plan, "shop.events")?, &["SW-0231"])?;
+    says(&place(&plan, "shop.note\"]")?, &["SW-0213"])?;
+    says(&place(&plan, "filter = \"boddy")?, &["SW-0315", "boddy", "Is body meant?"])?;
+    says(&place(&plan, "filter = \"boddy")?, &["SW-0315", "tags", "jsonb"])?;
+    says(":", &["SW-0215", "shop.parent"])?;
+    says(&place(&plan, "shop.nothing_*")?, &["SW-0313"])?;
+    says("phase children: shop.chi* is 1 table", &["shop.child"])?;
+    ensure!(!text.contains("SW-0318"), "these slices are disjoint: {text}");
+
+    // A phase that comes before brings the parent.
+    change(&plan, |text| {
+        text.replace("\"shop.chi*\"]", "\"shop.chi*\"]\nafter = [\"parents\"]")
+            + &phase("parents", "tables = [\"shop.parent\"]")
+    })?;
+    let (_, text) = run(&scene, &["plan", "check", "plan.toml", "--connect", "--json"])?;
+    ensure!(!text.contains("SW-0215") && text.contains("\"ok\":false") && text.contains("SW-0213"), "{text}");
+    for client in [scene.on_source().await?, scene.on_target().await?] {
+        let home = client.query_one("select to_regnamespace('_switchyard') is null", &[]).await?;
+        ensure!(home.get::<_, bool>(0), "a check has written");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_plan_is_made_from_a_source_and_is_right_once_it_is_filled_in() -> Result<()> {
+    let scene = Scene::set(Setting::default()).await?;
+    let source = scene.on_source().await?;
+    source
+        .batch_execute(
+            "create table shop.log (at timestamptz, line text);
+             create table shop.\"We.ird\" (id bigint primary key);
+             create table shop.\"Quo\"\"ted\\\" (id bigint primary key)",
+        )
+        .await?;
+    let init = ["plan", "init", "--source", "env:SHOP_SOURCE", "-o", "begun.toml"];
+    let (code, text) = run(&scene, &init)?;
+    ensure!(code == 0 && text.contains("begun.toml is written"), "{code}: {text}");
+    let file = scene.file("begun.toml");
+    let written = std::fs::read_to_string(&file)?;
+    ensure!(written.contains("#   shop.log") && written.contains("add primary key"), "{written}");
+    ensure!(written.contains("#   shop.We.ird") && !written.contains("\n  \"shop.We.ird\""), "{written}");
+
+    let (code, text) = run(&scene, &init)?;
+    ensure!(code == 1 && text.contains("never overwritten"), "{code}: {text}");
+    ensure!(std::fs::read_to_string(&file)? == written, "the file was overwritten");
+
+    let (code, text) = run(&scene, &["plan", "check", "begun.toml"])?;
+    ensure!(code == 1, "an unfilled plan passes: {text}");
+    change(&file, |text| {
+        text.replace("FILL IN: first-person", &"a".repeat(64))
+            .replace("FILL IN: second-person", &"b".repeat(64))
+    })?;
+    let (code, text) = run(&scene, &["plan", "check", "begun.toml", "--connect"])?;
+    ensure!(code == 0, "{text}\n{written}");
+    let (code, text) = run(&scene, &["plan", "init", "--source", "postgres://x"])?;
+    ensure!(code == 2 && text.contains("env:NAME"), "{code}: {text}");
+    Ok(())
+}
