@@ -1,4 +1,4 @@
-//! The journal in a database: appends, leases, tailing, progress.
+//! The journal in a database: appends, leases, tailing, progress; and beside it the inbox and the outbox.
 //!
 //! Business rules live in the crate `journal`; a store that refuses for a business reason is a bug. It decides again
 //! under the head's lock, so callers never hold a transaction.
@@ -11,6 +11,7 @@ mod postgres;
 mod reader;
 mod record;
 mod shared;
+mod mail;
 mod sqlite;
 
 use std::collections::BTreeMap;
@@ -26,6 +27,7 @@ use journal::{
 };
 
 pub use postgres::{Instance, PostgresStore};
+pub use mail::{Draft, Letter, Mailroom, Outgoing, Receipt, SqliteMailroom, Taken};
 pub use sqlite::SqliteStore;
 
 /// A lease on a phase: the right to append for it and to act for it, for a short term.

@@ -1,0 +1,382 @@
+//! Inbox and outbox in the journal's SQLite file.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use journal::plan::Platform;
+use journal::{Holder, Timestamp};
+use runtime::{Clock, failpoint};
+use serde_json::Value;
+use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{ConnectOptions as _, FromRow, Sqlite, SqlitePool, Transaction};
+
+use super::{Draft, Letter, Mailroom, Outgoing, Receipt, Taken};
+use crate::StoreError;
+
+/// How long SQLite waits for another's transaction. Above what an append takes, below what a platform waits.
+const BUSY: Duration = Duration::from_millis(2500);
+
+/// Inbox and outbox in the journal's file.
+#[derive(Debug)]
+pub struct SqliteMailroom {
+    pool: SqlitePool,
+    clock: Arc<dyn Clock>,
+}
+
+impl SqliteMailroom {
+    /// Opens those of the journal at `sqlite:FILE`, which [`crate::SqliteStore::open`] has made. Terms and times are the
+    /// clock's.
+    ///
+    /// # Errors
+    /// The file cannot be opened.
+    pub async fn open(url: &str, clock: Arc<dyn Clock>) -> Result<Self, StoreError> {
+        let file = url.strip_prefix("sqlite:").unwrap_or(url);
+        let options = SqliteConnectOptions::new()
+            .filename(file)
+            .create_if_missing(false)
+            .synchronous(SqliteSynchronous::Full)
+            .busy_timeout(BUSY)
+            .disable_statement_logging();
+        // One connection: a process never waits for a lock of its own.
+        let pool = SqlitePoolOptions::new()
+            .max_connections(1)
+            .test_before_acquire(false)
+            .connect_with(options)
+            .await
+            .map_err(failed)?;
+        Ok(Self { pool, clock })
+    }
+
+    fn now(&self) -> i64 {
+        self.clock.now_millis()
+    }
+
+    /// A transaction that holds the file's write lock from its beginning.
+    async fn begin(&self) -> Result<Transaction<'static, Sqlite>, StoreError> {
+        self.pool.begin_with("begin immediate").await.map_err(failed)
+    }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "it is what map_err gives")]
+fn failed(error: sqlx::Error) -> StoreError {
+    StoreError::Unavailable(error.to_string())
+}
+
+fn millis(of: Duration) -> i64 {
+    i64::try_from(of.as_millis()).unwrap_or(i64::MAX / 4)
+}
+
+const fn word(platform: Platform) -> &'static str {
+    match platform {
+        Platform::Github => "github",
+        Platform::Slack => "slack",
+        Platform::Discord => "discord",
+    }
+}
+
+fn platform(text: &str) -> Result<Platform, StoreError> {
+    [Platform::Github, Platform::Slack, Platform::Discord]
+        .into_iter()
+        .find(|each| word(*each) == text)
+        .ok_or_else(|| StoreError::Foreign(format!("`{text}` is no platform that this version knows")))
+}
+
+fn json(text: &str) -> Result<Value, StoreError> {
+    serde_json::from_str(text).map_err(|error| StoreError::Foreign(format!("a row's body: {error}")))
+}
+
+#[derive(FromRow)]
+struct InboxRow {
+    id: i64,
+    transport_key: Option<String>,
+    meaning_key: String,
+    platform: String,
+    kind: String,
+    body: String,
+    taken_by: Option<String>,
+    taken_until: i64,
+    tries: i64,
+}
+
+#[derive(FromRow)]
+struct OutboxRow {
+    id: i64,
+    platform: String,
+    destination: String,
+    living: Option<String>,
+    priority: i64,
+    body: String,
+    written_at: i64,
+    attempts: i64,
+}
+
+/// Writes a draft, or puts it in the place of an older state of the same message that nobody is sending.
+async fn write(tx: &mut Transaction<'static, Sqlite>, draft: &Draft, now: i64) -> Result<(), StoreError> {
+    let body = draft.body.to_string();
+    if let Some(living) = &draft.living {
+        let replaced = sqlx::query(
+            "update outbox
+             set body = ?1, priority = ?2
+             where destination = ?3 and living = ?4 and platform = ?5
+               and sent_at is null and given_up_at is null and taken_until <= ?6",
+        )
+        .bind(&body)
+        .bind(draft.priority)
+        .bind(&draft.destination)
+        .bind(living)
+        .bind(word(draft.platform))
+        .bind(now)
+        .execute(&mut **tx)
+        .await
+        .map_err(failed)?;
+        if replaced.rows_affected() > 0 {
+            return Ok(());
+        }
+    }
+    sqlx::query(
+        "insert into outbox (platform, destination, living, priority, body, written_at, due_at)
+         values (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+    )
+    .bind(word(draft.platform))
+    .bind(&draft.destination)
+    .bind(&draft.living)
+    .bind(draft.priority)
+    .bind(body)
+    .bind(now)
+    .bind(now.saturating_add(millis(draft.wait)))
+    .execute(&mut **tx)
+    .await
+    .map_err(failed)?;
+    Ok(())
+}
+
+#[async_trait]
+impl Mailroom for SqliteMailroom {
+    async fn receive(&self, letter: &Letter) -> Result<Receipt, StoreError> {
+        let mut tx = self.begin().await?;
+        let kept = sqlx::query(
+            "insert into inbox (transport_key, meaning_key, platform, kind, body, received_at)
+             values (?1, ?2, ?3, ?4, ?5, ?6)
+             on conflict do nothing",
+        )
+        .bind(&letter.transport)
+        .bind(&letter.meaning)
+        .bind(word(letter.platform))
+        .bind(&letter.kind)
+        .bind(letter.body.to_string())
+        .bind(self.now())
+        .execute(&mut *tx)
+        .await
+        .map_err(failed)?;
+        failpoint::hit("mail.before_receipt");
+        tx.commit().await.map_err(failed)?;
+        failpoint::hit("mail.after_receipt");
+        Ok(if kept.rows_affected() == 1 { Receipt::New } else { Receipt::Duplicate })
+    }
+
+    async fn take(&self, by: &Holder, term: Duration) -> Result<Option<Taken>, StoreError> {
+        let mut tx = self.begin().await?;
+        let now = self.now();
+        let oldest: Option<InboxRow> = sqlx::query_as(
+            "select id, transport_key, meaning_key, platform, kind, body, taken_by, taken_until, tries
+             from inbox
+             where finished_at is null
+             order by id
+             limit 1",
+        )
+        .fetch_optional(&mut *tx)
+        .await
+        .map_err(failed)?;
+        let Some(row) = oldest else { return Ok(None) };
+        let is_mine = row.taken_by.as_deref() == Some(by.as_str());
+        if row.taken_until > now && !is_mine {
+            return Ok(None);
+        }
+        sqlx::query("update inbox set taken_by = ?1, taken_until = ?2, tries = tries + 1 where id = ?3")
+            .bind(by.as_str())
+            .bind(now.saturating_add(millis(term)))
+            .bind(row.id)
+            .execute(&mut *tx)
+            .await
+            .map_err(failed)?;
+        tx.commit().await.map_err(failed)?;
+        let letter = Letter {
+            transport: row.transport_key,
+            meaning: row.meaning_key,
+            platform: platform(&row.platform)?,
+            kind: row.kind,
+            body: json(&row.body)?,
+        };
+        Ok(Some(Taken { id: row.id, letter, tries: row.tries + 1 }))
+    }
+
+    async fn finish(&self, taken: &Taken, replies: &[Draft]) -> Result<bool, StoreError> {
+        let mut tx = self.begin().await?;
+        let now = self.now();
+        let finished = sqlx::query(
+            "update inbox set finished_at = ?1, taken_by = null
+             where id = ?2 and tries = ?3 and finished_at is null",
+        )
+        .bind(now)
+        .bind(taken.id)
+        .bind(taken.tries)
+        .execute(&mut *tx)
+        .await
+        .map_err(failed)?;
+        if finished.rows_affected() == 0 {
+            return Ok(false);
+        }
+        for reply in replies {
+            write(&mut tx, reply, now).await?;
+        }
+        failpoint::hit("mail.before_finish");
+        tx.commit().await.map_err(failed)?;
+        failpoint::hit("mail.after_finish");
+        Ok(true)
+    }
+
+    async fn put_back(&self, taken: &Taken, wait: Duration) -> Result<bool, StoreError> {
+        let done = sqlx::query(
+            "update inbox set taken_by = null, taken_until = ?1
+             where id = ?2 and tries = ?3 and finished_at is null",
+        )
+        .bind(self.now().saturating_add(millis(wait)))
+        .bind(taken.id)
+        .bind(taken.tries)
+        .execute(&self.pool)
+        .await
+        .map_err(failed)?;
+        Ok(done.rows_affected() == 1)
+    }
+
+    async fn write(&self, drafts: &[Draft]) -> Result<(), StoreError> {
+        let mut tx = self.begin().await?;
+        let now = self.now();
+        for draft in drafts {
+            write(&mut tx, draft, now).await?;
+        }
+        tx.commit().await.map_err(failed)
+    }
+
+    async fn take_outgoing(
+        &self,
+        by_platform: Platform,
+        by: &Holder,
+        term: Duration,
+    ) -> Result<Option<Outgoing>, StoreError> {
+        let mut tx = self.begin().await?;
+        let now = self.now();
+        let next: Option<OutboxRow> = sqlx::query_as(
+            "select id, platform, destination, living, priority, body, written_at, attempts
+             from outbox as this
+             where platform = ?1 and sent_at is null and given_up_at is null
+               and due_at <= ?2 and (taken_until <= ?2 or taken_by = ?3)
+               and not exists (
+                   select 1 from outbox as before
+                   where before.destination = this.destination and before.living = this.living
+                     and before.id < this.id and before.sent_at is null and before.given_up_at is null)
+             order by priority desc, id
+             limit 1",
+        )
+        .bind(word(by_platform))
+        .bind(now)
+        .bind(by.as_str())
+        .fetch_optional(&mut *tx)
+        .await
+        .map_err(failed)?;
+        let Some(row) = next else { return Ok(None) };
+        let edits: Option<String> = sqlx::query_scalar(
+            "select message_id from outbox
+             where destination = ?1 and living = ?2 and sent_at is not null
+             order by id desc
+             limit 1",
+        )
+        .bind(&row.destination)
+        .bind(&row.living)
+        .fetch_optional(&mut *tx)
+        .await
+        .map_err(failed)?;
+        sqlx::query(
+            "update outbox set taken_by = ?1, taken_until = ?2, attempts = attempts + 1 where id = ?3",
+        )
+        .bind(by.as_str())
+        .bind(now.saturating_add(millis(term)))
+        .bind(row.id)
+        .execute(&mut *tx)
+        .await
+        .map_err(failed)?;
+        tx.commit().await.map_err(failed)?;
+        let draft = Draft {
+            platform: platform(&row.platform)?,
+            destination: row.destination,
+            living: row.living,
+            priority: row.priority,
+            body: json(&row.body)?,
+            wait: Duration::ZERO,
+        };
+        Ok(Some(Outgoing {
+            id: row.id,
+            draft,
+            attempts: row.attempts + 1,
+            edits,
+            written_at: Timestamp::from_millis(row.written_at),
+        }))
+    }
+
+    async fn sent(&self, outgoing: &Outgoing, message: &str) -> Result<bool, StoreError> {
+        let done = sqlx::query(
+            "update outbox set sent_at = ?1, message_id = ?2, taken_by = null, taken_until = 0
+             where id = ?3 and attempts = ?4 and sent_at is null and given_up_at is null",
+        )
+        .bind(self.now())
+        .bind(message)
+        .bind(outgoing.id)
+        .bind(outgoing.attempts)
+        .execute(&self.pool)
+        .await
+        .map_err(failed)?;
+        Ok(done.rows_affected() == 1)
+    }
+
+    async fn postpone(&self, outgoing: &Outgoing, wait: Duration, why: &str) -> Result<bool, StoreError> {
+        let done = sqlx::query(
+            "update outbox set due_at = ?1, last_error = ?2, taken_by = null, taken_until = 0
+             where id = ?3 and attempts = ?4 and sent_at is null and given_up_at is null",
+        )
+        .bind(self.now().saturating_add(millis(wait)))
+        .bind(why)
+        .bind(outgoing.id)
+        .bind(outgoing.attempts)
+        .execute(&self.pool)
+        .await
+        .map_err(failed)?;
+        Ok(done.rows_affected() == 1)
+    }
+
+    async fn give_up(&self, outgoing: &Outgoing, why: &str) -> Result<bool, StoreError> {
+        let done = sqlx::query(
+            "update outbox set given_up_at = ?1, last_error = ?2, taken_by = null, taken_until = 0
+             where id = ?3 and attempts = ?4 and sent_at is null and given_up_at is null",
+        )
+        .bind(self.now())
+        .bind(why)
+        .bind(outgoing.id)
+        .bind(outgoing.attempts)
+        .execute(&self.pool)
+        .await
+        .map_err(failed)?;
+        Ok(done.rows_affected() == 1)
+    }
+
+    async fn waiting(&self) -> Result<(u64, u64), StoreError> {
+        let (inbox, outbox): (i64, i64) = sqlx::query_as(
+            "select (select count(*) from inbox where finished_at is null),
+                    (select count(*) from outbox where sent_at is null and given_up_at is null)",
+        )
+        .fetch_one(&self.pool)
+        .await
+        .map_err(failed)?;
+        Ok((u64::try_from(inbox).unwrap_or(0), u64::try_from(outbox).unwrap_or(0)))
+    }
+}
