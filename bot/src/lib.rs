@@ -1,10 +1,21 @@
-//! How people drive a migration: the command language, the conversation, the socket of the terminal, the command line.
+//! How people drive a migration: the command language, the conversation, GitHub, Slack, Discord, the socket of the
+//! terminal, the command line.
 
+pub mod arrival;
 pub mod cli;
+pub mod config;
 pub mod conversation;
+pub mod discord;
 pub mod doctor;
+pub mod github;
+pub mod inbound;
 pub mod language;
 pub mod local;
+pub mod markup;
+pub mod outbound;
 pub mod proof;
+pub mod service;
+pub mod slack;
 pub mod status;
 pub mod words;
+pub mod worker;

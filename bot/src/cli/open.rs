@@ -7,7 +7,7 @@ use clap::Args;
 use journal::Plan;
 use journal::note::SignerKey;
 use journal::plan::JournalPlace;
-use journal_store::{SqliteStore, StoreError};
+use journal_store::{Mailroom, SqliteMailroom, SqliteStore, StoreError};
 use runtime::{Scrubber, SystemClock};
 
 use super::exit::{Exit, Failure};
@@ -95,6 +95,15 @@ impl Read {
     pub async fn open_or_make(&self) -> Result<Arc<SqliteStore>, Failure> {
         let opened = SqliteStore::open(&self.url(), &self.plan.migration, Arc::new(SystemClock)).await;
         opened.map(Arc::new).map_err(|error| no_journal(&error))
+    }
+
+    /// Opens the inbox and the outbox of the journal that was opened.
+    ///
+    /// # Errors
+    /// They cannot be opened.
+    pub async fn open_mailroom(&self) -> Result<Arc<dyn Mailroom>, Failure> {
+        let opened = SqliteMailroom::open(&self.url(), Arc::new(SystemClock)).await;
+        opened.map(|room| Arc::new(room) as Arc<dyn Mailroom>).map_err(|error| no_journal(&error))
     }
 
     /// Opens the journal that is there without replaying it, for whoever has to look at one that cannot be.

@@ -18,8 +18,10 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::exit::{Exit, Failure};
 use super::open::{self, PlanFile, Read};
 use super::{logging, output};
+use crate::config::Config;
 use crate::local::{Server, SocketError};
 use crate::proof::{Desk, Proof, Publisher};
+use crate::service::{Parts, Service};
 use crate::words;
 
 /// How log lines look.
@@ -44,6 +46,9 @@ pub struct Args {
     /// The socket to listen on, instead of the plan's
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
+    /// The bot's file: GitHub, Slack, Discord. Without it only the terminal is heard
+    #[arg(long, value_name = "FILE")]
+    bot: Option<PathBuf>,
     /// How log lines look; SWITCHYARD_LOG chooses which are written (info, debug, executors=debug,…)
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     log_format: LogFormat,
@@ -56,6 +61,7 @@ After any interruption, start it again: it goes on exactly where it was.
 
 Examples:
   switchyard serve --plan switchyard.toml
+  switchyard serve --plan switchyard.toml --bot bot.toml
   switchyard serve --plan switchyard.toml --instance spare --socket /run/switchyard/spare.sock
 
 Exit codes: 0 stopped by a signal, 1 refused or failed, 2 wrong usage, 3 the journal cannot be reached.";
@@ -85,7 +91,21 @@ pub async fn run(args: Args) -> Result<Exit, Failure> {
     let signal = Signals::new()?;
     let publishing = publishing(&read, &plan, &store, &scrubber)?;
     let proof = publishing.as_ref().map(|(_, proof)| proof.clone());
-    output::say(&words::serving(&plan, server.path()));
+    let bot = match &args.bot {
+        Some(file) => {
+            let parts = Parts {
+                store: Arc::clone(&store) as Arc<dyn Store>,
+                mailroom: read.open_mailroom().await?,
+                holder: holder.clone(),
+                clock: Arc::new(SystemClock),
+                proof: proof.clone(),
+                scrubber: scrubber.clone(),
+            };
+            Some(bot(file, parts).await?)
+        }
+        None => None,
+    };
+    output::say(&words::serving(&plan, server.path(), bot.as_ref().map(Service::address)));
     tracing::info!(migration = %plan.migration, plan = %plan.hash().short(), %holder, "serving");
 
     let settings = Settings {
@@ -101,6 +121,9 @@ pub async fn run(args: Args) -> Result<Exit, Failure> {
     let publisher = publishing.map(|(publisher, _)| tokio::spawn(publisher.run()));
     let server = tokio::spawn(server.proven_by(proof).run(store));
     let ended = execute(settings, signal).await;
+    if let Some(bot) = bot {
+        bot.stop().await;
+    }
     if let Some(publisher) = publisher {
         publisher.abort();
         let _aborted = publisher.await.is_err();
@@ -115,6 +138,16 @@ pub async fn run(args: Args) -> Result<Exit, Failure> {
         }
         Err(error) => Err(Failure::refused(scrubber.scrub(&words::executors_failed(&error)))),
     }
+}
+
+/// Starts what hears GitHub, Slack and Discord.
+async fn bot(file: &Path, parts: Parts) -> Result<Service, Failure> {
+    let text =
+        std::fs::read_to_string(file).map_err(|error| Failure::refused(words::no_bot_file(file, &error)))?;
+    let config =
+        Config::read(&text).map_err(|problems| Failure::refused(words::bad_bot_file(file, &problems)))?;
+    let scrubber = parts.scrubber.clone();
+    Service::start(config, parts).await.map_err(|why| Failure::refused(scrubber.scrub(&why)))
 }
 
 /// What lets log checkpoints leave the journal, if the plan names a key to sign them with.

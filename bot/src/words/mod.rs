@@ -6,6 +6,7 @@ mod event;
 mod help;
 mod live;
 mod plan;
+mod platforms;
 mod problem;
 mod proof;
 mod refusal;
@@ -31,6 +32,7 @@ pub use plan::{
     Revision, adopted, adoption, checked, diff as plan_diff, full as plan_shown, in_the_way,
     next as plan_next, problems, warnings,
 };
+pub use platforms::*;
 pub use problem::problem;
 pub use proof::{
     audit_proven, bad_key_name, bad_verifier_key, checked as journal_checked, checkpoint_line,

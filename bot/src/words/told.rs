@@ -1,6 +1,7 @@
 //! Answers that change nothing, and the sentences of the terminal's server and its client.
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::path::Path;
 
 use journal::{
@@ -124,8 +125,9 @@ pub fn audit(size: u64, root: &str) -> String {
 
 /// The server is up.
 #[must_use]
-pub fn serving(plan: &Plan, socket: &Path) -> String {
-    format!("serving {}, socket {}, pid {}", plan.migration, socket.display(), std::process::id())
+pub fn serving(plan: &Plan, socket: &Path, bot: Option<SocketAddr>) -> String {
+    let http = bot.map(|address| format!("http {address}, ")).unwrap_or_default();
+    format!("serving {}, socket {}, {http}pid {}", plan.migration, socket.display(), std::process::id())
 }
 
 /// The file that `serve` was given is not the adopted plan.

@@ -6,12 +6,12 @@
 mod appender;
 mod backend;
 mod batch;
+mod mail;
 mod phase;
 mod postgres;
 mod reader;
 mod record;
 mod shared;
-mod mail;
 mod sqlite;
 
 use std::collections::BTreeMap;
@@ -26,8 +26,8 @@ use journal::{
     State, Timestamp,
 };
 
-pub use postgres::{Instance, PostgresStore};
 pub use mail::{Draft, Letter, Mailroom, Outgoing, Receipt, SqliteMailroom, Taken};
+pub use postgres::{Instance, PostgresStore};
 pub use sqlite::SqliteStore;
 
 /// A lease on a phase: the right to append for it and to act for it, for a short term.

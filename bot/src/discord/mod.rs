@@ -1,0 +1,7 @@
+//! Discord: interactions in, messages out.
+
+mod receive;
+mod send;
+
+pub use receive::{Answer, Settings, receive};
+pub use send::DiscordSender;

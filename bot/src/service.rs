@@ -1,0 +1,164 @@
+//! The bot as a whole: endpoints, worker and senders, started and stopped together.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use journal::Holder;
+use journal::plan::Platform;
+use journal_store::{Mailroom, Store};
+use runtime::{Clock, Scrubber};
+use tokio::net::TcpListener;
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
+
+use crate::config::Config;
+use crate::discord::DiscordSender;
+use crate::github::{App, GithubSender};
+use crate::inbound::{DiscordDoor, Doors, GithubDoor, SlackDoor, router};
+use crate::outbound::{Carrier, Sender};
+use crate::proof::Proof;
+use crate::slack::SlackSender;
+use crate::worker::Worker;
+use crate::{discord, slack, words};
+
+/// How long what is under way may take when it is told to stop. It goes on after the next start all the same.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What the bot works with.
+#[derive(Debug, Clone)]
+pub struct Parts {
+    /// The journal.
+    pub store: Arc<dyn Store>,
+    /// Inbox and outbox.
+    pub mailroom: Arc<dyn Mailroom>,
+    /// This instance.
+    pub holder: Holder,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Puts log checkpoints into answers.
+    pub proof: Option<Proof>,
+    /// Keeps secrets out of texts.
+    pub scrubber: Scrubber,
+}
+
+/// A running bot.
+#[derive(Debug)]
+pub struct Service {
+    address: SocketAddr,
+    stop: watch::Sender<bool>,
+    tasks: JoinSet<()>,
+}
+
+impl Service {
+    /// Starts it.
+    ///
+    /// # Errors
+    /// It cannot listen, or a platform's settings are not usable: the sentence for it.
+    pub async fn start(config: Config, parts: Parts) -> Result<Self, String> {
+        config.teach(&parts.scrubber);
+        let carriers = carriers(&config, &parts.clock)?;
+        let listen = config.http.listen;
+        let no_listener = |error: &std::io::Error| words::no_listener(&listen.to_string(), error);
+        let listener = TcpListener::bind(listen).await.map_err(|error| no_listener(&error))?;
+        let address = listener.local_addr().map_err(|error| no_listener(&error))?;
+        let (arrived, written) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let (stop, stopped) = watch::channel(false);
+        let mut tasks = JoinSet::new();
+
+        let doors = Arc::new(doors(config, &parts, &arrived));
+        let mut until = stopped.clone();
+        let served = axum::serve(listener, router(doors)).with_graceful_shutdown(async move {
+            // An error means that the sender is gone, which is a stop too.
+            let _stopped = until.wait_for(|stop| *stop).await.is_ok();
+        });
+        tasks.spawn(async move {
+            if let Err(error) = served.await {
+                tracing::error!(%error, "the endpoints ended");
+            }
+        });
+        let worker = Worker {
+            store: Arc::clone(&parts.store),
+            mailroom: Arc::clone(&parts.mailroom),
+            holder: parts.holder.clone(),
+            clock: Arc::clone(&parts.clock),
+            arrived,
+            proof: parts.proof.clone(),
+            written: Arc::clone(&written),
+        };
+        tasks.spawn(worker.run(stopped.clone()));
+        for carrier in carriers {
+            let sender = Sender {
+                carrier,
+                mailroom: Arc::clone(&parts.mailroom),
+                holder: parts.holder.clone(),
+                clock: Arc::clone(&parts.clock),
+                written: Arc::clone(&written),
+                scrubber: parts.scrubber.clone(),
+            };
+            tasks.spawn(sender.run(stopped.clone()));
+        }
+        tracing::info!(%address, "the bot listens");
+        Ok(Self { address, stop, tasks })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Stops it: nothing new is taken, what is in hand is finished.
+    pub async fn stop(mut self) {
+        self.stop.send_replace(true);
+        let ended = async { while self.tasks.join_next().await.is_some() {} };
+        if tokio::time::timeout(PATIENCE, ended).await.is_err() {
+            tracing::warn!("something of the bot is still under way: it goes on after the next start");
+        }
+    }
+}
+
+fn doors(config: Config, parts: &Parts, arrived: &Arc<Notify>) -> Doors {
+    Doors {
+        mailroom: Arc::clone(&parts.mailroom),
+        clock: Arc::clone(&parts.clock),
+        arrived: Arc::clone(arrived),
+        github: config
+            .github
+            .map(|github| GithubDoor { secrets: github.webhook_secrets, repository: github.repository }),
+        slack: config.slack.map(|slack| SlackDoor {
+            secrets: slack.signing_secrets,
+            settings: slack::Settings { team: slack.team, channels: slack.channels },
+        }),
+        discord: config.discord.map(|discord| DiscordDoor {
+            key: discord.public_key,
+            settings: discord::Settings {
+                application: discord.application_id.to_string(),
+                guild: discord.guild.to_string(),
+            },
+        }),
+    }
+}
+
+fn carriers(config: &Config, clock: &Arc<dyn Clock>) -> Result<Vec<Box<dyn Carrier>>, String> {
+    let mut carriers: Vec<Box<dyn Carrier>> = Vec::new();
+    if let Some(github) = &config.github {
+        let app = App {
+            id: github.app_id,
+            key: &github.private_key,
+            api: &github.api_url,
+            repository: &github.repository,
+        };
+        let sender = GithubSender::new(&app, Arc::clone(clock));
+        carriers.push(Box::new(sender.map_err(|error| words::no_client(Platform::Github, &error))?));
+    }
+    if let Some(slack) = &config.slack {
+        let sender = SlackSender::new(&slack.api_url, slack.bot_token.clone());
+        carriers.push(Box::new(sender.map_err(|error| words::no_client(Platform::Slack, &error))?));
+    }
+    if let Some(discord) = &config.discord {
+        let api = discord.api_url.as_deref();
+        carriers.push(Box::new(DiscordSender::new(api, discord.application_id, &discord.bot_token)));
+    }
+    Ok(carriers)
+}

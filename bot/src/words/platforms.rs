@@ -1,0 +1,158 @@
+//! Sentences for people on GitHub, Slack and Discord, and about the bot's own configuration.
+
+use std::path::Path;
+
+use journal::plan::Platform;
+use journal::{PersonId, Request};
+
+use super::named;
+use crate::config::Problem;
+
+/// An account of nobody in the plan.
+pub const UNMAPPED: &str = "SW-0670";
+/// An edited text.
+pub const EDITED: &str = "SW-0671";
+/// A button of another plan.
+pub const OTHER_BUTTON: &str = "SW-0672";
+/// Given up after many tries.
+pub const GIVEN_UP: &str = "SW-0673";
+/// Said where the bot does not listen.
+pub const ELSEWHERE: &str = "SW-0674";
+/// The bot's file is wrong.
+pub const BAD_FILE: &str = "SW-0680";
+/// The endpoints cannot be served.
+pub const NO_LISTENER: &str = "SW-0681";
+/// A platform's client cannot be made.
+pub const NO_CLIENT: &str = "SW-0682";
+
+const fn place(platform: Platform) -> &'static str {
+    match platform {
+        Platform::Github => "GitHub",
+        Platform::Slack => "Slack",
+        Platform::Discord => "Discord",
+    }
+}
+
+/// The reply to an account that the plan does not name.
+#[must_use]
+pub fn unmapped(platform: Platform, name: &str, account: &str) -> String {
+    let line = match platform {
+        Platform::Github => format!("github = {account}"),
+        Platform::Slack => format!("slack = \"{account}\""),
+        Platform::Discord => format!("discord = \"{account}\""),
+    };
+    format!(
+        "The plan names no person with this {} account ({name}), so nothing was done. If it is yours, ask for the line \
+         `{line}` in your [[person]] section of the plan; when that plan is adopted, say it again. ({UNMAPPED})",
+        place(platform)
+    )
+}
+
+/// The reply to an edited text.
+#[must_use]
+pub fn edits_do_not_count() -> String {
+    format!(
+        "A text with a command was edited. Edits do nothing and take nothing back: write a new one. ({EDITED})"
+    )
+}
+
+/// The reply to a button of a request that is bound to another plan, or that is not there.
+#[must_use]
+pub fn other_button(request: u64) -> String {
+    format!(
+        "This button is not for request #{request} as it is now, so nothing was done. Look at it with `/migrate status` \
+         and say `/migrate approve #{request}` if it is what you mean. ({OTHER_BUTTON})"
+    )
+}
+
+/// Why somebody denied who pressed a button, which takes no words.
+#[must_use]
+pub const fn denied_by_button() -> &'static str {
+    "denied with the button"
+}
+
+/// The reply when the journal failed again and again.
+#[must_use]
+pub fn given_up() -> String {
+    format!(
+        "The journal could not be reached for too long, and it is not known whether this was done. `/migrate status` \
+         tells. Say it again if it was not. ({GIVEN_UP})"
+    )
+}
+
+/// The reply where the bot does not listen.
+#[must_use]
+pub fn not_heard_here() -> String {
+    format!(
+        "Switchyard does not listen here, so nothing was done. Say it where the others read it: in the channel that its \
+         configuration names. ({ELSEWHERE})"
+    )
+}
+
+/// The reply when an approval went with its comment.
+#[must_use]
+pub fn approval_deleted(person: &PersonId, request: &Request) -> String {
+    format!(
+        "The comment in which {person} approved request {} was deleted, so that approval does not count any more. To \
+         approve again: /migrate approve #{}",
+        named(request),
+        request.position
+    )
+}
+
+/// Everything that is wrong in the bot's file.
+#[must_use]
+pub fn bad_bot_file(file: &Path, problems: &[Problem]) -> String {
+    let lines: Vec<String> = problems
+        .iter()
+        .map(|problem| format!("{}:{}: {}", file.display(), problem.line, problem.what))
+        .collect();
+    format!(
+        "{}\nNothing was started. config/bot.example.toml explains every key. ({BAD_FILE})",
+        lines.join("\n")
+    )
+}
+
+/// The endpoints cannot be served.
+#[must_use]
+pub fn no_listener(listen: &str, error: &dyn std::error::Error) -> String {
+    format!(
+        "Nothing can listen on {listen}: {error}. Give another address under [http] in the bot's file. ({NO_LISTENER})"
+    )
+}
+
+/// A platform's client cannot be made.
+#[must_use]
+pub fn no_client(platform: Platform, error: &dyn std::error::Error) -> String {
+    format!(
+        "{} cannot be spoken to: {error}. See to its section of the bot's file. ({NO_CLIENT})",
+        place(platform)
+    )
+}
+
+/// The bot's file cannot be read.
+#[must_use]
+pub fn no_bot_file(file: &Path, error: &std::io::Error) -> String {
+    format!(
+        "The bot's file {} cannot be read: {error}. config/bot.example.toml is one to begin with. ({BAD_FILE})",
+        file.display()
+    )
+}
+
+/// The button that approves.
+#[must_use]
+pub fn approve_button(request: u64) -> String {
+    format!("Approve #{request}")
+}
+
+/// The button that denies.
+#[must_use]
+pub fn deny_button(request: u64) -> String {
+    format!("Deny #{request}")
+}
+
+/// The end of a text that a platform takes no more of.
+#[must_use]
+pub const fn cut() -> &'static str {
+    "\n… cut here: `switchyard chat` shows all of it."
+}

@@ -1,0 +1,281 @@
+//! From what arrived to what was done: person, language, journal, reply.
+//!
+//! A row of the inbox is done under its meaning key as the command's id. However often that happens, in however many
+//! processes, the journal makes its events once, and one finishing of the row writes one reply. A journal that cannot be
+//! reached leaves the row where it is.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use journal::plan::Platform;
+use journal::{
+    Actor, ApprovalWord, Command, CommandBody, CommandId, Fact, Holder, PersonId, Position, Recorded,
+    RequestStatus, State,
+};
+use journal_store::{Draft, ExecuteError, Mailroom, Store, StoreError, Taken};
+use runtime::Clock;
+use runtime::retry::Backoff;
+use tokio::sync::{Notify, watch};
+
+use crate::arrival::{Arrival, Asks, Message, Place, Said, Word, dialect};
+use crate::conversation::{Conversation, Reply};
+use crate::language;
+use crate::proof::Proof;
+use crate::words;
+
+/// How long a row is one instance's. Far above what a command takes; what it takes longer is done once all the same.
+const TERM: Duration = Duration::from_secs(30);
+
+/// How long an arrival that another instance received, or whose taker died, may wait to be seen.
+const POLL: Duration = Duration::from_millis(250);
+
+/// Tries of one row before its person is told: with the waits between them, some five minutes.
+const TRIES: i64 = 20;
+
+/// How many events are read at once.
+const PAGE: u32 = 1000;
+
+/// Takes rows of the inbox, one at a time.
+#[derive(Debug)]
+pub struct Worker {
+    /// The journal.
+    pub store: Arc<dyn Store>,
+    /// Inbox and outbox.
+    pub mailroom: Arc<dyn Mailroom>,
+    /// This instance.
+    pub holder: Holder,
+    /// Waits.
+    pub clock: Arc<dyn Clock>,
+    /// Told of each arrival.
+    pub arrived: Arc<Notify>,
+    /// Puts log checkpoints into answers.
+    pub proof: Option<Proof>,
+    /// Told of each reply.
+    pub written: Arc<Notify>,
+}
+
+/// What a row came to.
+enum Done {
+    Replies(Vec<Draft>),
+    /// The journal did not do its part.
+    Later(String),
+}
+
+impl From<StoreError> for Done {
+    fn from(error: StoreError) -> Self {
+        Self::Later(error.to_string())
+    }
+}
+
+impl Worker {
+    /// Works until it is told to stop; the row in hand is finished first.
+    pub async fn run(self, mut stop: watch::Receiver<bool>) {
+        let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
+        while !*stop.borrow() {
+            let wait = match self.mailroom.take(&self.holder, TERM).await {
+                Ok(Some(taken)) => {
+                    self.one(&taken).await;
+                    backoff.reset();
+                    continue;
+                }
+                Ok(None) => POLL,
+                Err(error) => {
+                    tracing::warn!(%error, "the inbox cannot be read");
+                    backoff.wait()
+                }
+            };
+            tokio::select! {
+                () = self.arrived.notified() => {}
+                () = self.clock.sleep(wait) => {}
+                _ = stop.changed() => {}
+            }
+        }
+    }
+
+    async fn one(&self, taken: &Taken) {
+        let meaning = &taken.letter.meaning;
+        let replies = match serde_json::from_value::<Arrival>(taken.letter.body.clone()) {
+            Ok(arrival) => match self.answer(taken.letter.platform, meaning, &arrival).await {
+                Done::Replies(replies) => replies,
+                Done::Later(why) if taken.tries < TRIES => {
+                    tracing::warn!(%meaning, why, tries = taken.tries, "not done yet");
+                    let wait = Duration::from_secs(15).min(Duration::from_millis(500) * tries(taken));
+                    if let Err(error) = self.mailroom.put_back(taken, wait).await {
+                        tracing::warn!(%error, "the row waits for its term's end");
+                    }
+                    return;
+                }
+                Done::Later(why) => {
+                    tracing::error!(%meaning, why, "given up");
+                    vec![said(&arrival.place, words::given_up())]
+                }
+            },
+            Err(error) => {
+                tracing::error!(%meaning, %error, "a row of the inbox cannot be read; it is left undone");
+                Vec::new()
+            }
+        };
+        match self.mailroom.finish(taken, &replies).await {
+            Ok(true) => self.written.notify_waiters(),
+            Ok(false) => tracing::info!(%meaning, "another instance has finished it"),
+            Err(error) => tracing::warn!(%error, %meaning, "not finished: it is done again"),
+        }
+    }
+
+    async fn answer(&self, platform: Platform, meaning: &str, arrival: &Arrival) -> Done {
+        let state = match self.store.state().await {
+            Ok(state) => state,
+            Err(error) => return error.into(),
+        };
+        let place = &arrival.place;
+        let text = match &arrival.said {
+            Said::Edited => return Done::Replies(vec![said(place, words::edits_do_not_count())]),
+            Said::Deleted { meaning, by } => {
+                return match self.deleted(meaning, by).await {
+                    Ok(told) => Done::Replies(told.into_iter().map(|text| said(place, text)).collect()),
+                    Err(error) => error.into(),
+                };
+            }
+            Said::Text { text } => text.clone(),
+            Said::Line { line } => line.clone(),
+            Said::Button { word, request, plan } => {
+                let bound = state.requests.get(&Position::new(*request));
+                if !bound.is_some_and(|request| request.plan_hash.to_string().starts_with(plan.as_str())) {
+                    return Done::Replies(vec![said(place, words::other_button(*request))]);
+                }
+                let request = Position::new(*request);
+                let command = match word {
+                    Word::Approve => language::Command::Approve { request },
+                    Word::Deny => {
+                        let reason = Some(words::denied_by_button().to_owned());
+                        language::Command::Deny { request, reason }
+                    }
+                };
+                command.to_string()
+            }
+        };
+        let Some(person) = person(&state, platform, &arrival.account) else {
+            tracing::info!(meaning, account = %arrival.account, "an account of nobody in the plan");
+            let text = words::unmapped(platform, &arrival.name, &arrival.account);
+            return Done::Replies(vec![said(place, text)]);
+        };
+        let conversation = Conversation::new(Arc::clone(&self.store)).proven_by(self.proof.clone());
+        let reply = conversation.hear(&person, meaning, &text, dialect(&arrival.said)).await;
+        tracing::info!(meaning, %person, ok = reply.ok, code = reply.code, "answered");
+        if reply.code.as_deref() == Some(words::STORE_FAILED) {
+            return Done::Later(reply.text);
+        }
+        match self.store.state().await {
+            Ok(state) => Done::Replies(vec![place.draft(&message(reply, &state, platform))]),
+            Err(error) => error.into(),
+        }
+    }
+
+    /// Takes back the approvals that a deleted comment gave, if they are still their persons' latest words. Who deleted
+    /// it is in the command's id, and so in the journal.
+    async fn deleted(&self, meaning: &str, by: &str) -> Result<Vec<String>, StoreError> {
+        let mut told = Vec::new();
+        for (index, (person, request, at)) in self.approvals(meaning).await?.into_iter().enumerate() {
+            let state = self.store.state().await?;
+            let Some(bound) = state.requests.get(&request) else { continue };
+            let latest = bound.words.get(&person);
+            let id = format!("{meaning}:deleted:by:{by}.{index}");
+            let stands =
+                latest.is_some_and(|word| word.word == ApprovalWord::Approved && word.position == at);
+            let Ok(id) = CommandId::new(id) else { continue };
+            let body = CommandBody::Revoke { request };
+            let command = Command { actor: Actor::Person(person.clone()), body };
+            let is_repeat = latest.is_some_and(|word| word.position > at);
+            if !stands && !is_repeat {
+                continue;
+            }
+            match self.revoke(id, command, stands).await? {
+                true => told.push(words::approval_deleted(&person, bound)),
+                false => {
+                    tracing::info!(%request, %person, "the approval of a deleted comment stands no more")
+                }
+            }
+        }
+        Ok(told)
+    }
+
+    /// Whether it was revoked, now or by this very command before.
+    async fn revoke(&self, id: CommandId, command: Command, stands: bool) -> Result<bool, StoreError> {
+        if !stands {
+            // Only a repeat of the same command may say so again; a new one would take back a later word.
+            return Ok(self.was_done(&id).await?);
+        }
+        match self.store.execute(id, None, command).await {
+            Ok(_) => Ok(true),
+            Err(ExecuteError::Store(error)) => Err(error),
+            Err(_) => Ok(false),
+        }
+    }
+
+    async fn was_done(&self, id: &CommandId) -> Result<bool, StoreError> {
+        Ok(self.events(|event| event.envelope.command_id == *id).await?.into_iter().next().is_some())
+    }
+
+    /// Who approved what in a comment, and where.
+    async fn approvals(&self, meaning: &str) -> Result<Vec<(PersonId, Position, Position)>, StoreError> {
+        let prefix = format!("{meaning}.");
+        let events = self.events(|event| event.envelope.command_id.as_str().starts_with(&prefix)).await?;
+        Ok(events
+            .into_iter()
+            .filter_map(|event| match (&event.envelope.actor, &event.body) {
+                (Actor::Person(person), Fact::Approved { request, .. }) => {
+                    Some((person.clone(), *request, event.envelope.position))
+                }
+                _ => None,
+            })
+            .collect())
+    }
+
+    async fn events(&self, wanted: impl Fn(&Recorded) -> bool) -> Result<Vec<Recorded>, StoreError> {
+        let mut found = Vec::new();
+        let mut after = Position::default();
+        loop {
+            let page = self.store.stored(after, PAGE).await?;
+            let Some((last, _)) = page.last() else { return Ok(found) };
+            after = *last;
+            for (position, bytes) in &page {
+                let event = Recorded::from_bytes(bytes)
+                    .map_err(|source| StoreError::Unreadable { position: *position, source })?;
+                if wanted(&event) {
+                    found.push(event);
+                }
+            }
+        }
+    }
+}
+
+fn tries(taken: &Taken) -> u32 {
+    u32::try_from(taken.tries).unwrap_or(u32::MAX)
+}
+
+fn said(place: &Place, text: String) -> Draft {
+    place.draft(&Message { text, asks: None })
+}
+
+/// Whose account it is.
+fn person(state: &State, platform: Platform, account: &str) -> Option<PersonId> {
+    let (plan, _) = state.plan.as_ref()?;
+    plan.people
+        .values()
+        .find(|person| person.accounts.get(&platform).is_some_and(|known| known == account))
+        .map(|person| person.id.clone())
+}
+
+/// A reply; where there are buttons, with those of the request that it leaves open.
+fn message(reply: Reply, state: &State, platform: Platform) -> Message {
+    let open =
+        reply.follow.as_ref().and_then(|follow| state.requests.get(&follow.request)).filter(|request| {
+            let required = state.plan.as_ref().map_or(0, |(plan, _)| plan.policy(request.operation).required);
+            request.status == RequestStatus::Open && required > 0
+        });
+    let has_buttons = matches!(platform, Platform::Slack | Platform::Discord);
+    let asks = open
+        .filter(|_| has_buttons)
+        .map(|request| Asks { request: request.position.get(), plan: request.plan_hash.short() });
+    Message { text: reply.text, asks }
+}
