@@ -31,7 +31,7 @@ fn change(file: &Path, what: impl Fn(&str) -> String) -> Result<()> {
 fn place(file: &Path, needle: &str) -> Result<String> {
     let text = std::fs::read_to_string(file)?;
     let at = text.find(needle).with_context(|| format!("no {needle} in the plan"))?;
-    let before = &text[..at];
+    let before = text.get(..at).unwrap_or_default();
     let column = at - before.rfind('\n').map_or(0, |end| end + 1) + 1;
     Ok(format!(":{}:{column}:", before.matches('\n').count() + 1))
 }
@@ -55,7 +55,9 @@ async fn a_plan_is_held_against_its_databases() -> Result<()> {
     scene.on_target().await?.batch_execute("create schema shop; create table shop.events (id int)").await?;
     let lever = {
         let text = std::fs::read_to_string(&plan)?;
-        text[text.find("[phase.lever]").context("no lever")?..].to_owned()
+        text.split_once("[phase.lever]")
+            .map(|(_, rest)| format!("[phase.lever]{rest}"))
+            .context("no lever")?
     };
     let phase = |name: &str, lines: &str| format!("\n[[phase]]\nname = \"{name}\"\n{lines}\n\n{lever}");
     change(&plan, |text| {

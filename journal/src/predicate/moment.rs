@@ -170,7 +170,7 @@ mod tests {
         assert_eq!(date("2000-03-01"), Some(11_017));
         assert_eq!(date("0001-01-01").zip(date("0001-12-31 BC")).map(|(one, other)| one - other), Some(1));
         assert_eq!(date("2023-02-29"), None);
-        assert_eq!(date("0001-02-29 BC").is_some(), true);
+        assert!(date("0001-02-29 BC").is_some());
         assert_eq!(date_literal("0044-03-15 BC"), None);
     }
 
