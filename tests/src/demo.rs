@@ -366,6 +366,12 @@ impl Demo<'_> {
             thousands(records.acked_writes),
             records.unknown
         ));
+        let checked = self.scene.product.check_journal().await?;
+        ensure!(checked.contains("agree"), "no log checkpoint was held against the journal: {checked}");
+        self.story.tell(&format!(
+            "the journal's {} events agree with every signed log checkpoint of the witness file",
+            journal.events().len()
+        ));
         ensure!(
             self.found.lost == 0 && self.found.extra == 0,
             "{} writes are lost, {} rows are extra: {verdict:?}",

@@ -97,6 +97,7 @@ impl Scene {
             ("SHOP_PGBOUNCER".to_owned(), pgbouncer.admin_url()),
         ];
         let product = Product::new(dir.path(), environment)?;
+        product.make_key().await?;
         let scene = Self { product, pgbouncer, source, target, setting, dir };
         std::fs::write(scene.product.plan(), scene.plan_text(&scene.setting)?)?;
         Ok(scene)
@@ -136,7 +137,8 @@ impl Scene {
             setting.undo_reserve.map(|reserve| format!("undo_reserve = \"{reserve}\"\n")).unwrap_or_default();
         Ok(format!(
             "[migration]\nname = \"shop\"\nsource = \"env:SHOP_SOURCE\"\ntarget = \"env:SHOP_TARGET\"\n\n\
-             [journal]\nurl = \"sqlite:{dir}/journal.db\"\nlease = \"{lease}\"\n\n\
+             [journal]\nurl = \"sqlite:{dir}/journal.db\"\nlease = \"{lease}\"\n\
+             signing_key = \"file:journal.key\"\nwitness = \"witness.txt\"\n\n\
              [serve]\nsocket = \"{dir}/switchyard.sock\"\n\n\
              {people}{approvals}\n\
              [load]\nlanes = 2\nchunk_bytes = {chunk_bytes}\n\n\

@@ -179,6 +179,30 @@ impl Product {
         Journal::parse(&out)
     }
 
+    /// Makes the key that signs log checkpoints, where the plan says.
+    ///
+    /// # Errors
+    /// It cannot be made.
+    pub async fn make_key(&self) -> Result<()> {
+        let mut command = self.command();
+        command.args(["journal", "key", "new", "--name", "shop.switchyard", "-o", "journal.key"]);
+        let (accepted, out, err) = self.run(command).await?;
+        ensure!(accepted, "no key was made: {out}{err}");
+        Ok(())
+    }
+
+    /// Holds the journal against every log checkpoint of the witness file; gives what is said when all agree.
+    ///
+    /// # Errors
+    /// Something does not agree.
+    pub async fn check_journal(&self) -> Result<String> {
+        let mut command = self.command();
+        command.args(["journal", "check", "--plan"]).arg(self.plan());
+        let (accepted, out, err) = self.run(command).await?;
+        ensure!(accepted, "the journal does not agree with its witness: {out}{err}");
+        Ok(out.trim().to_owned())
+    }
+
     /// Adopts the plan file as it is now.
     ///
     /// # Errors

@@ -59,6 +59,8 @@ async fn live(lever: LeverKind) -> Result<()> {
     journal.check()?;
     ensure!(journal.of("operation_finished").count() == 6, "{}", journal.tail(20));
     ensure!(journal.of("fence_breached").count() == 0, "a fence was breached: {}", journal.tail(20));
+    let checked = scene.product.check_journal().await?;
+    ensure!(checked.contains("agree") && journal.of("log_checkpoint_left").count() >= 4, "{checked}");
     let leaks = scene.product.everything_written().await?;
     ensure!(!leaks.contains("LEAK"), "a password or token stands in a log or in the journal");
     let slots =
