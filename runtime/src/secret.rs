@@ -124,28 +124,74 @@ impl Scrubber {
     }
 }
 
-/// The passwords in URLs (`scheme://user:password@`) and in `password=…` pairs.
+/// The passwords in URLs (`scheme://user:password@`) and in `password=…` pairs, as they are written and as they are meant.
 fn passwords(text: &str) -> Vec<String> {
     let mut found = Vec::new();
     for (at, _) in text.match_indices("://") {
         let rest = text.get(at + 3..).unwrap_or_default();
-        let authority = rest.split(['/', ' ', '"', '\'']).next().unwrap_or_default();
-        if let Some((user, _host)) = authority.rsplit_once('@')
-            && let Some((_name, password)) = user.split_once(':')
-        {
-            found.push(password.to_owned());
+        let authority = rest.split(['/', '?', ' ', '"', '\'', '\n']).next().unwrap_or_default();
+        // A password with a slash that nobody escaped ends the authority too early.
+        for within in [authority, rest.split([' ', '"', '\n']).next().unwrap_or_default()] {
+            if let Some((user, _host)) = within.rsplit_once('@')
+                && let Some((_name, password)) = user.split_once(':')
+            {
+                found.push(password.to_owned());
+            }
         }
     }
-    for (at, _) in text.match_indices("password=") {
-        let rest = text.get(at + 9..).unwrap_or_default();
-        let value = match rest.strip_prefix('\'') {
-            Some(quoted) => quoted.split('\'').next(),
-            None => rest.split([' ', '&', '"', ',', ';']).next(),
-        };
-        found.extend(value.map(str::to_owned));
+    for (at, word) in text.match_indices("password") {
+        let rest = text.get(at + word.len()..).unwrap_or_default().trim_start();
+        let Some(value) = rest.strip_prefix('=').map(str::trim_start) else { continue };
+        match value.strip_prefix('\'') {
+            Some(quoted) => found.extend(quoted_value(quoted)),
+            None => {
+                let whole = value.split(char::is_whitespace).next().unwrap_or_default();
+                let cut = whole.split(['&', '"', ',', ';']).next().unwrap_or_default();
+                found.extend([whole.to_owned(), cut.to_owned()]);
+            }
+        }
     }
-    found.retain(|password| password.len() > 2 && password != "***");
+    let meant: Vec<String> = found.iter().filter_map(|password| percent_decoded(password)).collect();
+    found.extend(meant);
+    found.retain(|password| password.len() > 2 && !password.contains("***"));
     found
+}
+
+/// A value after its opening quote: as it is written, and as it is meant, with `\'` and `''` read as a quote. To the end
+/// if no quote closes it.
+fn quoted_value(text: &str) -> [String; 2] {
+    let (mut written, mut meant) = (String::new(), String::new());
+    let mut letters = text.chars().peekable();
+    while let Some(letter) = letters.next() {
+        let escapes = letter == '\\' || (letter == '\'' && letters.peek() == Some(&'\''));
+        if letter == '\'' && !escapes {
+            break;
+        }
+        written.push(letter);
+        if let Some(next) = escapes.then(|| letters.next()).flatten() {
+            written.push(next);
+            meant.push(next);
+        } else {
+            meant.push(letter);
+        }
+    }
+    [written, meant]
+}
+
+/// What a URL's text means, if it has escapes and they are right.
+fn percent_decoded(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        bytes.push(if byte == b'%' {
+            let high = char::from(rest.next()?).to_digit(16)?;
+            let low = char::from(rest.next()?).to_digit(16)?;
+            u8::try_from(high * 16 + low).ok()?
+        } else {
+            byte
+        });
+    }
+    String::from_utf8(bytes).ok().filter(|decoded| decoded != text)
 }
 
 #[cfg(test)]
@@ -160,5 +206,24 @@ mod tests {
         assert_eq!(scrubber.scrub("password hunter22 refused"), "password *** refused");
         assert_eq!(scrubber.scrub("host=a password='s3cret x' dbname=b"), "host=a password='***' dbname=b");
         assert_eq!(format!("{:?} {}", Secret::new("abc"), Secret::new("abc")), "Secret(***) ***");
+    }
+
+    #[test]
+    fn a_password_is_known_however_it_is_written() {
+        for (written, meant) in [
+            ("postgres://mover:hunt%40er%2022@db/shop", "hunt@er 22"),
+            ("postgres://mover:hunt/er22@db/shop", "hunt/er22"),
+            ("host=a password = hunter22 dbname=b", "hunter22"),
+            (r"host=a password='hunt\'er 22' dbname=b", "hunt'er 22"),
+            ("host=a password='hunt''er 22' dbname=b", "hunt'er 22"),
+            ("host=a password='hunter 22", "hunter 22"),
+            ("postgres://db/shop?user=a&password=hunt%26er22&sslmode=disable", "hunt&er22"),
+            ("postgres://db/shop?password=hunter22", "hunter22"),
+        ] {
+            let scrubber = Scrubber::default();
+            scrubber.learn(&Secret::new(written));
+            let said = scrubber.scrub(&format!("the server said: {meant} is wrong, in {written}"));
+            assert!(!said.contains("hunt") && !said.contains("22"), "{written}: {said}");
+        }
     }
 }

@@ -14,10 +14,17 @@ pub(super) fn pairs(text: &str) -> Result<Pairs, String> {
     let mut found = Pairs::new();
     let mut rest = text.trim_start();
     while !rest.is_empty() {
-        let (key, after) = rest.split_once('=').ok_or_else(|| format!("`{rest}` has no `=`"))?;
+        // What is in the way is not shown: it may be the rest of a password that should have been quoted.
+        let expected = || {
+            let pair = found.len() + 1;
+            format!(
+                "its pair {pair} is not key=value, divided from the next by a space; a value with spaces stands in '…'"
+            )
+        };
+        let (key, after) = rest.split_once('=').ok_or_else(expected)?;
         let key = key.trim();
         if key.is_empty() || key.contains(char::is_whitespace) {
-            return Err(format!("`{key}` is no key: expected key=value pairs divided by spaces"));
+            return Err(expected());
         }
         let after = after.trim_start();
         let (value, left) = match after.strip_prefix('\'') {
@@ -218,6 +225,12 @@ mod tests {
         assert!(find(FILE, "nope").unwrap_err().contains("no entry"));
         assert!(find("[databases]\na=host=x\na=host=y\n", "a").unwrap_err().contains("twice"));
         assert!(pairs("host").is_err() && pairs("host='x").is_err());
+        for secret in
+            ["password=two words host=x", "password=two words", "password='two words", "two words=x"]
+        {
+            let said = pairs(secret).unwrap_err();
+            assert!(!said.contains("two") && !said.contains("words"), "{said}");
+        }
     }
 
     #[test]

@@ -189,14 +189,32 @@ impl Reader<'_> {
         }
     }
 
+    /// An entry's connect string. The plan's text is journalled and shown, so no password may stand in it.
+    fn open_place(&mut self, table: &Table<'_>, key: &str) -> Option<String> {
+        let given = self.filled(table.text(key), key)?;
+        if given.to_ascii_lowercase().contains("password")
+            && let Some(at) = table.text(key)
+        {
+            self.problems.add(
+                &at.span,
+                format!(
+                    "`{key}` holds a password, and everybody reads a plan: keep it in pgbouncer's auth_file, or in the \
+                     entry of its ini, where it stays as it is"
+                ),
+            );
+            return None;
+        }
+        Some(given)
+    }
+
     fn lever(&mut self, table: &Table<'_>) -> Option<LeverSettings> {
         match table.word("kind", LEVERS)?.value {
             "pgbouncer" => {
                 let admin = self.secret(table.text("admin"), "admin", "console's connection string is kept");
                 let ini = self.filled(table.text("ini"), "ini");
                 let database = self.filled(table.text("database"), "database");
-                let source = self.filled(table.text("source"), "source");
-                let target = self.filled(table.text("target"), "target");
+                let source = self.open_place(table, "source");
+                let target = self.open_place(table, "target");
                 let pause_limit = self.length(table.text("pause_limit"), Duration::from_secs(5));
                 Some(LeverSettings::Pgbouncer {
                     admin: admin?,
