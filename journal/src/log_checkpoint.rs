@@ -192,7 +192,7 @@ mod tests {
         let two = checkpoint(2).sign(&key(1)).unwrap().to_string();
         let file = format!("{one}\n{two}\n");
         assert_eq!(notes(&file).collect::<Vec<_>>(), [one.as_str(), two.as_str()]);
-        let torn = format!("{one}\n{}", &two[..20]);
+        let torn = format!("{one}\n{}", two.get(..20).unwrap());
         let read: Vec<bool> = notes(&torn).map(|note| Note::parse(note.as_bytes()).is_ok()).collect();
         assert_eq!(read, [true, false]);
         assert_eq!(notes("\n\n").count(), 0);
