@@ -5,8 +5,10 @@ export RUST_BACKTRACE = 0
 CARGO ?= cargo
 # Scenarios side by side. Each starts its own servers and mostly waits for them.
 TEST_THREADS ?= 3
+# How long `make fuzz` gives each reader.
+FUZZ_SECONDS ?= 20
 
-.PHONY: setup build demo test
+.PHONY: setup build demo test fuzz
 
 setup:
 	@./scripts/setup.sh
@@ -22,3 +24,6 @@ test: setup
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	$(CARGO) build --locked --workspace
 	$(CARGO) test --locked --workspace --no-fail-fast -- --test-threads=$(TEST_THREADS)
+
+fuzz:
+	FUZZ_SECONDS=$(FUZZ_SECONDS) $(CARGO) test --locked -p bot --test fuzz -- --nocapture --test-threads=1

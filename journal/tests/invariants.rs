@@ -2,6 +2,8 @@
 #![allow(
     missing_docs,
     let_underscore_drop,
+    clippy::disallowed_methods,
+    clippy::print_stderr,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
@@ -36,6 +38,11 @@ enum Move {
     Hold,
     Release,
     Wait(u16),
+    /// Asks for something to begin later, and not too late.
+    AskLater(u8, u8, u8),
+    BreakGlass(u8, u8),
+    /// Tries to begin a request that nobody said is due.
+    BeginWrongly(u8),
     OpenWrongly(bool),
     UndoWrongly,
     Breach,
@@ -56,6 +63,9 @@ fn moves() -> impl Strategy<Value = Move> {
         1 => Just(Move::Hold),
         2 => Just(Move::Release),
         2 => any::<u16>().prop_map(Move::Wait),
+        2 => (0u8..6, 1u8..60, 1u8..60).prop_map(|(what, at, within)| Move::AskLater(what, at, within)),
+        2 => (0u8..3, 0u8..4).prop_map(|(who, back)| Move::BreakGlass(who, back)),
+        1 => (0u8..4).prop_map(Move::BeginWrongly),
         2 => any::<bool>().prop_map(Move::OpenWrongly),
         1 => Just(Move::UndoWrongly),
         1 => Just(Move::Breach),
@@ -89,6 +99,26 @@ fn play(journal: &mut Journal, step: &Move) {
         }
         Move::Wait(seconds) => {
             journal.now = journal.now.plus(std::time::Duration::from_secs(u64::from(*seconds) / 64));
+            return;
+        }
+        Move::AskLater(what, at, within) => {
+            let minutes = |many: u8| std::time::Duration::from_secs(u64::from(many) * 60);
+            let options = RequestOptions {
+                not_before: Some(journal.now.plus(minutes(*at))),
+                within: Some(minutes(*within)),
+                ..RequestOptions::default()
+            };
+            let _ = journal.ask_with("ana", Operation::ALL[usize::from(*what) % 7], options);
+            return;
+        }
+        Move::BreakGlass(who_, back) => {
+            let Some(request) = request(journal, *back) else { return };
+            let _ = journal.break_glass(who(*who_), request);
+            return;
+        }
+        Move::BeginWrongly(back) => {
+            let Some(request) = request(journal, *back) else { return };
+            let _ = journal.give(executor(), CommandBody::Begin { phase, request });
             return;
         }
         Move::OpenWrongly(target) => {
@@ -160,7 +190,10 @@ fn check(journal: &Journal) {
                 if *step != Step::Undo {
                     assert_eq!(run.operation.opens(), Some(*side));
                     let distinct: BTreeSet<_> = consumes.iter().collect();
-                    assert!(distinct.len() >= 2, "two distinct persons open a side");
+                    assert!(
+                        distinct.len() >= 2 || run.broken_glass.is_some(),
+                        "two distinct persons open a side, or one under broken glass"
+                    );
                     assert!(consumed.insert(run.request), "a request opens once");
                     let asked = &before.requests[&run.request];
                     assert!(event.envelope.recorded_at < asked.expires_at);
@@ -169,6 +202,32 @@ fn check(journal: &Journal) {
             }
             Fact::EffectIntended { effect, .. } => {
                 intended.insert(*effect);
+            }
+            Fact::OperationStarted { request, operation, broken_glass, .. } => {
+                let (asked, at) = (&before.requests[request], event.envelope.recorded_at);
+                assert!(asked.not_before.is_none_or(|first| first <= at), "it begins no earlier");
+                assert!(asked.not_after.is_none_or(|last| at <= last), "and no later");
+                assert!(
+                    before.hold.is_none()
+                        && (before.phases[&phase()].hold.is_none() || *operation == Operation::Verify)
+                );
+                let denied = asked.words.values().any(|word| word.word == ApprovalWord::Denied);
+                assert!(!denied, "nothing begins against a denial");
+                if let Some(person) = broken_glass {
+                    let glass = asked.glass.as_ref().expect("somebody broke it");
+                    assert!(glass.person == *person && !glass.withdrawn && !glass.reason.is_empty());
+                }
+                let unreviewed = before.requests.values().any(|other| {
+                    other.glass.as_ref().is_some_and(|glass| glass.used && glass.review.is_none())
+                });
+                assert!(!unreviewed || *operation == Operation::Failback, "the review comes first");
+            }
+            Fact::GlassReviewed { request, .. } => {
+                let glass = before.requests[request].glass.as_ref().expect("it was broken");
+                assert!(
+                    event.envelope.actor != Actor::Person(glass.person.clone()),
+                    "another person reviews"
+                );
             }
             Fact::EffectSucceeded { effect, .. } => {
                 assert!(intended.contains(effect), "no effect without an intent");
@@ -189,8 +248,47 @@ proptest! {
         for step in &played {
             play(&mut journal, step);
         }
-        check(&journal);
+        if let Err(why) = std::panic::catch_unwind(|| check(&journal)) {
+            eprintln!("the journal that breaks an invariant is in {}", keep(&journal));
+            std::panic::resume_unwind(why);
+        }
     }
+}
+
+/// Writes a journal down, an event a line, as an export has them: what fails can be replayed and looked at.
+fn keep(journal: &Journal) -> String {
+    let file = std::env::temp_dir().join(format!("switchyard-invariants-{}.jsonl", std::process::id()));
+    let lines: Vec<u8> = journal
+        .events
+        .iter()
+        .flat_map(|event| [event.to_bytes().unwrap(), b"\n".to_vec()].concat())
+        .collect();
+    std::fs::write(&file, lines).unwrap();
+    file.display().to_string()
+}
+
+/// The journal of a kept file, checked again: `REPLAY=FILE cargo test -p journal --test invariants kept`.
+fn replayed(bytes: &[u8]) -> Journal {
+    let lines = bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+    let events: Vec<Recorded> = lines.map(|line| Recorded::from_bytes(line).unwrap()).collect();
+    Journal { state: replay(&events), events, now: Timestamp::default() }
+}
+
+#[test]
+fn a_kept_journal_replays_to_the_same_state() {
+    if let Ok(file) = std::env::var("REPLAY") {
+        check(&replayed(&std::fs::read(file).unwrap()));
+        return;
+    }
+    let mut journal = Journal::adopted();
+    journal.live(Operation::Start);
+    journal.live(Operation::Cutover);
+    let kept = keep(&journal);
+    let again = replayed(&std::fs::read(&kept).unwrap());
+    std::fs::remove_file(&kept).unwrap();
+    assert_eq!(again.events, journal.events);
+    assert_eq!(format!("{:?}", again.state), format!("{:?}", journal.state));
+    check(&again);
 }
 
 /// A model that can do nothing would pass the above: the good ends must be reachable by the same moves.
