@@ -19,6 +19,7 @@ struct Told<'w> {
 }
 
 impl Told<'_> {
+    #[expect(clippy::too_many_lines, reason = "a table: one sentence a refusal")]
     fn sentence(&self, refusal: &Refusal) -> String {
         match refusal {
             Refusal::NoPlan => "No plan was adopted yet, so there is nothing to command. `switchyard serve --plan FILE` \

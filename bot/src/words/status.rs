@@ -114,21 +114,8 @@ fn breaches(text: &mut String, phase: &PhaseReport, now: Timestamp) {
     }
 }
 
-fn phase_table(text: &mut String, phase: &PhaseReport, now: Timestamp) {
-    let doing = match (&phase.operation, phase.step) {
-        (Some(operation), Some(step)) => format!("  {operation}, at {step}"),
-        _ => String::new(),
-    };
-    let _written = writeln!(text, "{}  {}{doing}", phase.name, phase.status);
-    let writer = match phase.writer {
-        Writer::Source => "the source",
-        Writer::Target => "the target",
-        Writer::None => "NOBODY",
-    };
-    row(text, "writer", writer);
-    if !phase.tables.is_empty() {
-        row(text, "tables", &format!("{}: {}", phase.tables.len(), phase.tables.join(", ")));
-    }
+/// What a person has to look at.
+fn trouble(text: &mut String, phase: &PhaseReport, now: Timestamp) {
     if let Some(blocked) = &phase.blocked {
         row(text, "BLOCKED", &format!("{} ({})", blocked.what, blocked.code));
         row(text, "  remedy", &blocked.remedy);
@@ -144,6 +131,24 @@ fn phase_table(text: &mut String, phase: &PhaseReport, now: Timestamp) {
     if let Some(undoing) = &phase.undoing {
         row(text, "undoing", undoing);
     }
+}
+
+fn phase_table(text: &mut String, phase: &PhaseReport, now: Timestamp) {
+    let doing = match (&phase.operation, phase.step) {
+        (Some(operation), Some(step)) => format!("  {operation}, at {step}"),
+        _ => String::new(),
+    };
+    let _written = writeln!(text, "{}  {}{doing}", phase.name, phase.status);
+    let writer = match phase.writer {
+        Writer::Source => "the source",
+        Writer::Target => "the target",
+        Writer::None => "NOBODY",
+    };
+    row(text, "writer", writer);
+    if !phase.tables.is_empty() {
+        row(text, "tables", &format!("{}: {}", phase.tables.len(), phase.tables.join(", ")));
+    }
+    trouble(text, phase, now);
     row(text, "next", &phase.next);
     if phase.operation.is_some() {
         let passed =
