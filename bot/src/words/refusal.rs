@@ -1,7 +1,8 @@
 //! Why a command was not done: what, why, and what to do next, with the code.
 
 use journal::{
-    Operation, PhaseName, PhaseStatus, PlanHash, Position, Refusal, RequestStatus, Role, Timestamp, approvers,
+    Direction, Finding, Operation, PhaseName, PhaseStatus, PlanHash, Position, Refusal, RequestStatus, Role,
+    Timestamp, approvers,
 };
 
 use super::{World, able, instant, list, moment, named, possible_lines, resting, standing, waiting};
@@ -60,10 +61,7 @@ impl Told<'_> {
                 format!("Request #{request} asks for this already. {next}")
             }
             Refusal::Held { reason } => self.held(reason),
-            Refusal::StreamDown { direction, finding } => format!(
-                "This cannot begin while the {direction} stream is down: {finding} See `/migrate status {}`.",
-                self.phase(None)
-            ),
+            Refusal::StreamDown { direction, finding } => self.stream_down(*direction, finding),
             Refusal::NoRequest { request } => format!("There is no request #{request}. {}", self.open_requests()),
             Refusal::RequestClosed { request } => self.closed(*request),
             Refusal::RequestExpired { request } => self.request(*request, |asked| {
@@ -432,6 +430,13 @@ impl Told<'_> {
             ),
             None => format!("{operation} cannot begin: the phase is {}.", resting(status)),
         }
+    }
+
+    fn stream_down(&self, direction: Direction, finding: &Finding) -> String {
+        format!(
+            "This cannot begin while the {direction} stream is down: {finding} See `/migrate status {}`.",
+            self.phase(None)
+        )
     }
 
     fn held(&self, reason: &str) -> String {
