@@ -192,7 +192,7 @@ impl Worker {
             match self.revoke(id, command, stands).await? {
                 true => told.push(words::approval_deleted(&person, bound)),
                 false => {
-                    tracing::info!(%request, %person, "the approval of a deleted comment stands no more")
+                    tracing::info!(%request, %person, "the approval of a deleted comment stands no more");
                 }
             }
         }
@@ -203,7 +203,7 @@ impl Worker {
     async fn revoke(&self, id: CommandId, command: Command, stands: bool) -> Result<bool, StoreError> {
         if !stands {
             // Only a repeat of the same command may say so again; a new one would take back a later word.
-            return Ok(self.was_done(&id).await?);
+            return self.was_done(&id).await;
         }
         match self.store.execute(id, None, command).await {
             Ok(_) => Ok(true),

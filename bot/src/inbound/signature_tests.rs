@@ -1,3 +1,5 @@
+#![expect(clippy::string_slice, reason = "the signatures are ASCII")]
+
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use ed25519_dalek::VerifyingKey;
 use runtime::Secret;

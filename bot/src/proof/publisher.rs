@@ -130,7 +130,7 @@ impl Publisher {
             // The journal's own word of what has left it, should the witness file have been lost.
             self.desk()?.compare(left.size.get(), left.root.hash())?;
         }
-        self.at_desk(|desk| desk.look()).await?;
+        self.at_desk(Desk::look).await?;
         let read = self.desk()?.read();
         let mut events = self.store.tail(read);
         let mut due = self.clock.monotonic();

@@ -254,7 +254,7 @@ impl PhaseLoop {
             match tokio::time::timeout(CLOSING, closing).await {
                 Ok(Turn::Succeeded { .. }) => {}
                 came_to => {
-                    tracing::warn!(phase = %self.name, ?came_to, "the other side was not closed first")
+                    tracing::warn!(phase = %self.name, ?came_to, "the other side was not closed first");
                 }
             }
         }

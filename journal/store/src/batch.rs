@@ -140,7 +140,7 @@ impl Job {
                 wanted.phases.push(phase.clone());
             }
             Self::Renew { lease, .. } | Self::Release { lease, .. } => {
-                wanted.phases.push(lease.phase.clone())
+                wanted.phases.push(lease.phase.clone());
             }
             Self::Report { .. } => {}
         }
