@@ -359,6 +359,7 @@ impl Demo<'_> {
         ensure!(journal.of("fence_breached").count() == 0, "a fence was breached");
         ensure!(self.kills >= 3, "only {} kills", self.kills);
         ensure!(self.found.rows >= 200_000, "only {} rows", self.found.rows);
+        let checked = self.scene.product.check_journal().await?;
         let records = self.workload.records();
         self.story.tell(&format!(
             "{} acknowledged transactions, {} acknowledged writes, {} of unknown outcome",
@@ -366,7 +367,6 @@ impl Demo<'_> {
             thousands(records.acked_writes),
             records.unknown
         ));
-        let checked = self.scene.product.check_journal().await?;
         ensure!(checked.contains("agree"), "no log checkpoint was held against the journal: {checked}");
         self.story.tell(&format!(
             "the journal's {} events agree with every signed log checkpoint of the witness file",
