@@ -14,7 +14,10 @@
 //! * **A death between sending and noting it.** The sender finds its own mark at the platform before it sends again
 //!   ([`Outgoing::attempts`] says that there was a try).
 //! * **A state of a living message that was not sent yet** is replaced by a newer one, unless somebody is sending it:
-//!   then the newer one waits for it and edits it.
+//!   then the newer one waits for it and edits it. A state that says what the newest row says is not written again.
+//! * **Two instances tell of the same events.** What a reader of the journal writes goes out with its watermark in one
+//!   transaction ([`Mailroom::publish`]): after a crash neither is there or both are. A second instance that has read
+//!   the same events writes the same states of the same living messages, which come to nothing.
 
 mod sqlite;
 
@@ -23,7 +26,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use journal::plan::Platform;
-use journal::{Holder, Timestamp};
+use journal::{Holder, Position, Timestamp};
 use serde_json::Value;
 
 use crate::StoreError;
@@ -112,8 +115,19 @@ pub trait Mailroom: fmt::Debug + Send + Sync + 'static {
     /// Lets anybody take a row again after a while.
     async fn put_back(&self, taken: &Taken, wait: Duration) -> Result<bool, StoreError>;
 
-    /// Writes what is to be sent without having been asked.
+    /// Writes what is to be sent without having been asked. A state of a living message whose newest row has an equal
+    /// body is not written again, here and wherever drafts are written.
     async fn write(&self, drafts: &[Draft]) -> Result<(), StoreError>;
+
+    /// Writes what a reader of the journal has to say of the events up to a position, and raises the reader's watermark
+    /// to it: one transaction. The watermark never falls; the drafts are written also where it stands higher already.
+    async fn publish(&self, reader: &str, upto: Position, drafts: &[Draft]) -> Result<(), StoreError>;
+
+    /// A reader's watermark: the position up to which it has published. 0 if it never did.
+    async fn published(&self, reader: &str) -> Result<Position, StoreError>;
+
+    /// The platform's id of a living message, if a state of it was sent.
+    async fn living(&self, destination: &str, key: &str) -> Result<Option<String>, StoreError>;
 
     /// Takes the next row that is due to leave by a platform, for a term.
     async fn take_outgoing(

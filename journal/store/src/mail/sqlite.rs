@@ -5,14 +5,15 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use journal::plan::Platform;
-use journal::{Holder, Timestamp};
+use journal::{Holder, Position, Timestamp};
 use runtime::{Clock, failpoint};
 use serde_json::Value;
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{ConnectOptions as _, FromRow, Sqlite, SqlitePool, Transaction};
+use sqlx::{ConnectOptions as _, FromRow, Sqlite, SqliteConnection, SqlitePool, Transaction};
 
 use super::{Draft, Letter, Mailroom, Outgoing, Receipt, Taken};
 use crate::StoreError;
+use crate::record::{number, plain};
 
 /// How long SQLite waits for another's transaction. Above what an append takes, below what a platform waits.
 const BUSY: Duration = Duration::from_millis(2500);
@@ -111,10 +112,40 @@ struct OutboxRow {
     attempts: i64,
 }
 
+/// The platform's id of a living message: as its newest state was sent under it.
+async fn message_id(
+    connection: &mut SqliteConnection,
+    destination: &str,
+    living: Option<&str>,
+) -> Result<Option<String>, StoreError> {
+    sqlx::query_scalar(
+        "select message_id from outbox
+         where destination = ?1 and living = ?2 and sent_at is not null
+         order by id desc
+         limit 1",
+    )
+    .bind(destination)
+    .bind(living)
+    .fetch_optional(connection)
+    .await
+    .map_err(failed)
+}
+
 /// Writes a draft, or puts it in the place of an older state of the same message that nobody is sending.
 async fn write(tx: &mut Transaction<'static, Sqlite>, draft: &Draft, now: i64) -> Result<(), StoreError> {
     let body = draft.body.to_string();
     if let Some(living) = &draft.living {
+        let newest: Option<String> = sqlx::query_scalar(
+            "select body from outbox where destination = ?1 and living = ?2 order by id desc limit 1",
+        )
+        .bind(&draft.destination)
+        .bind(living)
+        .fetch_optional(&mut **tx)
+        .await
+        .map_err(failed)?;
+        if newest.map(|text| json(&text)).transpose()?.as_ref() == Some(&draft.body) {
+            return Ok(());
+        }
         let replaced = sqlx::query(
             "update outbox
              set body = ?1, priority = ?2
@@ -259,6 +290,41 @@ impl Mailroom for SqliteMailroom {
         tx.commit().await.map_err(failed)
     }
 
+    async fn publish(&self, reader: &str, upto: Position, drafts: &[Draft]) -> Result<(), StoreError> {
+        let mut tx = self.begin().await?;
+        let now = self.now();
+        sqlx::query(
+            "insert into watermark (reader, position) values (?1, ?2)
+             on conflict (reader) do update set position = max(position, excluded.position)",
+        )
+        .bind(reader)
+        .bind(number(upto.get())?)
+        .execute(&mut *tx)
+        .await
+        .map_err(failed)?;
+        for draft in drafts {
+            write(&mut tx, draft, now).await?;
+        }
+        failpoint::hit("mail.before_publish");
+        tx.commit().await.map_err(failed)?;
+        failpoint::hit("mail.after_publish");
+        Ok(())
+    }
+
+    async fn published(&self, reader: &str) -> Result<Position, StoreError> {
+        let position: Option<i64> = sqlx::query_scalar("select position from watermark where reader = ?1")
+            .bind(reader)
+            .fetch_optional(&self.pool)
+            .await
+            .map_err(failed)?;
+        Ok(Position::new(plain(position.unwrap_or(0))?))
+    }
+
+    async fn living(&self, destination: &str, key: &str) -> Result<Option<String>, StoreError> {
+        let mut connection = self.pool.acquire().await.map_err(failed)?;
+        message_id(&mut connection, destination, Some(key)).await
+    }
+
     async fn take_outgoing(
         &self,
         by_platform: Platform,
@@ -286,17 +352,7 @@ impl Mailroom for SqliteMailroom {
         .await
         .map_err(failed)?;
         let Some(row) = next else { return Ok(None) };
-        let edits: Option<String> = sqlx::query_scalar(
-            "select message_id from outbox
-             where destination = ?1 and living = ?2 and sent_at is not null
-             order by id desc
-             limit 1",
-        )
-        .bind(&row.destination)
-        .bind(&row.living)
-        .fetch_optional(&mut *tx)
-        .await
-        .map_err(failed)?;
+        let edits = message_id(&mut tx, &row.destination, row.living.as_deref()).await?;
         sqlx::query(
             "update outbox set taken_by = ?1, taken_until = ?2, attempts = attempts + 1 where id = ?3",
         )

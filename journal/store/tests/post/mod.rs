@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use futures::future::join_all;
-use journal::Holder;
 use journal::plan::Platform;
+use journal::{Holder, Position};
 use journal_store::{Draft, Letter, Mailroom, Receipt};
 use runtime::{Clock, SystemClock};
 use serde_json::json;
@@ -264,6 +264,86 @@ pub async fn of_a_living_message_the_newest_state_is_sent<O: Office>() {
     assert!(room.sent(&again, "c1").await.unwrap());
 }
 
+/// What is to be sent, until nothing is left: text and the message it edits. Each is noted as sent under `id`.
+async fn all_leave(room: &dyn Mailroom, id: &str) -> Vec<(String, Option<String>)> {
+    let mut left = Vec::new();
+    while let Some(out) = room.take_outgoing(Platform::Github, &holder("a"), TERM).await.unwrap() {
+        assert!(room.sent(&out, id).await.unwrap());
+        left.push((out.draft.body["text"].as_str().unwrap().to_owned(), out.edits));
+    }
+    left
+}
+
+pub async fn a_state_that_says_what_the_newest_says_is_not_written_again<O: Office>() {
+    let (_office, _clock, room) = opened::<O>().await;
+    let elsewhere = Draft { destination: "issue 8".to_owned(), ..state("1") };
+    let other = Draft { living: Some("operation 42".to_owned()), ..state("1") };
+    // A message of its own is written as often as it is said.
+    room.write(&[state("1"), state("1"), elsewhere, other, draft("1"), draft("1")]).await.unwrap();
+    assert_eq!(room.waiting().await.unwrap(), (0, 5));
+    assert_eq!(all_leave(&*room, "c1").await.len(), 5);
+    // Also when it was sent long ago, and by every door.
+    room.write(&[state("1")]).await.unwrap();
+    room.publish("bot", Position::new(1), &[state("1")]).await.unwrap();
+    room.receive(&letter(None, "m")).await.unwrap();
+    let taken = room.take(&holder("a"), TERM).await.unwrap().unwrap();
+    assert!(room.finish(&taken, &[state("1")]).await.unwrap());
+    assert_eq!(room.waiting().await.unwrap(), (0, 0));
+    // What was said before the newest is news again.
+    room.write(&[state("2")]).await.unwrap();
+    assert_eq!(all_leave(&*room, "c1").await, [("2".to_owned(), Some("c1".to_owned()))]);
+    room.write(&[state("1")]).await.unwrap();
+    assert_eq!(all_leave(&*room, "c1").await, [("1".to_owned(), Some("c1".to_owned()))]);
+    // While it is being sent, the same again is nothing, and back to what was there before is something.
+    room.write(&[state("3")]).await.unwrap();
+    let out = room.take_outgoing(Platform::Github, &holder("a"), TERM).await.unwrap().unwrap();
+    room.write(&[state("3")]).await.unwrap();
+    assert_eq!(room.waiting().await.unwrap(), (0, 1));
+    room.write(&[state("1")]).await.unwrap();
+    assert!(room.sent(&out, "c1").await.unwrap());
+    assert_eq!(all_leave(&*room, "c1").await, [("1".to_owned(), Some("c1".to_owned()))]);
+}
+
+pub async fn a_readers_watermark_and_what_it_says_are_written_together<O: Office>() {
+    let (office, clock, room) = opened::<O>().await;
+    assert_eq!(room.published("bot").await.unwrap(), Position::default());
+    room.publish("bot", Position::new(7), &[draft("of 7"), state("1")]).await.unwrap();
+    room.publish("board", Position::new(3), &[]).await.unwrap();
+    // It never falls; what is said is written all the same.
+    room.publish("bot", Position::new(5), &[draft("of 5")]).await.unwrap();
+    // A draft that the outbox refuses takes the watermark back with it.
+    let refused = Draft { living: Some(String::new()), ..draft("refused") };
+    assert!(room.publish("bot", Position::new(9), &[draft("of 9"), refused]).await.is_err());
+    let again = office.open(Arc::new(clock.clone())).await;
+    assert_eq!(again.published("bot").await.unwrap(), Position::new(7));
+    assert_eq!(again.published("board").await.unwrap(), Position::new(3));
+    assert_eq!(again.published("nobody").await.unwrap(), Position::default());
+    let left: Vec<String> = all_leave(&*again, "c").await.into_iter().map(|(text, _)| text).collect();
+    assert_eq!(left, ["of 7", "1", "of 5"]);
+}
+
+pub async fn a_living_message_is_known_by_the_platforms_id<O: Office>() {
+    let (_office, _clock, room) = opened::<O>().await;
+    let id = async |destination, key| room.living(destination, key).await.unwrap();
+    assert_eq!(id("issue 7", "operation 41").await, None);
+    room.write(&[state("1"), draft("other")]).await.unwrap();
+    assert_eq!(id("issue 7", "operation 41").await, None, "not sent yet");
+    all_leave(&*room, "c1").await;
+    assert_eq!(id("issue 7", "operation 41").await.as_deref(), Some("c1"));
+    assert_eq!(id("issue 8", "operation 41").await, None);
+    assert_eq!(id("issue 7", "operation 42").await, None);
+    // A newer state that waits, or that was given up, changes nothing.
+    room.write(&[state("2")]).await.unwrap();
+    assert_eq!(id("issue 7", "operation 41").await.as_deref(), Some("c1"));
+    let out = room.take_outgoing(Platform::Github, &holder("a"), TERM).await.unwrap().unwrap();
+    assert!(room.give_up(&out, "404").await.unwrap());
+    assert_eq!(id("issue 7", "operation 41").await.as_deref(), Some("c1"));
+    // Somebody deleted it, and it was posted anew.
+    room.write(&[state("3")]).await.unwrap();
+    all_leave(&*room, "c2").await;
+    assert_eq!(id("issue 7", "operation 41").await.as_deref(), Some("c2"));
+}
+
 /// One test a rule.
 #[macro_export]
 macro_rules! mail_conformance {
@@ -277,6 +357,9 @@ macro_rules! mail_conformance {
             what_is_to_be_sent_leaves_by_its_platform_urgency_and_time
             what_was_not_sent_is_tried_again_until_it_is_given_up
             of_a_living_message_the_newest_state_is_sent
+            a_state_that_says_what_the_newest_says_is_not_written_again
+            a_readers_watermark_and_what_it_says_are_written_together
+            a_living_message_is_known_by_the_platforms_id
         );
     };
     ($office:ty: $($rule:ident)*) => {
