@@ -5,6 +5,7 @@
 
 pub mod cluster;
 pub mod compare;
+pub mod doubles;
 pub mod events;
 pub mod pgbouncer;
 pub mod process;
@@ -13,6 +14,7 @@ pub mod scene;
 pub mod shop;
 pub mod supervise;
 pub mod switchyard;
+pub mod talk;
 pub mod wait;
 pub mod watch;
 pub mod workload;

@@ -8,6 +8,7 @@ use std::net::TcpListener;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, bail};
@@ -53,9 +54,23 @@ pub(crate) fn give(path: &Path) -> Result<()> {
     std::os::unix::fs::chown(path, uid, gid).with_context(|| format!("chown {}", path.display()))
 }
 
-/// A port nobody listens on at this moment.
+/// A port that nobody listens on, with three behind it that are this caller's too.
+///
+/// Scenarios run side by side, and a server binds its port later than it is chosen. So it is none of those that the kernel
+/// gives to outgoing connections, every process has a stretch of its own, and no number is given twice.
 pub(crate) fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
+    const FIRST: u16 = 10_000;
+    const STRETCH: u16 = 250;
+    const STRETCHES: u32 = 88;
+    static GIVEN: AtomicU16 = AtomicU16::new(0);
+    let stretch = u16::try_from(std::process::id() % STRETCHES)?;
+    for _ in 0..STRETCH {
+        let port = FIRST + stretch * STRETCH + GIVEN.fetch_add(4, Ordering::Relaxed) % STRETCH;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return Ok(port);
+        }
+    }
+    bail!("all ports from {} on are taken", FIRST + stretch * STRETCH)
 }
 
 /// A program by name, in the usual places.

@@ -82,11 +82,23 @@ impl Product {
     /// # Errors
     /// It cannot be started at all.
     pub fn serve_plan(&self, instance: &str, failpoint: Option<&str>, plan: &Path) -> Result<Serve> {
+        self.start(instance, failpoint, plan, &[])
+    }
+
+    /// The same with more arguments.
+    ///
+    /// # Errors
+    /// It cannot be started at all.
+    pub fn serve_with(&self, instance: &str, failpoint: Option<&str>, more: &[&str]) -> Result<Serve> {
+        self.start(instance, failpoint, &self.plan(), more)
+    }
+
+    fn start(&self, instance: &str, failpoint: Option<&str>, plan: &Path, more: &[&str]) -> Result<Serve> {
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL", "--"]).arg(&self.binary).arg("serve");
         command.arg("--plan").arg(plan).args(["--instance", instance]);
         let socket = self.socket(instance);
-        command.arg("--socket").arg(&socket);
+        command.arg("--socket").arg(&socket).args(more);
         command.current_dir(&self.dir).envs(self.environment.iter().map(|(key, value)| (key, value)));
         command.env("SWITCHYARD_LOG", std::env::var("SWITCHYARD_LOG").unwrap_or_else(|_| "info".to_owned()));
         if let Some(failpoint) = failpoint {

@@ -1,0 +1,295 @@
+//! Conversations on GitHub, with the real binary and a double of GitHub that signs truly: every hard case that concerns
+//! comments.
+#![allow(
+    clippy::allow_attributes,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests"
+)]
+
+use std::collections::BTreeMap;
+
+use anyhow::Result;
+use product::doubles::github::{Github, Haste, SECRET, Thread, deliver, signature};
+use product::events::Journal;
+use product::switchyard::Serve;
+use product::talk::{Person, Setting, Talk};
+
+const ANNA: u64 = 1001;
+const BEN: u64 = 1002;
+const CHRIS: u64 = 1003;
+const ZOE: u64 = 1099;
+
+/// GitHub, the product that listens to it, and a pull request of anna's.
+struct Scene {
+    github: Github,
+    talk: Talk,
+    serve: Serve,
+    pull: u64,
+}
+
+impl Scene {
+    async fn set() -> Result<Self> {
+        let github =
+            Github::start("acme/shop", BTreeMap::from([("README.md".to_owned(), "a shop\n".to_owned())]))
+                .await?;
+        for (login, id) in [("anna", ANNA), ("ben", BEN), ("chris", CHRIS), ("zoe", ZOE)] {
+            github.person(login, id);
+        }
+        let bot = format!(
+            "[github]\napp_id = 123456\nprivate_key = \"env:GITHUB_KEY\"\n\
+             webhook_secrets = [\"env:GITHUB_SECRET\"]\nrepository = \"acme/shop\"\napi_url = \"{}\"\n",
+            github.url()
+        );
+        let people = vec![
+            Person { id: "anna", roles: "\"operator\", \"approver\"", accounts: "github = 1001" },
+            Person { id: "ben", roles: "\"approver\"", accounts: "github = 1002" },
+            Person { id: "chris", roles: "\"approver\"", accounts: "github = 1003" },
+        ];
+        let environment = vec![
+            ("GITHUB_KEY".to_owned(), github.private_key()),
+            ("GITHUB_SECRET".to_owned(), SECRET.to_owned()),
+        ];
+        let plan = "[approvals.start]\nrequired = 2\n".to_owned();
+        let talk = Talk::set(Setting { people, plan, bot, environment }).await?;
+        let serve = talk.serve("a").await?;
+        github.deliver_to(&format!("{}/github", talk.origin("a")));
+        let plan = std::fs::read_to_string(talk.product.plan())?;
+        github.world(|world| {
+            let author = ANNA;
+            world.main = world.commit(author, None, BTreeMap::from([("switchyard.toml".to_owned(), plan)]));
+        });
+        let pull = github.open_pull(ANNA, "Move region a", &[("notes.md", Some("soon"))]).await;
+        Ok(Self { github, talk, serve, pull })
+    }
+
+    async fn says(&self, person: u64, text: &str) -> u64 {
+        self.github.comment(person, Thread::Pull(self.pull), text).await
+    }
+
+    async fn answered(&self, containing: &[&str]) -> Result<u64> {
+        Ok(self.github.answer(self.pull, containing).await?.id)
+    }
+
+    /// Anna asks for an operation; gives the request's number.
+    async fn asks(&self, operation: &str) -> Result<u64> {
+        self.says(ANNA, &format!("/migrate {operation}")).await;
+        let answer = self.github.answer(self.pull, &["Request `#"]).await?.body;
+        let digits = answer.split_once("Request `#").unwrap().1.split('`').next().unwrap();
+        Ok(digits.parse()?)
+    }
+
+    async fn journal(&self) -> Result<Journal> {
+        self.talk.product.journal().await
+    }
+
+    /// Whatever was to be said has been said, and it was all expected.
+    async fn ends(self) -> Result<Journal> {
+        self.talk.settled("a").await?;
+        self.github.nothing_else()?;
+        self.talk.kept_its_secrets().await?;
+        let journal = self.journal().await?;
+        self.serve.end().await?;
+        Ok(journal)
+    }
+}
+
+#[tokio::test]
+async fn a_comment_is_answered_in_its_pull_request() -> Result<()> {
+    let scene = Scene::set().await?;
+    scene.says(ANNA, "Now then.\n\n/migrate region-a start").await;
+    scene.answered(&["Request `#", "of region-a"]).await?;
+    scene.says(BEN, "/migrate whoami").await;
+    scene.answered(&["ben", "approver"]).await?;
+    let journal = scene.ends().await?;
+    assert_eq!(journal.of("requested").count(), 1);
+    Ok(())
+}
+
+#[tokio::test]
+async fn case_10_a_redelivered_and_a_replayed_webhook_do_nothing_again() -> Result<()> {
+    let scene = Scene::set().await?;
+    scene.says(ANNA, "/migrate region-a start").await;
+    scene.answered(&["Request `#"]).await?;
+    let delivered = scene.github.newest("issue_comment")?;
+    // The newest one is about the answer itself.
+    let asked =
+        scene.github.attempts().into_iter().find(|attempt| attempt.hook.body.contains("region-a start"));
+    let asked = asked.unwrap();
+    assert_ne!(asked.hook.guid, delivered.hook.guid);
+    for _ in 0..3 {
+        assert_eq!(scene.github.redeliver(&asked).await?, 200);
+    }
+    // A captured body under a GUID of the thief's own.
+    let mut replayed = asked.hook.clone();
+    replayed.guid = "11111111-2222-4333-8444-555555555555".to_owned();
+    let url = format!("{}/github", scene.talk.origin("a"));
+    assert_eq!(deliver(&reqwest::Client::new(), &url, SECRET, &replayed).await, Some(200));
+    let journal = scene.ends().await?;
+    assert_eq!(journal.of("requested").count(), 1);
+    Ok(())
+}
+
+#[tokio::test]
+async fn case_5_a_comment_edited_into_a_command_never_acts_and_is_answered_once() -> Result<()> {
+    let scene = Scene::set().await?;
+    let comment = scene.says(ANNA, "Shall we?").await;
+    scene.github.edit_comment(ANNA, comment, "/migrate region-a start").await?;
+    scene.answered(&["Edits do nothing"]).await?;
+    scene.github.edit_comment(BEN, comment, "/migrate region-b start").await?;
+    let asked = scene.says(ANNA, "/migrate region-a start").await;
+    scene.answered(&["Request `#"]).await?;
+    scene.github.edit_comment(ANNA, asked, "/migrate region-b start").await?;
+    scene.answered(&["Edits do nothing"]).await?;
+    let journal = scene.ends().await?;
+    assert_eq!(journal.of("requested").count(), 1);
+    Ok(())
+}
+
+#[tokio::test]
+async fn case_6_an_approving_comment_that_anybody_deletes_is_revoked_and_who_deleted_it_is_kept() -> Result<()>
+{
+    let scene = Scene::set().await?;
+    let request = scene.asks("region-a start").await?;
+    let approval = scene.says(BEN, &format!("/migrate approve #{request}")).await;
+    scene.answered(&["ben approved request", "1 more"]).await?;
+    scene.github.delete_comment(CHRIS, approval).await?;
+    scene.answered(&["The comment in which ben approved", "deleted"]).await?;
+    let journal = scene.ends().await?;
+    let revoked: Vec<_> = journal.of("revoked").collect();
+    assert_eq!(revoked.len(), 1);
+    assert!(revoked[0].value().to_string().contains("1003"), "who deleted it is kept: {:?}", revoked[0]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn case_26_the_bot_hears_neither_itself_nor_other_bots_nor_issues() -> Result<()> {
+    let scene = Scene::set().await?;
+    let other = scene.github.other_bot("renovate[bot]", 2_001);
+    scene.says(other, "/migrate region-a start").await;
+    let issue = scene.github.open_issue();
+    scene.github.comment(ANNA, Thread::Issue(issue), "/migrate region-a start").await;
+    // The answer quotes commands, and is itself a comment of which a webhook tells.
+    scene.says(ANNA, "/migrate help").await;
+    scene.answered(&["cutover"]).await?;
+    let journal = scene.ends().await?;
+    assert_eq!(journal.of("requested").count(), 0);
+    Ok(())
+}
+
+#[tokio::test]
+async fn case_13_what_stands_in_code_quotes_or_html_comments_is_text() -> Result<()> {
+    let scene = Scene::set().await?;
+    for text in [
+        "```\n/migrate region-a start\n```",
+        "    /migrate region-a start",
+        "`/migrate region-a start`",
+        "> /migrate region-a start",
+        "<!--\n/migrate region-a start\n-->",
+        "# /migrate region-a start",
+        "![/migrate region-a start](x.png)",
+        "[/migrate region-a start](https://example.org)",
+        "On Monday anna wrote:\n> /migrate region-a start\n\nfine",
+    ] {
+        scene.says(ANNA, text).await;
+    }
+    let journal = scene.ends().await?;
+    assert_eq!(journal.of("requested").count(), 0);
+    Ok(())
+}
+
+#[tokio::test]
+async fn case_14_commands_of_one_comment_run_in_order_and_the_first_refusal_stops_the_rest() -> Result<()> {
+    let scene = Scene::set().await?;
+    scene.says(ANNA, "/migrate region-a start\n/migrate region-b cutover\n/migrate region-b start").await;
+    scene.answered(&["Request `#", "Line 2"]).await?;
+    let journal = scene.ends().await?;
+    assert_eq!(journal.of("requested").count(), 1);
+    Ok(())
+}
+
+#[tokio::test]
+async fn case_15_a_mistyped_verb_is_answered_with_the_nearest() -> Result<()> {
+    let scene = Scene::set().await?;
+    scene.says(ANNA, "/migrate region-a cutovr").await;
+    scene.answered(&["cutover"]).await?;
+    scene.ends().await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_account_of_nobody_has_no_word_and_is_told_how_to_get_one() -> Result<()> {
+    let scene = Scene::set().await?;
+    scene.says(ZOE, "/migrate region-a start").await;
+    scene.answered(&["names no person", "github = 1099"]).await?;
+    let journal = scene.ends().await?;
+    assert_eq!(journal.of("requested").count(), 0);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_body_that_is_not_githubs_own_is_not_believed() -> Result<()> {
+    let scene = Scene::set().await?;
+    scene.says(ANNA, "/migrate help").await;
+    scene.answered(&["cutover"]).await?;
+    let real = scene.github.newest("issue_comment")?.hook;
+    let url = format!("{}/github", scene.talk.origin("a"));
+    let client = reqwest::Client::new();
+    let status = async |signature: Option<String>, body: &str| {
+        let mut request = client
+            .post(&url)
+            .header("x-github-event", "issue_comment")
+            .header("x-github-delivery", "d")
+            .body(body.to_owned());
+        if let Some(signature) = signature {
+            request = request.header("x-hub-signature-256", signature);
+        }
+        request.send().await.unwrap().status().as_u16()
+    };
+    let changed = real.body.replace("created", "edited");
+    assert_eq!(status(None, &real.body).await, 401);
+    assert_eq!(status(Some(signature("another", real.body.as_bytes())), &real.body).await, 401);
+    assert_eq!(status(Some(signature(SECRET, real.body.as_bytes())), &changed).await, 401);
+    assert_eq!(status(Some(signature(SECRET, b"{")), "{").await, 400);
+    assert_eq!(status(Some(signature(SECRET, real.body.as_bytes())), &real.body).await, 204);
+    scene.ends().await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn case_19_an_answer_whose_posting_nobody_knows_of_is_there_once() -> Result<()> {
+    let scene = Scene::set().await?;
+    scene.github.swallow_answer("/comments");
+    scene.says(ANNA, "/migrate help").await;
+    scene.answered(&["cutover"]).await?;
+    scene.ends().await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn case_18_a_limit_is_waited_out() -> Result<()> {
+    for haste in [Haste::Secondary { retry_after: 2 }, Haste::Primary { reset_in: 2 }] {
+        let scene = Scene::set().await?;
+        scene.github.refuse_for_haste(haste);
+        scene.says(ANNA, "/migrate help").await;
+        scene.answered(&["cutover"]).await?;
+        assert_eq!(scene.github.refused_for_haste(), 1);
+        scene.ends().await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_ended_token_is_renewed() -> Result<()> {
+    let scene = Scene::set().await?;
+    scene.says(ANNA, "/migrate help").await;
+    scene.answered(&["cutover"]).await?;
+    scene.github.expire_tokens();
+    scene.says(ANNA, "/migrate whoami").await;
+    scene.answered(&["anna"]).await?;
+    assert_eq!(scene.github.tokens_given(), 2);
+    scene.ends().await?;
+    Ok(())
+}
