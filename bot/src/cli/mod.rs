@@ -3,6 +3,7 @@
 mod chat;
 mod doctor;
 mod exit;
+mod instance;
 mod journal;
 mod key;
 mod logging;

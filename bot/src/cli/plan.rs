@@ -7,7 +7,7 @@ use journal::plan::Reading;
 use journal::{
     Actor, Command, CommandBody, CommandId, Fact, Plan, PlanProblem, PlanProblems, Recorded, State,
 };
-use journal_store::{ExecuteError, Store as _, StoreError};
+use journal_store::{ExecuteError, StoreError};
 use serde::Serialize;
 
 use super::exit::{Exit, Failure};

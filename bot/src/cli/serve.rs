@@ -1,6 +1,5 @@
 //! `switchyard serve`.
 
-use std::fs::{File, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -9,14 +8,13 @@ use executors::Settings;
 use executors::postgres::database::Database;
 use futures::StreamExt as _;
 use journal::{Actor, Command, CommandBody, CommandId, Holder, Plan, SecretRef, Side};
-use journal_store::{ExecuteError, SqliteStore, Store, StoreError};
+use journal_store::{ExecuteError, Store, StoreError};
 use runtime::{Scrubber, Secret, SystemClock, Tasks};
-use rustix::fs::FlockOperation;
-use rustix::io::Errno;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::exit::{Exit, Failure};
-use super::open::{self, PlanFile, Read};
+use super::instance::Mine;
+use super::open::{self, Place, PlanFile, Read};
 use super::{logging, output};
 use crate::config::Config;
 use crate::local::{Server, SocketError};
@@ -75,8 +73,12 @@ pub async fn run(args: Args) -> Result<Exit, Failure> {
     logging::start(args.log_format, &scrubber);
     let read = open::read(&args.plan.plan)?;
     let holder = holder(&args.instance)?;
+    let place = read.place()?;
+    if let Place::Database(url) = &place {
+        scrubber.learn(url);
+    }
     // Held until the process ends, however it ends.
-    let _lock = Lock::take(&read.journal_file(), &args.instance)?;
+    let mut mine = Mine::take(&place, &holder, &args.instance, &read.plan.migration).await?;
     let store = read.open_or_make().await?;
     let plan = adopted(&read, store.as_ref()).await?;
     let source = database(Side::Source, &plan, &scrubber)?;
@@ -94,7 +96,7 @@ pub async fn run(args: Args) -> Result<Exit, Failure> {
     let bot = match &args.bot {
         Some(file) => {
             let parts = Parts {
-                store: Arc::clone(&store) as Arc<dyn Store>,
+                store: Arc::clone(&store),
                 mailroom: read.open_mailroom().await?,
                 holder: holder.clone(),
                 clock: Arc::new(SystemClock),
@@ -109,7 +111,7 @@ pub async fn run(args: Args) -> Result<Exit, Failure> {
     tracing::info!(migration = %plan.migration, plan = %plan.hash().short(), %holder, "serving");
 
     let settings = Settings {
-        store: Arc::clone(&store) as Arc<dyn Store>,
+        store: Arc::clone(&store),
         plan,
         source,
         target,
@@ -120,7 +122,7 @@ pub async fn run(args: Args) -> Result<Exit, Failure> {
     };
     let publisher = publishing.map(|(publisher, _)| tokio::spawn(publisher.run()));
     let server = tokio::spawn(server.proven_by(proof).run(store));
-    let ended = execute(settings, signal).await;
+    let ended = execute(settings, signal, &mut mine).await;
     if let Some(bot) = bot {
         bot.stop().await;
     }
@@ -154,7 +156,7 @@ async fn bot(file: &Path, parts: Parts) -> Result<Service, Failure> {
 fn publishing(
     read: &Read,
     plan: &Plan,
-    store: &Arc<SqliteStore>,
+    store: &Arc<dyn Store>,
     scrubber: &Scrubber,
 ) -> Result<Option<(Publisher, Proof)>, Failure> {
     if plan.journal.signing_key.is_none() {
@@ -164,12 +166,11 @@ fn publishing(
     let key = read.signing_key(scrubber)?;
     let witness = read.witness().ok_or_else(|| Failure::refused(words::no_witness()))?;
     let stands_in = format!("file:{}", witness.path().display());
-    let store = Arc::clone(store) as Arc<dyn Store>;
-    Ok(Some(Publisher::new(store, Arc::new(SystemClock), Desk::new(key, witness), stands_in)))
+    Ok(Some(Publisher::new(Arc::clone(store), Arc::new(SystemClock), Desk::new(key, witness), stands_in)))
 }
 
 /// Runs the executors until a signal comes; under each newly adopted plan anew.
-async fn execute(mut settings: Settings, mut signal: Signals) -> anyhow::Result<()> {
+async fn execute(mut settings: Settings, mut signal: Signals, mine: &mut Mine) -> anyhow::Result<()> {
     loop {
         let tasks = settings.tasks.clone();
         let mut running = tokio::spawn(executors::run(settings.clone()));
@@ -180,6 +181,11 @@ async fn execute(mut settings: Settings, mut signal: Signals) -> anyhow::Result<
                 None
             }
             plan = newer_plan(settings.store.as_ref(), &settings.plan) => Some(plan?),
+            () = mine.lost() => {
+                // Not one effect more: whoever has the name now may take this one's leases at any time.
+                running.abort();
+                anyhow::bail!("another process runs as this instance by now");
+            }
         };
         tasks.stop().await;
         running.await??;
@@ -272,30 +278,6 @@ fn holder(instance: &str) -> Result<Holder, Failure> {
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
     let host: String = host.chars().filter(|c| is_name(&c.to_string())).take(100).collect();
     Holder::new(format!("{host}/{instance}")).map_err(|error| Failure::usage(error.to_string()))
-}
-
-/// The right to be this instance, given up by the kernel when the process ends.
-///
-/// A holder's name is held by one process at a time, so a restarted instance may take its own leases at once: that is
-/// only so because of this lock. The file stays; to remove it would let two processes lock two files of one name.
-#[derive(Debug)]
-struct Lock {
-    _file: File,
-}
-
-impl Lock {
-    fn take(journal: &Path, instance: &str) -> Result<Self, Failure> {
-        let mut path = journal.as_os_str().to_owned();
-        path.push(format!(".{instance}.lock"));
-        let path = PathBuf::from(path);
-        let file = OpenOptions::new().create(true).append(true).open(&path);
-        let file = file.map_err(|error| Failure::refused(words::no_lock(&path, &error)))?;
-        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Self { _file: file }),
-            Err(Errno::WOULDBLOCK) => Err(Failure::refused(words::runs_already(instance, &path))),
-            Err(error) => Err(Failure::refused(words::no_lock(&path, &error.into()))),
-        }
-    }
 }
 
 /// The signals that end it.

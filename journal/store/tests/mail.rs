@@ -1,4 +1,4 @@
-//! Inbox and outbox in SQLite: what all of them do.
+//! Inbox and outbox: what they do, in every database.
 #![allow(
     missing_docs,
     missing_debug_implementations,
@@ -9,14 +9,17 @@
 
 #[macro_use]
 mod post;
+mod server;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use journal::MigrationName;
-use journal_store::{Mailroom, SqliteMailroom, SqliteStore};
-use post::Office;
-use runtime::Clock;
+use journal_store::{Mailroom, PostgresMailroom, PostgresStore, SqliteMailroom, SqliteStore};
+use post::{HandClock, Office};
+use runtime::{Clock, SystemClock};
+use server::OnServer;
 use tempfile::TempDir;
 
 struct InFile {
@@ -37,4 +40,28 @@ impl Office for InFile {
     }
 }
 
-mail_conformance!(InFile);
+#[async_trait]
+impl Office for OnServer {
+    async fn new() -> Self {
+        let server = Self::start().await;
+        let migration = MigrationName::new("shop").unwrap();
+        drop(PostgresStore::open(&server.url(), &migration, Arc::new(SystemClock)).await.unwrap());
+        server
+    }
+
+    async fn open(&self, _clock: Arc<dyn Clock>) -> Arc<dyn Mailroom> {
+        Arc::new(PostgresMailroom::open(&self.url()).await.unwrap())
+    }
+
+    async fn advance(&self, _clock: &HandClock, by: Duration) {
+        self.let_pass(by).await;
+    }
+}
+
+mod sqlite {
+    mail_conformance!(crate::InFile);
+}
+
+mod postgres {
+    mail_conformance!(crate::OnServer);
+}
