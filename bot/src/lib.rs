@@ -2,7 +2,6 @@
 //! terminal, the command line.
 
 pub mod arrival;
-pub mod board;
 pub mod cli;
 pub mod config;
 pub mod conversation;

@@ -110,6 +110,12 @@ impl Talk {
         self.product.adopt_plan(person).await
     }
 
+    /// A file of the scene's own directory, which is where the product runs.
+    #[must_use]
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
     fn bot_file(&self, instance: &str) -> PathBuf {
         self.dir.path().join(format!("bot-{instance}.toml"))
     }

@@ -157,10 +157,7 @@ mod tests {
             body["data"] = json!({"custom_id": "deny:41:12345678", "component_type": 2});
         }));
         let plan = "12345678".to_owned();
-        assert_eq!(
-            arrival.said,
-            Said::Button { word: crate::arrival::Word::Deny, request: 41, plan, reason: None }
-        );
+        assert_eq!(arrival.said, Said::Button { word: crate::arrival::Word::Deny, request: 41, plan });
     }
 
     #[test]

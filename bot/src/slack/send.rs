@@ -113,11 +113,13 @@ impl SlackSender {
         outgoing: &Outgoing,
         message: &Message,
     ) -> Result<String, Delivery> {
-        let known = match &outgoing.edits {
-            Some(ts) => Some(ts.clone()),
-            None if outgoing.attempts > 1 => self.find(channel, thread, outgoing).await?,
-            None => None,
-        };
+        let known = outgoing.edits.clone();
+        if known.is_none()
+            && outgoing.attempts > 1
+            && let Some(ts) = self.find(channel, thread, outgoing).await?
+        {
+            return Ok(ts);
+        }
         let mut body = shown(message);
         if let Some(fields) = body.as_object_mut() {
             fields.insert("channel".to_owned(), json!(channel));

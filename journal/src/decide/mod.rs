@@ -1,7 +1,6 @@
 //! The rules: a command becomes facts, or is refused. Total and deterministic.
 #![deny(clippy::wildcard_enum_match_arm)]
 
-mod binding;
 mod effects;
 mod glass;
 mod opening;
@@ -34,13 +33,12 @@ use crate::time::Timestamp;
 /// The refusal says which rule, as data.
 pub fn decide(state: &State, now: Timestamp, command: &Command) -> Result<Vec<Fact>, Refusal> {
     match &command.body {
-        CommandBody::AdoptPlan { text, authors } => adopt_plan(state, &command.actor, text, authors),
+        CommandBody::AdoptPlan { text } => adopt_plan(state, &command.actor, text),
         CommandBody::Request { phase, operation, options } => {
             with_role(state, &command.actor, Role::Operator)?;
-            let origin = command.origin.as_ref();
-            request(state, now, &Asked { phase, operation: *operation, options, origin })
+            request(state, now, &Asked { phase, operation: *operation, options })
         }
-        CommandBody::Approve { request } => approve(state, now, command, *request),
+        CommandBody::Approve { request } => approve(state, now, &command.actor, *request),
         CommandBody::Deny { request, reason } => deny(state, &command.actor, *request, reason),
         CommandBody::BreakGlass { request, reason } => {
             break_glass(state, now, &command.actor, &Broken { request: *request, reason })
@@ -77,9 +75,6 @@ pub fn decide(state: &State, now: Timestamp, command: &Command) -> Result<Vec<Fa
                 return Err(Refusal::OldEpoch { given: *epoch, newest });
             }
             Ok(vec![Fact::LeaseTaken { epoch: *epoch, holder: holder.clone() }])
-        }
-        CommandBody::ReportBinding { request, seen } => {
-            binding::seen(state, now, &command.actor, (*request, seen))
         }
         CommandBody::ReportCheckpoint { .. } => witness::left(state, &command.actor, &command.body),
         CommandBody::Begin { .. }
@@ -127,7 +122,6 @@ fn execute(state: &State, now: Timestamp, body: &CommandBody) -> Result<Vec<Fact
         | CommandBody::Hold { .. }
         | CommandBody::Release { .. }
         | CommandBody::TakeLease { .. }
-        | CommandBody::ReportBinding { .. }
         | CommandBody::ReportCheckpoint { .. } => Err(Refusal::NotAPerson),
     }
 }

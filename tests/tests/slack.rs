@@ -1,0 +1,462 @@
+//! Slack, spoken to through the real binary: every conversation ends with nothing broken and nothing unexpected.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use product::doubles::http::Fault;
+use product::doubles::ledger::plain;
+use product::doubles::slack::{APP_TOKEN, BOT_TOKEN, SIGNING_SECRET, Slack};
+use product::events::{Event, Journal};
+use product::switchyard::Serve;
+use product::talk::{Person, Setting, Talk};
+
+const OPS: &str = "C0OPS";
+
+fn people() -> Vec<Person> {
+    let person = |id, roles, accounts| Person { id, roles, accounts };
+    vec![
+        person("anna", "\"operator\", \"approver\"", "slack = \"T0SHOP/U0ANNA\""),
+        person("ben", "\"approver\"", "slack = \"T0SHOP/U0BEN\""),
+        // From another workspace, in a shared channel.
+        person("chris", "\"approver\"", "slack = \"T0ALLY/U0CHRIS\""),
+        person("dora", "\"operator\"", ""),
+    ]
+}
+
+fn sections(slack: &Slack) -> String {
+    format!(
+        "[slack]\nsigning_secrets = [\"env:SLACK_SIGNING\"]\nbot_token = \"env:SLACK_BOT\"\nteam = \"{}\"\n\
+         channels = [\"{OPS}\"]\napi_url = \"{}\"\n",
+        slack.team(),
+        slack.api()
+    )
+}
+
+fn environment() -> Vec<(String, String)> {
+    [("SLACK_SIGNING", SIGNING_SECRET), ("SLACK_BOT", BOT_TOKEN), ("SLACK_APP", APP_TOKEN)]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .to_vec()
+}
+
+async fn scene() -> Result<(Slack, Talk)> {
+    let slack = Slack::start().await?;
+    for user in ["U0ANNA", "U0BEN", "U0EVE"] {
+        slack.member(user, |_| {});
+    }
+    slack.member("U0CHRIS", |user| user.team = "T0ALLY".to_owned());
+    let talk = Talk::set(Setting {
+        people: people(),
+        // A start needs two, so that it stays where people can be heard about it.
+        plan: "[approvals.start]\nrequired = 2\n".to_owned(),
+        bot: sections(&slack),
+        environment: environment(),
+    })
+    .await?;
+    slack.aim(&talk.origin("a"));
+    Ok((slack, talk))
+}
+
+/// Nothing waits, nothing was broken, nothing was said beyond what was heard, no secret was written.
+async fn close(slack: &Slack, talk: &Talk, serve: Serve) -> Result<()> {
+    talk.settled("a").await?;
+    serve.end().await?;
+    talk.kept_its_secrets().await?;
+    ensure!(slack.faults().are_spent(), "a fault did not happen");
+    slack.ledger().close()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slash_command_is_answered_in_the_channel_with_the_terminals_words() -> Result<()> {
+    let (slack, talk) = scene().await?;
+    let serve = talk.serve("a").await?;
+    slack.verify_url().await?;
+    for (words, some) in
+        [("help", "what happened to a phase"), ("status", "region-a"), ("whoami", "You are anna")]
+    {
+        let here = talk.product.chat("anna", words).await?;
+        slack.command(OPS, "U0ANNA", words).await?.taken()?;
+        let there = slack.ledger().hear(OPS, some).await?;
+        if words != "status" {
+            ensure!(
+                plain(&there.text) == plain(&here.text),
+                "not the same words:\n{}\n---\n{}",
+                there.text,
+                here.text
+            );
+        }
+    }
+    close(&slack, &talk, serve).await
+}
+
+/// The number of the newest request for a start.
+async fn request(talk: &Talk) -> Result<u64> {
+    talk.product.journal().await?.request("start").ok_or_else(|| anyhow::anyhow!("nothing was asked for"))
+}
+
+/// Who approved or denied what, in their order: kind, person, request.
+fn words(journal: &Journal) -> Vec<(String, String, u64)> {
+    let said = |kind: &str| matches!(kind, "approved" | "denied" | "revoked");
+    let events = journal.events().iter().filter(|event| said(event.kind()));
+    let person = |event: &Event| {
+        let people = ["anna", "ben", "chris", "dora"];
+        people
+            .iter()
+            .find(|id| event.actor().contains(&format!("\"{id}\"")))
+            .map_or(String::new(), ToString::to_string)
+    };
+    events.map(|event| (event.kind().to_owned(), person(event), event.number("request"))).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_acknowledgement_comes_within_three_seconds_and_the_answer_by_the_bots_token() -> Result<()> {
+    let (slack, talk) = scene().await?;
+    let serve = talk.serve("a").await?;
+    let ack = slack.command(OPS, "U0ANNA", "region-a start").await?.taken()?;
+    ensure!(ack.took < Duration::from_secs(3), "{ack:?}");
+    ensure!(
+        ack.body == r#"{"response_type":"in_channel"}"#,
+        "the command is not shown to the channel: {ack:?}"
+    );
+    slack.ledger().hear(OPS, "start of region-a").await?;
+    ensure!(slack.calls("chat.postMessage") == 1, "more than one message");
+    close(&slack, &talk, serve).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn case_4_one_human_with_two_accounts_is_one_vote() -> Result<()> {
+    let (slack, talk) = scene().await?;
+    let serve = talk.serve("a").await?;
+    slack.command(OPS, "U0ANNA", "region-a start").await?.taken()?;
+    slack.ledger().hear(OPS, "start of region-a").await?;
+    let number = request(&talk).await?;
+    slack.command(OPS, "U0BEN", &format!("approve #{number}")).await?.taken()?;
+    slack.ledger().hear(OPS, "1 of 2 approvals").await?;
+    // The terminal is another way for the same person.
+    let again = talk.product.chat("ben", &format!("approve #{number}")).await?;
+    ensure!(!again.text.contains("2 of 2"), "ben counts twice: {}", again.text);
+    let journal = talk.product.journal().await?;
+    ensure!(words(&journal).len() == 1, "{:?}", words(&journal));
+    close(&slack, &talk, serve).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn case_5_an_edited_mention_does_nothing_and_is_told_so_once() -> Result<()> {
+    let (slack, talk) = scene().await?;
+    let serve = talk.serve("a").await?;
+    let (_, event) = slack.mentioned(OPS, "U0ANNA", "good morning", None)?;
+    slack.event(&event).await?.taken()?;
+    slack.ledger().hear(OPS, "good morning is no command").await?;
+    slack.edit(&event, "region-a start").await?.taken()?;
+    slack.ledger().hear(OPS, "Edits do nothing").await?;
+    slack.edit(&event, "region-b start").await?.taken()?;
+    talk.settled("a").await?;
+    ensure!(talk.product.journal().await?.request("start").is_none(), "an edit asked for something");
+    close(&slack, &talk, serve).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn case_10_a_replay_a_double_click_and_a_retry_are_one_event_and_one_reply() -> Result<()> {
+    let (slack, talk) = scene().await?;
+    let serve = talk.serve("a").await?;
+    slack.command(OPS, "U0ANNA", "region-a start").await?.taken()?;
+    let captured = slack.last_request()?;
+    let asked = slack.ledger().hear(OPS, "start of region-a").await?;
+    for _ in 0..5 {
+        slack.replay(&captured).await?.taken()?;
+    }
+    // An event that Slack retries, since it was not acknowledged in time.
+    let (_, event) = slack.mentioned(OPS, "U0ANNA", "whoami", Some(&asked.message))?;
+    for _ in 0..4 {
+        slack.event(&event).await?.taken()?;
+    }
+    slack.ledger().hear(OPS, "You are anna").await?;
+    talk.settled("a").await?;
+    ensure!(talk.product.journal().await?.of("requested").count() == 1, "asked for twice");
+    close(&slack, &talk, serve).await
+}
+
+/// Kills the bot at a place of its way from an acknowledged command to its answer, and lets another process go on.
+async fn survives(failpoint: &str) -> Result<()> {
+    let (slack, talk) = scene().await?;
+    let mut serve = talk.start("a", Some(failpoint))?;
+    serve.ready().await?;
+    let ack = slack.command(OPS, "U0ANNA", "region-a start").await?;
+    serve.killed_itself(Duration::from_secs(30)).await?;
+    let serve = talk.serve("a").await?;
+    if failpoint == "mail.before_receipt" {
+        // Nothing was kept, so nothing was acknowledged: the person saw that, and says it again.
+        ensure!(ack.status == 0, "acknowledged, and not kept: {ack:?}");
+        slack.command(OPS, "U0ANNA", "region-a start").await?.taken()?;
+    } else if failpoint == "mail.after_receipt" {
+        // Kept, but the acknowledgement was lost: it is done all the same.
+        ensure!(ack.status == 0, "{ack:?}");
+    } else {
+        ensure!(ack.status == 200, "not acknowledged: {ack:?}");
+    }
+    slack.ledger().hear(OPS, "start of region-a").await?;
+    ensure!(talk.product.journal().await?.of("requested").count() == 1, "asked for twice");
+    close(&slack, &talk, serve).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn case_11_a_crash_before_the_receipt_is_seen_by_the_person() -> Result<()> {
+    survives("mail.before_receipt").await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn case_11_a_crash_after_the_receipt_loses_nothing() -> Result<()> {
+    survives("mail.after_receipt").await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn case_11_a_crash_between_the_event_and_the_reply_repeats_nothing() -> Result<()> {
+    survives("mail.before_finish").await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn case_11_a_crash_before_the_reply_is_sent_loses_nothing() -> Result<()> {
+    survives("mail.after_finish").await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn case_11_and_19_a_crash_after_the_reply_was_sent_does_not_send_it_again() -> Result<()> {
+    survives("mail.before_sent").await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn case_12_two_instances_do_each_word_once() -> Result<()> {
+    let (slack, talk) = scene().await?;
+    let one = talk.serve("a").await?;
+    let other = talk.serve("b").await?;
+    slack.command(OPS, "U0ANNA", "region-a start").await?.taken()?;
+    let captured = slack.last_request()?;
+    slack.aim(&talk.origin("b"));
+    slack.replay(&captured).await?.taken()?;
+    let asked = slack.ledger().hear(OPS, "start of region-a").await?;
+    // The same event at both, at once.
+    let (_, event) = slack.mentioned(OPS, "U0ANNA", "whoami", Some(&asked.message))?;
+    for instance in ["a", "b", "a", "b"] {
+        slack.aim(&talk.origin(instance));
+        slack.event(&event).await?.taken()?;
+    }
+    slack.ledger().hear(OPS, "You are anna").await?;
+    slack.command(OPS, "U0ANNA", "region-b start").await?.taken()?;
+    slack.ledger().hear(OPS, "start of region-b").await?;
+    // One of the two dies for good with something in its hand.
+    one.kill9().await?;
+    slack.command(OPS, "U0ANNA", "whoami").await?.taken()?;
+    slack.ledger().hear(OPS, "You are anna").await?;
+    ensure!(talk.product.journal().await?.of("requested").count() == 2, "a word was done twice");
+    talk.settled("b").await?;
+    other.end().await?;
+    slack.ledger().close()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn case_13_what_stands_in_code_or_a_quote_is_text() -> Result<()> {
+    let (slack, talk) = scene().await?;
+    let serve = talk.serve("a").await?;
+    for text in [
+        "`/migrate region-a start`",
+        "```\n/migrate region-a start\n```",
+        "> /migrate region-a start",
+        "<!-- /migrate region-a start -->",
+    ] {
+        let (_, ack) = slack.mention(OPS, "U0ANNA", text, None).await?;
+        ensure!(ack.status == 200 || ack.status == 204, "{ack:?}");
+    }
+    talk.settled("a").await?;
+    ensure!(talk.product.journal().await?.of("requested").count() == 0, "a text was taken for a command");
+    close(&slack, &talk, serve).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn case_14_several_commands_of_one_mention_run_in_order_and_an_error_stops_the_rest() -> Result<()> {
+    let (slack, talk) = scene().await?;
+    let serve = talk.serve("a").await?;
+    let text = "\n/migrate region-a start\n/migrate region-c start\n/migrate region-b start";
+    let (ts, ack) = slack.mention(OPS, "U0ANNA", text, None).await?;
+    ack.taken()?;
+    let answer = slack.ledger().hear(OPS, "start of region-a").await?;
+    ensure!(answer.text.contains("region-c"), "it does not say where it stopped: {}", answer.text);
+    ensure!(talk.product.journal().await?.of("requested").count() == 1, "it went on behind the error");
+    let thread = slack
+        .messages(OPS)
+        .into_iter()
+        .find(|(id, ..)| *id == answer.message)
+        .and_then(|(_, thread, _)| thread);
+    ensure!(thread.as_deref() == Some(ts.as_str()), "the answer is not in the mention's thread: {thread:?}");
+    close(&slack, &talk, serve).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn case_15_a_mistyped_verb_gets_the_nearest_one() -> Result<()> {
+    let (slack, talk) = scene().await?;
+    let serve = talk.serve("a").await?;
+    slack.command(OPS, "U0ANNA", "region-a cutovr").await?.taken()?;
+    slack.ledger().hear(OPS, "cutover").await?;
+    slack.command(OPS, "U0ANNA", "cutover").await?.taken()?;
+    slack.ledger().hear(OPS, "/migrate PHASE cutover").await.or(slack.ledger().hear(OPS, "phase").await)?;
+    close(&slack, &talk, serve).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_slack_makes_of_typed_text_is_read_as_it_was_typed() -> Result<()> {
+    let (slack, talk) = scene().await?;
+    let serve = talk.serve("a").await?;
+    // An em dash for two hyphens, curly quotes, and a sign that is passed on as an entity.
+    slack.command(OPS, "U0ANNA", "hold \u{2014}reason \u{201c}a < b & c\u{201d}").await?.taken()?;
+    slack.ledger().hear(OPS, "a < b & c").await?;
+    let journal = talk.product.journal().await?;
+    let held = journal.events().iter().find(|event| event.text("reason") == "a < b & c");
+    ensure!(held.is_some(), "{}", journal.tail(3));
+    close(&slack, &talk, serve).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn case_18_a_limit_in_slacks_answer_is_waited_out_and_nothing_is_lost() -> Result<()> {
+    let (slack, talk) = scene().await?;
+    let serve = talk.serve("a").await?;
+    slack.faults().next("chat.postMessage", Fault::Limit(2));
+    let begun = Instant::now();
+    slack.command(OPS, "U0ANNA", "whoami").await?.taken()?;
+    slack.ledger().hear(OPS, "You are anna").await?;
+    ensure!(begun.elapsed() >= Duration::from_secs(2), "Retry-After was not waited out");
+    // Its method's own trouble, then none.
+    slack.faults().next("chat.postMessage", Fault::Status(503));
+    slack.command(OPS, "U0ANNA", "whoami").await?.taken()?;
+    slack.ledger().hear(OPS, "You are anna").await?;
+    close(&slack, &talk, serve).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn case_19_an_answer_that_was_lost_is_looked_for_before_it_is_posted_again() -> Result<()> {
+    let (slack, talk) = scene().await?;
+    let serve = talk.serve("a").await?;
+    slack.faults().next("chat.postMessage", Fault::LoseAnswer);
+    slack.command(OPS, "U0ANNA", "region-a start").await?.taken()?;
+    let asked = slack.ledger().hear(OPS, "start of region-a").await?;
+    talk.settled("a").await?;
+    ensure!(slack.calls("conversations.history") > 0, "it was not looked for");
+    ensure!(slack.messages(OPS).len() == 1, "posted twice: {:?}", slack.messages(OPS));
+    // In a thread too.
+    slack.ledger().follow(&asked.message);
+    slack.faults().next("chat.postMessage", Fault::LoseAnswer);
+    slack.mention(OPS, "U0ANNA", "whoami", Some(&asked.message)).await?.1.taken()?;
+    let answer = slack.ledger().hear(OPS, "You are anna").await?;
+    talk.settled("a").await?;
+    slack.ledger().follow(&answer.message);
+    ensure!(slack.messages(OPS).len() == 3, "posted twice: {:?}", slack.messages(OPS));
+    close(&slack, &talk, serve).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn case_17_an_archived_channel_blocks_nothing() -> Result<()> {
+    let (slack, talk) = scene().await?;
+    let serve = talk.serve("a").await?;
+    slack.archive(OPS);
+    slack.command(OPS, "U0ANNA", "region-a start").await?.taken()?;
+    talk.journal_with("requested", 1).await?;
+    talk.settled("a").await?;
+    close(&slack, &talk, serve).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn case_24_a_skewed_clock_is_refused_and_its_difference_logged() -> Result<()> {
+    let (slack, talk) = scene().await?;
+    let serve = talk.serve("a").await?;
+    for skew in [-301, 302] {
+        slack.skew(skew);
+        let ack = slack.command(OPS, "U0ANNA", "region-a start").await?;
+        ensure!(ack.status == 401 && ack.body.is_empty(), "{ack:?}");
+    }
+    ensure!(serve.log_tail(20).contains("s from ours"), "the log does not say it: {}", serve.log_tail(5));
+    slack.skew(-290);
+    slack.command(OPS, "U0ANNA", "whoami").await?.taken()?;
+    slack.ledger().hear(OPS, "You are anna").await?;
+    ensure!(talk.product.journal().await?.of("requested").count() == 0, "an old request was done");
+    close(&slack, &talk, serve).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn case_25_old_and_new_secrets_are_good_together_and_strange_ones_never() -> Result<()> {
+    let (slack, talk) = scene().await?;
+    std::fs::write(talk.file("new-secret"), "another-LEAK-secret\n")?;
+    let both =
+        sections(&slack).replace("[\"env:SLACK_SIGNING\"]", "[\"env:SLACK_SIGNING\", \"file:new-secret\"]");
+    talk.write_bot("a", &both)?;
+    let serve = talk.serve("a").await?;
+    for secret in [SIGNING_SECRET, "another-LEAK-secret"] {
+        slack.sign_with(secret);
+        slack.command(OPS, "U0ANNA", "whoami").await?.taken()?;
+        slack.ledger().hear(OPS, "You are anna").await?;
+    }
+    slack.sign_with("a thief's");
+    let ack = slack.command(OPS, "U0ANNA", "region-a start").await?;
+    ensure!(ack.status == 401 && ack.body.is_empty(), "{ack:?}");
+    close(&slack, &talk, serve).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn case_26_its_own_words_and_those_of_bots_are_not_heard() -> Result<()> {
+    let (slack, talk) = scene().await?;
+    let serve = talk.serve("a").await?;
+    let (_, mut event) = slack.mentioned(OPS, "U0SWITCH", "/migrate region-a start", None)?;
+    event["event"]["bot_id"] = serde_json::json!("B0SWITCH");
+    let ack = slack.event(&event).await?;
+    ensure!(ack.status / 100 == 2, "{ack:?}");
+    talk.settled("a").await?;
+    ensure!(talk.product.journal().await?.of("requested").count() == 0, "a bot was heard");
+    close(&slack, &talk, serve).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn case_29_nothing_that_people_write_calls_anybody() -> Result<()> {
+    let (slack, talk) = scene().await?;
+    let serve = talk.serve("a").await?;
+    let reason = "<!channel> <@U0BEN> @here *bold* <https://evil.example|click>";
+    slack.command(OPS, "U0ANNA", &format!("hold --reason \"{reason}\"")).await?.taken()?;
+    // The double refuses what calls people.
+    slack.ledger().hear(OPS, "No new operation begins").await?;
+    close(&slack, &talk, serve).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_of_nobody_is_told_the_line_that_the_plan_lacks() -> Result<()> {
+    let (slack, talk) = scene().await?;
+    let serve = talk.serve("a").await?;
+    slack.command(OPS, "U0EVE", "region-a start").await?.taken()?;
+    slack.ledger().hear(OPS, "slack = \"T0SHOP/U0EVE\"").await?;
+    ensure!(talk.product.journal().await?.of("requested").count() == 0, "eve was heard");
+    close(&slack, &talk, serve).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_channel_that_is_not_configured_is_not_listened_to() -> Result<()> {
+    let (slack, talk) = scene().await?;
+    slack.channel("C0RANDOM");
+    let serve = talk.serve("a").await?;
+    slack.command("C0RANDOM", "U0ANNA", "region-a start").await?.taken()?;
+    slack.ledger().hear("C0RANDOM/U0ANNA", "does not listen here").await?;
+    let (_, ack) = slack.mention("C0RANDOM", "U0ANNA", "region-a start", None).await?;
+    ensure!(ack.status / 100 == 2, "{ack:?}");
+    ensure!(talk.product.journal().await?.of("requested").count() == 0, "it listens everywhere");
+    close(&slack, &talk, serve).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn case_30_what_was_acknowledged_before_a_shutdown_is_answered_after_the_next_start() -> Result<()> {
+    let (slack, talk) = scene().await?;
+    let serve = talk.serve("a").await?;
+    for _ in 0..3 {
+        slack.command(OPS, "U0ANNA", "whoami").await?.taken()?;
+    }
+    serve.end().await?;
+    let gone = slack.command(OPS, "U0ANNA", "whoami").await?;
+    ensure!(gone.status == 0 || gone.status == 503, "{gone:?}");
+    let serve = talk.serve("a").await?;
+    for _ in 0..3 {
+        slack.ledger().hear(OPS, "You are anna").await?;
+    }
+    close(&slack, &talk, serve).await
+}
