@@ -235,8 +235,10 @@ async fn adopted(read: &Read, store: &dyn Store) -> Result<Arc<Plan>, Failure> {
     if store.state().await.map_err(failed)?.plan.is_none() {
         let id = CommandId::new(format!("serve-adopt:{}", uuid::Uuid::now_v7()));
         let id = id.map_err(|error| Failure::refused(error.to_string()))?;
-        let command =
-            Command { actor: Actor::Operator, body: CommandBody::AdoptPlan { text: read.text.clone() } };
+        let command = Command::new(
+            Actor::Operator,
+            CommandBody::AdoptPlan { text: read.text.clone(), authors: Vec::new() },
+        );
         match store.execute(id, None, command).await {
             // Another instance may have adopted one meanwhile; what it is, is looked at below.
             Ok(_) | Err(ExecuteError::Refused(_)) => {}
