@@ -69,6 +69,9 @@ pub enum Said {
         request: u64,
         /// The first digits of the plan's hash that was shown.
         plan: String,
+        /// What the person said with it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
     },
     /// A text with commands was edited, or edited into one.
     Edited,
@@ -119,7 +122,7 @@ pub fn button(value: &str) -> Option<Said> {
     };
     let request = parts.next()?.parse().ok()?;
     let plan = parts.next().filter(|plan| plan.len() >= 8)?.to_owned();
-    parts.next().is_none().then_some(Said::Button { word, request, plan })
+    parts.next().is_none().then_some(Said::Button { word, request, plan, reason: None })
 }
 
 /// The language of a text from a platform.
@@ -178,6 +181,38 @@ pub struct Asks {
 }
 
 impl Place {
+    /// The place as the journal keeps it: `owner/name#7`, `C0123/1700000000.000100`, `C0123`.
+    #[must_use]
+    pub fn name(&self) -> String {
+        match self {
+            Self::PullRequest { repository, number } => format!("{repository}#{number}"),
+            Self::SlackChannel { channel, thread: Some(thread) } => format!("{channel}/{thread}"),
+            Self::SlackChannel { channel, thread: None } | Self::DiscordChannel { channel, .. } => {
+                channel.clone()
+            }
+        }
+    }
+
+    /// A place by the name that the journal keeps; none if it is not one of this platform.
+    #[must_use]
+    pub fn read(platform: Platform, name: &str) -> Option<Self> {
+        let is_plain = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_graphic());
+        match platform {
+            _ if !is_plain => None,
+            Platform::Github => {
+                let (repository, number) = name.split_once('#')?;
+                Some(Self::PullRequest { repository: repository.to_owned(), number: number.parse().ok()? })
+            }
+            Platform::Slack => {
+                let (channel, thread) = name
+                    .split_once('/')
+                    .map_or((name, None), |(channel, thread)| (channel, Some(thread.to_owned())));
+                Some(Self::SlackChannel { channel: channel.to_owned(), thread })
+            }
+            Platform::Discord => Some(Self::DiscordChannel { channel: name.to_owned(), token: None }),
+        }
+    }
+
     /// The outbox's row for a message to this place.
     #[must_use]
     pub fn draft(&self, message: &Message) -> Draft {

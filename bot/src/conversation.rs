@@ -7,8 +7,8 @@
 use std::sync::Arc;
 
 use journal::{
-    Actor, Command as JournalCommand, CommandBody, CommandId, PersonId, PhaseName, Position, Refusal, Role,
-    State, merkle,
+    Actor, Command as JournalCommand, CommandBody, CommandId, Origin, PersonId, PhaseName, Position, Refusal,
+    Role, State, merkle,
 };
 use journal_store::{ExecuteError, Store, StoreError};
 
@@ -23,6 +23,21 @@ const PAGE: u32 = 1000;
 /// How many lines of a phase's history are told.
 const HISTORY: usize = 40;
 
+/// What a person says, somewhere.
+#[derive(Debug, Clone)]
+pub struct Utterance<'u> {
+    /// Who, known to be who they are.
+    pub person: &'u PersonId,
+    /// The caller's name of it, made before the first try: a repeat under it does nothing twice.
+    pub id: &'u str,
+    /// The text.
+    pub text: &'u str,
+    /// What it is written in.
+    pub dialect: Dialect,
+    /// Where it was said; none for a terminal.
+    pub origin: Option<Origin>,
+}
+
 /// The answer to a text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reply {
@@ -34,6 +49,8 @@ pub struct Reply {
     pub code: Option<String>,
     /// The operation that the last command was about, for those who want to follow it.
     pub follow: Option<Follow>,
+    /// The request that the text made, if it said nothing else: the reply is where its operation shows itself.
+    pub made: Option<Position>,
 }
 
 /// An operation to follow.
@@ -72,6 +89,7 @@ impl From<StoreError> for No {
 struct Yes {
     text: String,
     follow: Option<Follow>,
+    made: Option<Position>,
 }
 
 /// Executes what people say.
@@ -94,21 +112,21 @@ impl Conversation {
         Self { proof, ..self }
     }
 
-    /// Does what a text says. `id` is the caller's, made before the first try; the person is known to be who they are.
+    /// Does what a text says.
     ///
     /// Dropped at any await, a command is done or not; the same text under the same id tells.
-    pub async fn hear(&self, person: &PersonId, id: &str, text: &str, dialect: Dialect) -> Reply {
-        let heard = read(text, dialect);
+    pub async fn hear(&self, utterance: &Utterance<'_>) -> Reply {
+        let heard = read(utterance.text, utterance.dialect);
         if heard.is_empty() {
             let (text, code) = (words::NOTHING_SAID.to_owned(), Some(words::NOTHING_SAID_CODE.to_owned()));
-            return Reply { ok: false, text, code, follow: None };
+            return Reply { ok: false, text, code, follow: None, made: None };
         }
         let several = heard.len() > 1;
         let mut told = Vec::new();
-        let mut follow = None;
+        let (mut follow, mut made) = (None, None);
         for (index, Heard { line, said }) in heard.iter().enumerate() {
             let ended = match said {
-                Ok(command) => self.one(person, &format!("{id}.{index}"), command).await,
+                Ok(command) => self.one(utterance, index, command).await,
                 Err(problem) => match self.world().await {
                     Ok((state, now)) => Err(No {
                         text: words::problem(problem, World { state: &state, now }),
@@ -121,29 +139,35 @@ impl Conversation {
                 Ok(yes) => {
                     told.push(yes.text);
                     follow = yes.follow;
+                    made = yes.made;
                 }
                 Err(no) if several => {
                     told.push(words::stopped_at(*line, &no.text, heard.len() - index - 1));
-                    return Reply { ok: false, text: told.join("\n\n"), code: Some(no.code), follow: None };
+                    let (text, code) = (told.join("\n\n"), Some(no.code));
+                    return Reply { ok: false, text, code, follow: None, made: None };
                 }
-                Err(no) => return Reply { ok: false, text: no.text, code: Some(no.code), follow: None },
+                Err(No { text, code }) => {
+                    return Reply { ok: false, text, code: Some(code), follow: None, made: None };
+                }
             }
         }
-        Reply { ok: true, text: told.join("\n\n"), code: None, follow }
+        Reply { ok: true, text: told.join("\n\n"), code: None, follow, made: made.filter(|_| !several) }
     }
 
     async fn world(&self) -> Result<(Arc<State>, journal::Timestamp), StoreError> {
         Ok((self.store.state().await?, self.store.now().await?))
     }
 
-    async fn one(&self, person: &PersonId, id: &str, command: &Command) -> Result<Yes, No> {
+    async fn one(&self, said: &Utterance<'_>, index: usize, command: &Command) -> Result<Yes, No> {
+        let person = said.person;
         let Some(body) = body(command) else {
             let text = self.told(person, command).await?;
-            return Ok(Yes { text, follow: None });
+            return Ok(Yes { text, follow: None, made: None });
         };
-        let id = CommandId::new(id)
+        let id = CommandId::new(format!("{}.{index}", said.id))
             .map_err(|error| No { text: error.to_string(), code: words::MALFORMED.to_owned() })?;
-        let asked = JournalCommand { actor: Actor::Person(person.clone()), body };
+        let actor = Actor::Person(person.clone());
+        let asked = JournalCommand { origin: said.origin.clone(), ..JournalCommand::new(actor, body) };
         let events = match self.store.execute(id, None, asked).await {
             Ok(events) => events,
             Err(ExecuteError::Refused(refusal)) => {
@@ -176,7 +200,7 @@ impl Conversation {
         if let Some(line) = self.witnessed(command, after).await {
             text = format!("{text}\n{line}");
         }
-        Ok(Yes { text, follow })
+        Ok(Yes { text, follow, made: request.map(|event| event.envelope.position) })
     }
 
     /// The log checkpoint that goes with an answer about an approval or a switch: so whoever keeps the answer is a witness.

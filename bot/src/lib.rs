@@ -2,6 +2,7 @@
 //! terminal, the command line.
 
 pub mod arrival;
+pub mod board;
 pub mod cli;
 pub mod config;
 pub mod conversation;

@@ -23,7 +23,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use crate::conversation::{Conversation, Follow, Reply};
+use crate::conversation::{Conversation, Follow, Reply, Utterance};
 use crate::language::Dialect;
 use crate::proof::Proof;
 use crate::words::{self, Narrator};
@@ -214,9 +214,11 @@ async fn answer(
         return send(write, &Answer::refused(words::not_known(), words::NOT_KNOWN)).await;
     };
     let id = format!("local:{person}:{}", ask.command_id);
-    let reply = conversation.hear(&person, &id, &ask.text, Dialect::Terminal).await;
+    let said =
+        Utterance { person: &person, id: &id, text: &ask.text, dialect: Dialect::Terminal, origin: None };
+    let reply = conversation.hear(&said).await;
     tracing::info!(%person, ok = reply.ok, code = reply.code, "answered");
-    let Reply { ok, text, code, follow } = reply;
+    let Reply { ok, text, code, follow, made: _ } = reply;
     let follow = follow.filter(|_| ask.wait && ok);
     send(write, &Answer { ok, reply: text, code, more: follow.is_some() }).await?;
     match follow {

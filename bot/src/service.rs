@@ -12,6 +12,8 @@ use tokio::net::TcpListener;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
+use crate::arrival::Place;
+use crate::board::{Audience, Board, Plain};
 use crate::config::Config;
 use crate::discord::DiscordSender;
 use crate::github::{App, GithubSender};
@@ -66,6 +68,14 @@ impl Service {
         let (stop, stopped) = watch::channel(false);
         let mut tasks = JoinSet::new();
 
+        let board = Board {
+            store: Arc::clone(&parts.store),
+            mailroom: Arc::clone(&parts.mailroom),
+            audiences: audiences(&config),
+            clock: Arc::clone(&parts.clock),
+            written: Arc::clone(&written),
+        };
+        tasks.spawn(board.run(stopped.clone()));
         let doors = Arc::new(doors(config, &parts, &arrived));
         let mut until = stopped.clone();
         let served = axum::serve(listener, router(doors)).with_graceful_shutdown(async move {
@@ -138,6 +148,24 @@ fn doors(config: Config, parts: &Parts, arrived: &Arc<Notify>) -> Doors {
             },
         }),
     }
+}
+
+fn audiences(config: &Config) -> Vec<Box<dyn Audience>> {
+    let mut audiences: Vec<Box<dyn Audience>> = Vec::new();
+    if config.github.is_some() {
+        audiences.push(Box::new(Plain { platform: Platform::Github, channel: None }));
+    }
+    if let Some(slack) = &config.slack {
+        let first = slack.channels.first().cloned();
+        let channel = first.map(|channel| Place::SlackChannel { channel, thread: None });
+        audiences.push(Box::new(Plain { platform: Platform::Slack, channel }));
+    }
+    if let Some(discord) = &config.discord {
+        let channel = discord.channel.to_string();
+        let channel = Some(Place::DiscordChannel { channel, token: None });
+        audiences.push(Box::new(Plain { platform: Platform::Discord, channel }));
+    }
+    audiences
 }
 
 fn carriers(config: &Config, clock: &Arc<dyn Clock>) -> Result<Vec<Box<dyn Carrier>>, String> {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use journal::plan::Platform;
 use journal::{
-    Actor, ApprovalWord, Command, CommandBody, CommandId, Fact, Holder, PersonId, Position, Recorded,
+    Actor, ApprovalWord, Command, CommandBody, CommandId, Fact, Holder, Origin, PersonId, Position, Recorded,
     RequestStatus, State,
 };
 use journal_store::{Draft, ExecuteError, Mailroom, Store, StoreError, Taken};
@@ -18,7 +18,8 @@ use runtime::retry::Backoff;
 use tokio::sync::{Notify, watch};
 
 use crate::arrival::{Arrival, Asks, Message, Place, Said, Word, dialect};
-use crate::conversation::{Conversation, Reply};
+use crate::board;
+use crate::conversation::{Conversation, Reply, Utterance};
 use crate::language;
 use crate::proof::Proof;
 use crate::words;
@@ -138,7 +139,7 @@ impl Worker {
             }
             Said::Text { text } => text.clone(),
             Said::Line { line } => line.clone(),
-            Said::Button { word, request, plan } => {
+            Said::Button { word, request, plan, reason } => {
                 let bound = state.requests.get(&Position::new(*request));
                 if !bound.is_some_and(|request| request.plan_hash.to_string().starts_with(plan.as_str())) {
                     return Done::Replies(vec![said(place, words::other_button(*request))]);
@@ -147,7 +148,8 @@ impl Worker {
                 let command = match word {
                     Word::Approve => language::Command::Approve { request },
                     Word::Deny => {
-                        let reason = Some(words::denied_by_button().to_owned());
+                        let reason = reason.clone().unwrap_or_else(|| words::denied_by_button().to_owned());
+                        let reason = Some(reason);
                         language::Command::Deny { request, reason }
                     }
                 };
@@ -160,13 +162,31 @@ impl Worker {
             return Done::Replies(vec![said(place, text)]);
         };
         let conversation = Conversation::new(Arc::clone(&self.store)).proven_by(self.proof.clone());
-        let reply = conversation.hear(&person, meaning, &text, dialect(&arrival.said)).await;
+        let origin = Origin {
+            platform,
+            account: arrival.account.clone(),
+            place: place.name(),
+            message: Some(meaning.to_owned()),
+            bound: None,
+        };
+        let said = Utterance {
+            person: &person,
+            id: meaning,
+            text: &text,
+            dialect: dialect(&arrival.said),
+            origin: Some(origin),
+        };
+        let reply = conversation.hear(&said).await;
         tracing::info!(meaning, %person, ok = reply.ok, code = reply.code, "answered");
         if reply.code.as_deref() == Some(words::STORE_FAILED) {
             return Done::Later(reply.text);
         }
         match self.store.state().await {
-            Ok(state) => Done::Replies(vec![place.draft(&message(reply, &state, platform))]),
+            Ok(state) => {
+                // The reply that made a request is the first state of its operation's living message.
+                let living = reply.made.map(|request| board::key(request.get()));
+                Done::Replies(vec![Draft { living, ..place.draft(&message(reply, &state, platform)) }])
+            }
             Err(error) => error.into(),
         }
     }
@@ -184,7 +204,7 @@ impl Worker {
                 latest.is_some_and(|word| word.word == ApprovalWord::Approved && word.position == at);
             let Ok(id) = CommandId::new(id) else { continue };
             let body = CommandBody::Revoke { request };
-            let command = Command { actor: Actor::Person(person.clone()), body };
+            let command = Command::new(Actor::Person(person.clone()), body);
             let is_repeat = latest.is_some_and(|word| word.position > at);
             if !stands && !is_repeat {
                 continue;

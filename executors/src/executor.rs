@@ -241,7 +241,7 @@ impl Reports {
         let Some(lease) = self.leases.of(phase).filter(|lease| lease.epoch == epoch) else { return };
         let Ok(id) = command_id(&self.holder, &lease) else { return };
         loop {
-            let command = Command { actor: Actor::Executor(self.holder.clone()), body: body.clone() };
+            let command = Command::new(Actor::Executor(self.holder.clone()), body.clone());
             match self.store.execute(id.clone(), Some(lease.claim()), command).await {
                 Ok(_) => return,
                 Err(ExecuteError::Store(error)) => {

@@ -655,7 +655,7 @@ impl<'a> Work<'a> {
         let mut backoff = Backoff::new(Duration::from_millis(20), Duration::from_millis(500));
         self.asks_for_opening(&body);
         loop {
-            let command = Command { actor: actor.clone(), body: body.clone() };
+            let command = Command::new(actor.clone(), body.clone());
             let asked = home.store.execute(id.clone(), Some(self.lease.claim()), command);
             match self.memory.reach(home.clock.monotonic(), asked).await {
                 Ok(_) => return Ok(()),

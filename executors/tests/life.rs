@@ -105,7 +105,7 @@ impl Stage {
         let store: Arc<dyn Store> =
             Arc::new(SqliteStore::open(&plan.journal.place.to_string(), &plan.migration, clock).await?);
         let stage = Self { source, target, pgbouncer, plan, store, _dir: dir };
-        stage.say(Actor::Operator, CommandBody::AdoptPlan { text }).await?;
+        stage.say(Actor::Operator, CommandBody::AdoptPlan { text, authors: Vec::new() }).await?;
         Ok(stage)
     }
 
@@ -135,7 +135,7 @@ impl Stage {
 
     async fn say(&self, actor: Actor, body: CommandBody) -> Result<Position> {
         let id = CommandId::new(uuid::Uuid::now_v7().to_string())?;
-        let events = self.store.execute(id, None, Command { actor, body }).await?;
+        let events = self.store.execute(id, None, Command::new(actor, body)).await?;
         Ok(events.last().context("no event")?.envelope.position)
     }
 

@@ -1,5 +1,7 @@
 //! Who may approve what, what counts, what voids it, and what a request still waits for.
 
+use std::time::Duration;
+
 use crate::ids::{PersonId, PhaseName, Position};
 use crate::names::Direction;
 use crate::operation::{Operation, PhaseStatus};
@@ -10,6 +12,7 @@ use crate::streams::stream_in_the_way;
 use crate::time::Timestamp;
 use crate::transitions::transitions;
 use crate::windows::{Closed, closed};
+use crate::witnessed::last_word;
 
 /// What gives a request its authority.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,7 +67,9 @@ pub fn approvers(plan: &Plan, request: &Request) -> Vec<PersonId> {
     let policy = plan.policy(request.operation);
     let counts = |person: &PersonId| {
         let has_role = plan.people.get(person).is_some_and(|known| known.roles.contains(&policy.role));
-        has_role && !(policy.exclude_requester && *person == request.requester)
+        has_role
+            && !(policy.exclude_requester && *person == request.requester)
+            && !(policy.exclude_author && request.authors.contains(person))
     };
     request
         .words
@@ -94,6 +99,22 @@ pub(crate) fn binding_change(state: &State, request: &Request, now: Timestamp) -
     let status = state.phases.get(&request.phase)?.status;
     let may_begin = transitions().iter().any(|row| row.from == status && row.operation == request.operation);
     (!may_begin).then_some(VoidReason::PhaseMoved { status })
+}
+
+/// How long a second look at a pull request counts. An executor that is there begins within a few seconds.
+const CONFIRMATION_STANDS: Duration = Duration::from_secs(60);
+
+/// Whether the operation of a request may begin as far as its pull request goes: it is bound to none, or a second look
+/// found it unchanged, after the last word on it and not long ago.
+#[must_use]
+pub fn is_confirmed(request: &Request, now: Timestamp) -> bool {
+    if request.bound().is_none() {
+        return true;
+    }
+    request.confirmed.as_ref().is_some_and(|confirmed| {
+        let is_young = now <= confirmed.at.plus(CONFIRMATION_STANDS);
+        is_young && last_word(request).is_none_or(|word| word < confirmed.position)
+    })
 }
 
 /// What keeps an open request from beginning.
@@ -135,6 +156,8 @@ pub enum Wait {
     },
     /// A window of the plan.
     Window(Closed),
+    /// A second look at its pull request; the bot takes it when nothing else is in the way.
+    Confirmation,
 }
 
 /// Everything that keeps an open request, whose binding stands, from beginning now.
@@ -167,6 +190,9 @@ pub fn waits(state: &State, request: &Request, now: Timestamp) -> Vec<Wait> {
         && let Some(closed) = closed(plan, &request.phase, request.operation, now)
     {
         waits.push(Wait::Window(closed));
+    }
+    if !is_confirmed(request, now) {
+        waits.push(Wait::Confirmation);
     }
     waits
 }

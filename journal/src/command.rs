@@ -8,6 +8,7 @@ use crate::effect::{Effect, Evidence, StreamMode};
 use crate::ids::{EffectId, Epoch, Holder, PersonId, PhaseName, Position, TableName};
 use crate::names::Direction;
 use crate::operation::{Operation, Step};
+use crate::origin::{Origin, SeenBinding};
 use crate::state::{Finding, StreamHealth, UndoCause};
 use crate::time::Timestamp;
 use crate::witnessed::Root;
@@ -31,6 +32,17 @@ pub struct Command {
     pub actor: Actor,
     /// What.
     pub body: CommandBody,
+    /// Where it was said. No part of what is asked: a repeat may come from elsewhere and is the same command.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
+}
+
+impl Command {
+    /// A command from nowhere but a terminal or the program itself.
+    #[must_use]
+    pub const fn new(actor: Actor, body: CommandBody) -> Self {
+        Self { actor, body, origin: None }
+    }
 }
 
 /// What goes with a request.
@@ -98,6 +110,9 @@ pub enum CommandBody {
     AdoptPlan {
         /// The plan's TOML.
         text: String,
+        /// The persons who wrote it, where that is known.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        authors: Vec<PersonId>,
     },
     /// Asks for an operation.
     Request {
@@ -254,6 +269,13 @@ pub enum CommandBody {
         /// How many changes.
         changes: u64,
     },
+    /// The bot's own: what a second look at the pull request of a bound request came to.
+    ReportBinding {
+        /// The request.
+        request: Position,
+        /// What was seen.
+        seen: SeenBinding,
+    },
     /// The publisher's own: a signed log checkpoint stands outside the journal, durably.
     ReportCheckpoint {
         /// The last position that it covers.
@@ -275,6 +297,7 @@ impl CommandBody {
             | Self::Deny { .. }
             | Self::BreakGlass { .. }
             | Self::Revoke { .. }
+            | Self::ReportBinding { .. }
             | Self::ReportCheckpoint { .. } => None,
             Self::Hold { phase, .. } | Self::Release { phase } => phase.as_ref(),
             Self::Request { phase, .. }

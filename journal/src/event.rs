@@ -11,6 +11,7 @@ use crate::ids::{
 };
 use crate::names::Direction;
 use crate::operation::{Operation, Step};
+use crate::origin::Origin;
 use crate::state::{Finding, Outcome, StreamHealth, UndoCause, VoidReason};
 use crate::time::Timestamp;
 use crate::witnessed::Root;
@@ -28,6 +29,9 @@ pub enum Fact {
         text: String,
         /// The hash of its meaning.
         plan_hash: PlanHash,
+        /// The persons who wrote it, where that is known.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        authors: Vec<PersonId>,
     },
     /// A person asked for an operation. The event's position is the request's number.
     Requested {
@@ -89,6 +93,13 @@ pub enum Fact {
         /// What they say.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<String>,
+    },
+    /// A second look found the pull request of a bound request as it was when it was asked for.
+    BindingConfirmed {
+        /// The request.
+        request: Position,
+        /// The head, which is the commit it is bound to.
+        head: String,
     },
     /// A request counts no more.
     RequestVoided {
@@ -254,6 +265,7 @@ impl Fact {
             Self::Revoked { .. } => "revoked",
             Self::GlassBroken { .. } => "glass_broken",
             Self::GlassReviewed { .. } => "glass_reviewed",
+            Self::BindingConfirmed { .. } => "binding_confirmed",
             Self::RequestVoided { .. } => "request_voided",
             Self::HoldPlaced { .. } => "hold_placed",
             Self::HoldReleased { .. } => "hold_released",
@@ -288,6 +300,7 @@ impl Fact {
             | Self::Revoked { request }
             | Self::GlassBroken { request, .. }
             | Self::GlassReviewed { request, .. }
+            | Self::BindingConfirmed { request, .. }
             | Self::RequestVoided { request, .. }
             | Self::OperationStarted { request, .. } => Some(*request),
             Self::PlanAdopted { .. }
@@ -337,6 +350,9 @@ pub struct Envelope {
     /// The lease's epoch, for what an executor appended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub epoch: Option<Epoch>,
+    /// Where the person said it, if not at a terminal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
 }
 
 /// A fact in its envelope: one event of the journal.

@@ -10,8 +10,8 @@ use crate::ids::{EffectId, PersonId, PhaseName, Position};
 use crate::operation::{Operation, PhaseStatus, Step};
 use crate::plan::Plan;
 use crate::state::{
-    Approval, ApprovalWord, Breach, EffectRecord, EffectStatus, Glass, GlassReview, Hold, OperationRun,
-    Outcome, PhaseState, Request, RequestStatus, State, StreamState, UndoCause, UndoRun,
+    Approval, ApprovalWord, Breach, Confirmed, EffectRecord, EffectStatus, Glass, GlassReview, Hold,
+    OperationRun, Outcome, PhaseState, Request, RequestStatus, State, StreamState, UndoCause, UndoRun,
 };
 use crate::transitions::transitions;
 use crate::witnessed::LeftCheckpoint;
@@ -23,7 +23,7 @@ pub fn evolve(state: &mut State, event: &Recorded) {
     state.migration.get_or_insert_with(|| envelope.migration.clone());
     let at = Occurrence { event, person: person(&envelope.actor), phase: envelope.phase.as_ref() };
     match &event.body {
-        Fact::PlanAdopted { text, .. } => adopt(state, text),
+        Fact::PlanAdopted { text, authors, .. } => adopt(state, text, authors),
         Fact::Requested { .. } => ask(state, &at),
         Fact::Approved { request, .. } => word(state, &at, *request, ApprovalWord::Approved),
         Fact::Denied { request, .. } => {
@@ -41,6 +41,11 @@ pub fn evolve(state: &mut State, event: &Recorded) {
             if let (Some(glass), Some(person)) = (glass, at.person) {
                 let (person, approved, reason) = (person.clone(), *approved, reason.clone());
                 glass.review = Some(GlassReview { person, approved, reason });
+            }
+        }
+        Fact::BindingConfirmed { request, .. } => {
+            if let Some(request) = state.requests.get_mut(request) {
+                request.confirmed = Some(Confirmed { position: envelope.position, at: envelope.recorded_at });
             }
         }
         Fact::RequestVoided { request, reason } => {
@@ -119,7 +124,7 @@ fn phase_mut<'s>(state: &'s mut State, at: &Occurrence<'_>) -> Option<&'s mut Ph
     state.phases.get_mut(at.phase?)
 }
 
-fn adopt(state: &mut State, text: &str) {
+fn adopt(state: &mut State, text: &str, authors: &[PersonId]) {
     // `decide` has read this very text; a later version that reads it otherwise keeps the plan it had.
     let Ok(plan) = Plan::parse(text) else { return };
     let hash = plan.hash();
@@ -131,6 +136,7 @@ fn adopt(state: &mut State, text: &str) {
         plan.phases.iter().map(|phase| (phase.name.clone(), plan.hash_for(&phase.name))).collect();
     state.plans.insert(hash, Arc::clone(&plan));
     state.plan = Some((plan, hash));
+    state.authors = authors.to_vec();
 }
 
 fn ask(state: &mut State, at: &Occurrence<'_>) {
@@ -152,6 +158,9 @@ fn ask(state: &mut State, at: &Occurrence<'_>) {
         not_before: *not_before,
         not_after: *not_after,
         reason: reason.clone(),
+        origin: at.event.envelope.origin.clone(),
+        confirmed: None,
+        authors: state.authors.clone(),
         glass: None,
         words: std::collections::BTreeMap::new(),
         status: RequestStatus::Open,
@@ -355,6 +364,7 @@ fn advance(run: &mut OperationRun, at: &Occurrence<'_>) -> Option<Position> {
         | Fact::Revoked { .. }
         | Fact::GlassBroken { .. }
         | Fact::GlassReviewed { .. }
+        | Fact::BindingConfirmed { .. }
         | Fact::RequestVoided { .. }
         | Fact::HoldPlaced { .. }
         | Fact::HoldReleased {}

@@ -17,6 +17,7 @@ pub mod merkle;
 mod names;
 pub mod note;
 mod operation;
+mod origin;
 pub mod plan;
 pub mod predicate;
 pub mod quote;
@@ -28,7 +29,7 @@ mod transitions;
 mod windows;
 mod witnessed;
 
-pub use approvals::{Wait, approvers, waits};
+pub use approvals::{Wait, approvers, is_confirmed, waits};
 pub use canonical::{CanonicalError, to_canonical};
 pub use command::{Actor, Command, CommandBody, EffectOutcome, RequestOptions};
 pub use decide::decide;
@@ -46,6 +47,7 @@ pub use ids::{
 pub use log_checkpoint::LogCheckpoint;
 pub use names::{Direction, StreamName, origin_name, publication_name, slot_name};
 pub use operation::{Operation, PhaseStatus, Step};
+pub use origin::{Bound, Origin, SeenBinding};
 pub use plan::{
     ApprovalPolicy, BreakGlass, FailbackDeadline, LeverSettings, LoadSettings, Person, PhasePlan, Plan,
     PlanProblem, PlanProblems, Role, SecretRef, Window, WindowKind,
@@ -53,7 +55,7 @@ pub use plan::{
 pub use predicate::{Predicate, PredicateProblem};
 pub use refusal::Refusal;
 pub use state::{
-    Approval, ApprovalWord, Breach, EffectRecord, EffectStatus, Finding, Glass, GlassReview, Hold,
+    Approval, ApprovalWord, Breach, Confirmed, EffectRecord, EffectStatus, Finding, Glass, GlassReview, Hold,
     OperationRun, Outcome, PhaseState, Request, RequestStatus, State, StreamHealth, StreamState, UndoCause,
     UndoRun, VoidReason, Writer,
 };

@@ -222,6 +222,32 @@ pub enum Refusal {
     /// Only the publisher tells what has left the journal.
     #[error("SW-0170 only the program itself tells what has left the journal")]
     NotThePublisher,
+    /// Only the bot tells what it saw in a pull request.
+    #[error("SW-0174 only the program itself tells what it saw in a pull request")]
+    NotTheBot,
+    /// The plan wants the operation asked for in a pull request.
+    #[error("SW-0175 {operation} is asked for in a pull request")]
+    CommitNeeded {
+        /// The operation.
+        operation: Operation,
+    },
+    /// The approver wrote the plan.
+    #[error("SW-0176 the plan's author cannot approve")]
+    AuthorExcluded,
+    /// The approval was given at another commit.
+    #[error("SW-0177 request #{request} is bound to commit {bound}")]
+    OtherCommit {
+        /// The request.
+        request: Position,
+        /// Its commit.
+        bound: String,
+    },
+    /// Nobody has looked at the pull request again.
+    #[error("SW-0178 the pull request of request #{request} has not been looked at again")]
+    Unconfirmed {
+        /// The request.
+        request: Position,
+    },
     /// A log checkpoint covers what is not there.
     #[error("SW-0171 a log checkpoint of {size} events, and the journal has {head}")]
     CheckpointAhead {

@@ -13,6 +13,7 @@ use crate::ids::{
 };
 use crate::names::Direction;
 use crate::operation::{Operation, PhaseStatus, Step};
+use crate::origin::{Bound, Origin};
 use crate::plan::Plan;
 use crate::time::Timestamp;
 use crate::witnessed::LeftCheckpoint;
@@ -45,6 +46,15 @@ pub enum VoidReason {
         /// The new plan's hash.
         plan_hash: PlanHash,
     },
+    /// Its pull request has another head than the commit it is bound to.
+    CommitMoved {
+        /// The head now.
+        head: String,
+    },
+    /// Its pull request was closed without being merged.
+    PullRequestClosed,
+    /// The plan at its pull request's head is not the adopted one.
+    OtherPlanAtHead,
     /// The phase is where the operation cannot begin.
     PhaseMoved {
         /// Where it is.
@@ -227,6 +237,12 @@ pub struct Request {
     pub not_after: Option<Timestamp>,
     /// Why it was asked for.
     pub reason: Option<String>,
+    /// Where it was asked for, and the commit it is bound to in a pull request.
+    pub origin: Option<Origin>,
+    /// The newest second look that found its pull request unchanged.
+    pub confirmed: Option<Confirmed>,
+    /// The persons who wrote the plan it is bound to, where that is known.
+    pub authors: Vec<PersonId>,
     /// The glass that was broken for it.
     pub glass: Option<Glass>,
     /// Each person's latest word.
@@ -236,6 +252,12 @@ pub struct Request {
 }
 
 impl Request {
+    /// The commit that it is bound to, if it was asked for in a pull request.
+    #[must_use]
+    pub fn bound(&self) -> Option<&Bound> {
+        self.origin.as_ref()?.bound.as_ref()
+    }
+
     /// Its broken glass, as long as everybody has to be told: until it is withdrawn or void unused, or reviewed.
     #[must_use]
     pub fn unreviewed_glass(&self) -> Option<&Glass> {
@@ -244,6 +266,15 @@ impl Request {
             glass.review.is_none() && (glass.used || may_be_used)
         })
     }
+}
+
+/// A second look at a bound request's pull request that found it unchanged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Confirmed {
+    /// Where it stands.
+    pub position: Position,
+    /// When it was recorded.
+    pub at: Timestamp,
 }
 
 /// No new operation begins.
@@ -479,6 +510,8 @@ pub struct State {
     pub migration: Option<MigrationName>,
     /// The current plan and its hash.
     pub plan: Option<(Arc<Plan>, PlanHash)>,
+    /// The persons who wrote the current plan, where that is known.
+    pub authors: Vec<PersonId>,
     /// What requests of each phase are bound to under the current plan: made once, since it is asked for again and again.
     pub bindings: BTreeMap<PhaseName, PlanHash>,
     /// All plans ever adopted, for operations that began with them.

@@ -245,7 +245,7 @@ fn a_changed_plan_voids_the_requests_it_is_about() {
     let mut journal = started();
     let request = approved(&mut journal);
     let changed = PLAN.replace("max_downtime = \"60s\"", "max_downtime = \"61s\"");
-    journal.give(person("ana"), CommandBody::AdoptPlan { text: changed }).unwrap();
+    journal.give(person("ana"), CommandBody::AdoptPlan { text: changed, authors: Vec::new() }).unwrap();
     assert!(matches!(status(&journal, request), RequestStatus::Void(VoidReason::PlanChanged { .. })));
     assert_eq!(journal.due(), Due::Idle);
 }
@@ -259,7 +259,7 @@ fn a_plan_that_changes_another_phase_alone_voids_nothing() {
     };
     let mut journal = started_under(&other(60));
     let request = approved(&mut journal);
-    journal.give(person("ana"), CommandBody::AdoptPlan { text: other(61) }).unwrap();
+    journal.give(person("ana"), CommandBody::AdoptPlan { text: other(61), authors: Vec::new() }).unwrap();
     assert_eq!(journal.due(), Due::Begin(request));
 }
 
@@ -663,7 +663,7 @@ fn broken_glass_does_not_overrule_a_denial_a_hold_the_plan_the_expiry_or_a_sched
     assert!(matches!(begin(&mut journal, request), Err(Refusal::Held { .. })));
     let mut other = journal.clone();
     let changed = PLAN.replace("max_downtime = \"60s\"", "max_downtime = \"61s\"");
-    other.give(person("ana"), CommandBody::AdoptPlan { text: changed }).unwrap();
+    other.give(person("ana"), CommandBody::AdoptPlan { text: changed, authors: Vec::new() }).unwrap();
     assert_eq!(begin(&mut other, request), Err(Refusal::RequestClosed { request }));
     let mut late = journal.clone();
     late.wait(24 * HOUR);
@@ -803,7 +803,9 @@ fn a_person_who_lost_the_role_has_no_quorum_to_give() {
     let mut journal = started_under(&with_people("[[person]]\nid = \"dee\"\nroles = [\"approver\"]"));
     let request = journal.ask("ana", Operation::Cutover).unwrap();
     journal.break_glass("dee", request).unwrap();
-    journal.give(person("ana"), CommandBody::AdoptPlan { text: PLAN.to_owned() }).unwrap();
+    journal
+        .give(person("ana"), CommandBody::AdoptPlan { text: PLAN.to_owned(), authors: Vec::new() })
+        .unwrap();
     assert!(matches!(status(&journal, request), RequestStatus::Void(VoidReason::PlanChanged { .. })));
     assert_eq!(journal.due(), Due::Idle);
 }

@@ -115,7 +115,7 @@ fn a_changed_plan_voids_open_requests_and_cannot_touch_a_running_phase() {
     let mut journal = started();
     let request = journal.ask("ana", Operation::Cutover).unwrap();
     let changed = PLAN.replace("max_downtime = \"60s\"", "max_downtime = \"61s\"");
-    let adopt = CommandBody::AdoptPlan { text: changed.clone() };
+    let adopt = CommandBody::AdoptPlan { text: changed.clone(), authors: Vec::new() };
     assert!(matches!(journal.give(person("ben"), adopt.clone()), Err(Refusal::LacksRole { .. })));
     journal.give(person("ana"), adopt).unwrap();
     assert!(matches!(
@@ -123,7 +123,7 @@ fn a_changed_plan_voids_open_requests_and_cannot_touch_a_running_phase() {
         RequestStatus::Void(VoidReason::PlanChanged { .. })
     ));
     let (mut journal, _) = cutover_until("close_gate:source");
-    let refused = journal.give(person("ana"), CommandBody::AdoptPlan { text: changed });
+    let refused = journal.give(person("ana"), CommandBody::AdoptPlan { text: changed, authors: Vec::new() });
     assert_eq!(refused, Err(Refusal::PhaseFrozen { phase: phase() }));
 }
 

@@ -20,7 +20,7 @@ fn keyed() -> String {
 /// A phase that may be cut over, under a plan that can prove itself.
 fn started() -> Journal {
     let mut journal = Journal { now: Timestamp::from_millis(1_000_000), ..Journal::default() };
-    journal.give(Actor::Operator, CommandBody::AdoptPlan { text: keyed() }).unwrap();
+    journal.give(Actor::Operator, CommandBody::AdoptPlan { text: keyed(), authors: Vec::new() }).unwrap();
     journal.live(Operation::Start);
     journal
 }

@@ -30,22 +30,11 @@ pub enum LeverKind {
     Command,
 }
 
-/// Where a scenario's journal is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum JournalKind {
-    /// In a SQLite file beside the plan.
-    Sqlite,
-    /// In a PostgreSQL database of its own.
-    Postgres,
-}
-
 /// What a scenario's plan says.
 #[derive(Debug, Clone)]
 pub struct Setting {
     /// How many rows.
     pub size: Size,
-    /// The journal.
-    pub journal: JournalKind,
     /// The lever.
     pub lever: LeverKind,
     /// `max_downtime`.
@@ -66,7 +55,6 @@ impl Default for Setting {
     fn default() -> Self {
         Self {
             size: Size::SMALL,
-            journal: JournalKind::Sqlite,
             lever: LeverKind::Pgbouncer,
             max_downtime: "60s",
             undo_reserve: None,
@@ -89,8 +77,6 @@ pub struct Scene {
     pub source: Cluster,
     /// The database being moved to.
     pub target: Cluster,
-    /// The server of the journal, if it is in one.
-    pub journal: Option<Cluster>,
     setting: Setting,
     dir: TempDir,
 }
@@ -105,22 +91,14 @@ impl Scene {
         build(&source.connect(Role::Mover).await?, setting.size).await.context("building the shop")?;
         let pgbouncer = Pgbouncer::start(&source).await?;
         let dir = tempfile::Builder::new().prefix("switchyard-product-").tempdir()?;
-        let mut environment = vec![
+        let environment = vec![
             ("SHOP_SOURCE".to_owned(), source.url(Role::Mover)),
             ("SHOP_TARGET".to_owned(), target.url(Role::Mover)),
             ("SHOP_PGBOUNCER".to_owned(), pgbouncer.admin_url()),
         ];
-        let journal = match setting.journal {
-            JournalKind::Sqlite => None,
-            JournalKind::Postgres => {
-                let (server, url) = journal_server().await?;
-                environment.push(("SHOP_JOURNAL".to_owned(), url));
-                Some(server)
-            }
-        };
         let product = Product::new(dir.path(), environment)?;
         product.make_key().await?;
-        let scene = Self { product, pgbouncer, source, target, journal, setting, dir };
+        let scene = Self { product, pgbouncer, source, target, setting, dir };
         std::fs::write(scene.product.plan(), scene.plan_text(&scene.setting)?)?;
         Ok(scene)
     }
@@ -159,7 +137,7 @@ impl Scene {
             setting.undo_reserve.map(|reserve| format!("undo_reserve = \"{reserve}\"\n")).unwrap_or_default();
         Ok(format!(
             "[migration]\nname = \"shop\"\nsource = \"env:SHOP_SOURCE\"\ntarget = \"env:SHOP_TARGET\"\n\n\
-             [journal]\nurl = \"{journal}\"\nlease = \"{lease}\"\n\
+             [journal]\nurl = \"sqlite:{dir}/journal.db\"\nlease = \"{lease}\"\n\
              signing_key = \"file:journal.key\"\nwitness = \"witness.txt\"\n\n\
              [serve]\nsocket = \"{dir}/switchyard.sock\"\n\n\
              {people}{approvals}\n\
@@ -167,10 +145,6 @@ impl Scene {
              [[phase]]\nname = \"{PHASE}\"\ntables = [{tables}]\nmax_downtime = \"{max_downtime}\"\n{reserve}\
              fence_patience = \"{fence_patience}\"\nlag_limit = \"5s\"\n\n{lever}",
             dir = self.dir.path().display(),
-            journal = match setting.journal {
-                JournalKind::Sqlite => format!("sqlite:{}/journal.db", self.dir.path().display()),
-                JournalKind::Postgres => "env:SHOP_JOURNAL".to_owned(),
-            },
             lease = setting.lease,
             approvals = setting.approvals,
             chunk_bytes = setting.chunk_bytes,
@@ -488,24 +462,6 @@ esac
     pub const fn setting(&self) -> &Setting {
         &self.setting
     }
-}
-
-/// The password of the role that keeps the journal. It must be found nowhere.
-pub const JOURNAL_PASSWORD: &str = "pw-of-the-journal-LEAK";
-
-/// A server with an empty database for the journal, and the connection string of a role that may make it there.
-async fn journal_server() -> Result<(Cluster, String)> {
-    let server = Cluster::start("journal").await?;
-    let mover = server.connect(Role::Mover).await?;
-    mover.batch_execute("create database journal").await?;
-    mover
-        .batch_execute(&format!(
-            "create role keeper login createrole password '{JOURNAL_PASSWORD}';
-             grant create on database journal to keeper"
-        ))
-        .await?;
-    let url = format!("postgres://keeper:{JOURNAL_PASSWORD}@127.0.0.1:{}/journal", server.port());
-    Ok((server, url))
 }
 
 /// One of the two databases.

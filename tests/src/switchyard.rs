@@ -17,19 +17,6 @@ use crate::wait::{Seen, wait_until};
 /// The variable that arms the product's failpoints.
 const FAILPOINT: &str = "SWITCHYARD_FAILPOINT";
 
-/// An instance, and what its socket and its log are called.
-#[derive(Clone, Copy)]
-struct Name<'n> {
-    instance: &'n str,
-    called: &'n str,
-}
-
-impl<'n> Name<'n> {
-    const fn of(instance: &'n str) -> Self {
-        Self { instance, called: instance }
-    }
-}
-
 /// What `chat` answered.
 #[derive(Debug, Clone)]
 pub struct Answer {
@@ -95,7 +82,7 @@ impl Product {
     /// # Errors
     /// It cannot be started at all.
     pub fn serve_plan(&self, instance: &str, failpoint: Option<&str>, plan: &Path) -> Result<Serve> {
-        self.start(Name::of(instance), failpoint, plan, &[])
+        self.start(instance, failpoint, plan, &[])
     }
 
     /// The same with more arguments.
@@ -103,30 +90,21 @@ impl Product {
     /// # Errors
     /// It cannot be started at all.
     pub fn serve_with(&self, instance: &str, failpoint: Option<&str>, more: &[&str]) -> Result<Serve> {
-        self.start(Name::of(instance), failpoint, &self.plan(), more)
+        self.start(instance, failpoint, &self.plan(), more)
     }
 
-    /// The same instance once more, with a socket and a log of another name, as on another machine.
-    ///
-    /// # Errors
-    /// It cannot be started at all.
-    pub fn serve_as(&self, instance: &str, called: &str) -> Result<Serve> {
-        self.start(Name { instance, called }, None, &self.plan(), &[])
-    }
-
-    fn start(&self, name: Name<'_>, failpoint: Option<&str>, plan: &Path, more: &[&str]) -> Result<Serve> {
-        let Name { instance, called } = name;
-        let socket = self.socket(called);
+    fn start(&self, instance: &str, failpoint: Option<&str>, plan: &Path, more: &[&str]) -> Result<Serve> {
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL", "--"]).arg(&self.binary).arg("serve");
         command.arg("--plan").arg(plan).args(["--instance", instance]);
+        let socket = self.socket(instance);
         command.arg("--socket").arg(&socket).args(more);
         command.current_dir(&self.dir).envs(self.environment.iter().map(|(key, value)| (key, value)));
         command.env("SWITCHYARD_LOG", std::env::var("SWITCHYARD_LOG").unwrap_or_else(|_| "info".to_owned()));
         if let Some(failpoint) = failpoint {
             command.env(FAILPOINT, failpoint);
         }
-        let log = self.dir.join(format!("serve-{called}.log"));
+        let log = self.dir.join(format!("serve-{instance}.log"));
         let process = Process::spawn(command, &format!("switchyard serve ({instance})"), &log, Signal::TERM)?;
         Ok(Serve { process, socket })
     }

@@ -3,7 +3,6 @@
 mod chat;
 mod doctor;
 mod exit;
-mod instance;
 mod journal;
 mod key;
 mod logging;

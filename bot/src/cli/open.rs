@@ -4,13 +4,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
+use journal::Plan;
 use journal::note::SignerKey;
 use journal::plan::JournalPlace;
-use journal::{Plan, SecretRef};
-use journal_store::{
-    Mailroom, PostgresMailroom, PostgresStore, SqliteMailroom, SqliteStore, Store, StoreError,
-};
-use runtime::{Scrubber, Secret, SystemClock};
+use journal_store::{Mailroom, SqliteMailroom, SqliteStore, StoreError};
+use runtime::{Scrubber, SystemClock};
 
 use super::exit::{Exit, Failure};
 use crate::proof::{WitnessFile, read_key};
@@ -47,37 +45,14 @@ pub fn read(file: &Path) -> Result<Read, Failure> {
     Ok(Read { plan, text, file: file.to_owned() })
 }
 
-/// Where a journal is, with what it takes to get there.
-#[derive(Debug, Clone)]
-pub enum Place {
-    /// In a file.
-    File(PathBuf),
-    /// In a database, by its connection string.
-    Database(Secret),
-}
-
-impl Place {
-    fn sqlite(file: &Path) -> String {
-        format!("sqlite:{}", file.display())
-    }
-}
-
 impl Read {
-    /// Where the journal is.
-    ///
-    /// # Errors
-    /// The plan names a secret that is not there.
-    pub fn place(&self) -> Result<Place, Failure> {
-        let secret = match &self.plan.journal.place {
-            JournalPlace::Sqlite(file) => return Ok(Place::File(beside(&self.file, file))),
-            JournalPlace::Postgres(SecretRef::Env(name)) => Secret::from_env(name),
-            JournalPlace::Postgres(SecretRef::File(path)) => {
-                Secret::from_file(&beside(&self.file, path).display().to_string())
-            }
-        };
-        secret
-            .map(Place::Database)
-            .map_err(|error| Failure { exit: Exit::Unreachable, text: words::no_journal_secret(&error) })
+    /// The journal's file.
+    #[must_use]
+    pub fn journal_file(&self) -> PathBuf {
+        match &self.plan.journal.place {
+            JournalPlace::Sqlite(file) => beside(&self.file, file),
+            JournalPlace::Postgres(secret) => PathBuf::from(secret.to_string()),
+        }
     }
 
     /// The plan's own folder, which its relative paths are relative to.
@@ -109,16 +84,17 @@ impl Read {
         beside(&self.file, &self.plan.socket)
     }
 
+    fn url(&self) -> String {
+        format!("sqlite:{}", self.journal_file().display())
+    }
+
     /// Opens the journal, and makes it if it is not there.
     ///
     /// # Errors
     /// It cannot be opened.
-    pub async fn open_or_make(&self) -> Result<Arc<dyn Store>, Failure> {
-        let (migration, clock) = (&self.plan.migration, Arc::new(SystemClock));
-        match self.place()? {
-            Place::File(file) => shared(SqliteStore::open(&Place::sqlite(&file), migration, clock).await),
-            Place::Database(url) => shared(PostgresStore::open(&url, migration, clock).await),
-        }
+    pub async fn open_or_make(&self) -> Result<Arc<SqliteStore>, Failure> {
+        let opened = SqliteStore::open(&self.url(), &self.plan.migration, Arc::new(SystemClock)).await;
+        opened.map(Arc::new).map_err(|error| no_journal(&error))
     }
 
     /// Opens the inbox and the outbox of the journal that was opened.
@@ -126,48 +102,27 @@ impl Read {
     /// # Errors
     /// They cannot be opened.
     pub async fn open_mailroom(&self) -> Result<Arc<dyn Mailroom>, Failure> {
-        let opened: Result<Arc<dyn Mailroom>, StoreError> = match self.place()? {
-            Place::File(file) => SqliteMailroom::open(&Place::sqlite(&file), Arc::new(SystemClock))
-                .await
-                .map(|room| Arc::new(room) as _),
-            Place::Database(url) => PostgresMailroom::open(&url).await.map(|room| Arc::new(room) as _),
-        };
-        opened.map_err(|error| no_journal(&error))
+        let opened = SqliteMailroom::open(&self.url(), Arc::new(SystemClock)).await;
+        opened.map(|room| Arc::new(room) as Arc<dyn Mailroom>).map_err(|error| no_journal(&error))
     }
 
     /// Opens the journal that is there without replaying it, for whoever has to look at one that cannot be.
     ///
     /// # Errors
     /// It is not there, or cannot be opened.
-    pub async fn open_unread(&self) -> Result<Arc<dyn Store>, Failure> {
-        let (migration, clock) = (&self.plan.migration, Arc::new(SystemClock));
-        match self.place()? {
-            Place::File(file) => {
-                shared(SqliteStore::open_unread(&Place::sqlite(&file), migration, clock).await)
-            }
-            Place::Database(url) => shared(PostgresStore::open_unread(&url, migration, clock).await),
-        }
+    pub async fn open_unread(&self) -> Result<Arc<SqliteStore>, Failure> {
+        let opened = SqliteStore::open_unread(&self.url(), &self.plan.migration, Arc::new(SystemClock)).await;
+        opened.map(Arc::new).map_err(|error| no_journal(&error))
     }
 
     /// Opens the journal that is there.
     ///
     /// # Errors
     /// It is not there, or cannot be opened.
-    pub async fn open(&self) -> Result<Arc<dyn Store>, Failure> {
-        let (migration, clock) = (&self.plan.migration, Arc::new(SystemClock));
-        match self.place()? {
-            Place::File(file) => {
-                shared(SqliteStore::open_existing(&Place::sqlite(&file), migration, clock).await)
-            }
-            Place::Database(url) => shared(PostgresStore::open_existing(&url, migration, clock).await),
-        }
-    }
-}
-
-fn shared<S: Store>(opened: Result<S, StoreError>) -> Result<Arc<dyn Store>, Failure> {
-    match opened {
-        Ok(store) => Ok(Arc::new(store)),
-        Err(error) => Err(no_journal(&error)),
+    pub async fn open(&self) -> Result<Arc<SqliteStore>, Failure> {
+        let opened =
+            SqliteStore::open_existing(&self.url(), &self.plan.migration, Arc::new(SystemClock)).await;
+        opened.map(Arc::new).map_err(|error| no_journal(&error))
     }
 }
 

@@ -7,7 +7,7 @@ use journal::plan::Reading;
 use journal::{
     Actor, Command, CommandBody, CommandId, Fact, Plan, PlanProblem, PlanProblems, Recorded, State,
 };
-use journal_store::{ExecuteError, StoreError};
+use journal_store::{ExecuteError, Store as _, StoreError};
 use serde::Serialize;
 
 use super::exit::{Exit, Failure};
@@ -211,7 +211,7 @@ async fn adopt(file: &Path, person: Option<&str>) -> Result<String, Failure> {
     };
     let id = CommandId::new(format!("plan-adopt:{}", uuid::Uuid::now_v7()));
     let id = id.map_err(|error| Failure::refused(error.to_string()))?;
-    let command = Command { actor, body: CommandBody::AdoptPlan { text: read.text } };
+    let command = Command::new(actor, CommandBody::AdoptPlan { text: read.text, authors: Vec::new() });
     match store.execute(id, None, command).await {
         Ok(events) => {
             let state = store.state().await.map_err(failed)?;

@@ -1,5 +1,6 @@
 //! `switchyard serve`.
 
+use std::fs::{File, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -8,13 +9,14 @@ use executors::Settings;
 use executors::postgres::database::Database;
 use futures::StreamExt as _;
 use journal::{Actor, Command, CommandBody, CommandId, Holder, Plan, SecretRef, Side};
-use journal_store::{ExecuteError, Store, StoreError};
+use journal_store::{ExecuteError, SqliteStore, Store, StoreError};
 use runtime::{Scrubber, Secret, SystemClock, Tasks};
+use rustix::fs::FlockOperation;
+use rustix::io::Errno;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::exit::{Exit, Failure};
-use super::instance::Mine;
-use super::open::{self, Place, PlanFile, Read};
+use super::open::{self, PlanFile, Read};
 use super::{logging, output};
 use crate::config::Config;
 use crate::local::{Server, SocketError};
@@ -73,12 +75,8 @@ pub async fn run(args: Args) -> Result<Exit, Failure> {
     logging::start(args.log_format, &scrubber);
     let read = open::read(&args.plan.plan)?;
     let holder = holder(&args.instance)?;
-    let place = read.place()?;
-    if let Place::Database(url) = &place {
-        scrubber.learn(url);
-    }
     // Held until the process ends, however it ends.
-    let mut mine = Mine::take(&place, &holder, &args.instance, &read.plan.migration).await?;
+    let _lock = Lock::take(&read.journal_file(), &args.instance)?;
     let store = read.open_or_make().await?;
     let plan = adopted(&read, store.as_ref()).await?;
     let source = database(Side::Source, &plan, &scrubber)?;
@@ -96,7 +94,7 @@ pub async fn run(args: Args) -> Result<Exit, Failure> {
     let bot = match &args.bot {
         Some(file) => {
             let parts = Parts {
-                store: Arc::clone(&store),
+                store: Arc::clone(&store) as Arc<dyn Store>,
                 mailroom: read.open_mailroom().await?,
                 holder: holder.clone(),
                 clock: Arc::new(SystemClock),
@@ -111,7 +109,7 @@ pub async fn run(args: Args) -> Result<Exit, Failure> {
     tracing::info!(migration = %plan.migration, plan = %plan.hash().short(), %holder, "serving");
 
     let settings = Settings {
-        store: Arc::clone(&store),
+        store: Arc::clone(&store) as Arc<dyn Store>,
         plan,
         source,
         target,
@@ -122,7 +120,7 @@ pub async fn run(args: Args) -> Result<Exit, Failure> {
     };
     let publisher = publishing.map(|(publisher, _)| tokio::spawn(publisher.run()));
     let server = tokio::spawn(server.proven_by(proof).run(store));
-    let ended = execute(settings, signal, &mut mine).await;
+    let ended = execute(settings, signal).await;
     if let Some(bot) = bot {
         bot.stop().await;
     }
@@ -156,7 +154,7 @@ async fn bot(file: &Path, parts: Parts) -> Result<Service, Failure> {
 fn publishing(
     read: &Read,
     plan: &Plan,
-    store: &Arc<dyn Store>,
+    store: &Arc<SqliteStore>,
     scrubber: &Scrubber,
 ) -> Result<Option<(Publisher, Proof)>, Failure> {
     if plan.journal.signing_key.is_none() {
@@ -166,11 +164,12 @@ fn publishing(
     let key = read.signing_key(scrubber)?;
     let witness = read.witness().ok_or_else(|| Failure::refused(words::no_witness()))?;
     let stands_in = format!("file:{}", witness.path().display());
-    Ok(Some(Publisher::new(Arc::clone(store), Arc::new(SystemClock), Desk::new(key, witness), stands_in)))
+    let store = Arc::clone(store) as Arc<dyn Store>;
+    Ok(Some(Publisher::new(store, Arc::new(SystemClock), Desk::new(key, witness), stands_in)))
 }
 
 /// Runs the executors until a signal comes; under each newly adopted plan anew.
-async fn execute(mut settings: Settings, mut signal: Signals, mine: &mut Mine) -> anyhow::Result<()> {
+async fn execute(mut settings: Settings, mut signal: Signals) -> anyhow::Result<()> {
     loop {
         let tasks = settings.tasks.clone();
         let mut running = tokio::spawn(executors::run(settings.clone()));
@@ -181,11 +180,6 @@ async fn execute(mut settings: Settings, mut signal: Signals, mine: &mut Mine) -
                 None
             }
             plan = newer_plan(settings.store.as_ref(), &settings.plan) => Some(plan?),
-            () = mine.lost() => {
-                // Not one effect more: whoever has the name now may take this one's leases at any time.
-                running.abort();
-                anyhow::bail!("another process runs as this instance by now");
-            }
         };
         tasks.stop().await;
         running.await??;
@@ -235,8 +229,10 @@ async fn adopted(read: &Read, store: &dyn Store) -> Result<Arc<Plan>, Failure> {
     if store.state().await.map_err(failed)?.plan.is_none() {
         let id = CommandId::new(format!("serve-adopt:{}", uuid::Uuid::now_v7()));
         let id = id.map_err(|error| Failure::refused(error.to_string()))?;
-        let command =
-            Command { actor: Actor::Operator, body: CommandBody::AdoptPlan { text: read.text.clone() } };
+        let command = Command::new(
+            Actor::Operator,
+            CommandBody::AdoptPlan { text: read.text.clone(), authors: Vec::new() },
+        );
         match store.execute(id, None, command).await {
             // Another instance may have adopted one meanwhile; what it is, is looked at below.
             Ok(_) | Err(ExecuteError::Refused(_)) => {}
@@ -278,6 +274,30 @@ fn holder(instance: &str) -> Result<Holder, Failure> {
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
     let host: String = host.chars().filter(|c| is_name(&c.to_string())).take(100).collect();
     Holder::new(format!("{host}/{instance}")).map_err(|error| Failure::usage(error.to_string()))
+}
+
+/// The right to be this instance, given up by the kernel when the process ends.
+///
+/// A holder's name is held by one process at a time, so a restarted instance may take its own leases at once: that is
+/// only so because of this lock. The file stays; to remove it would let two processes lock two files of one name.
+#[derive(Debug)]
+struct Lock {
+    _file: File,
+}
+
+impl Lock {
+    fn take(journal: &Path, instance: &str) -> Result<Self, Failure> {
+        let mut path = journal.as_os_str().to_owned();
+        path.push(format!(".{instance}.lock"));
+        let path = PathBuf::from(path);
+        let file = OpenOptions::new().create(true).append(true).open(&path);
+        let file = file.map_err(|error| Failure::refused(words::no_lock(&path, &error)))?;
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Self { _file: file }),
+            Err(Errno::WOULDBLOCK) => Err(Failure::refused(words::runs_already(instance, &path))),
+            Err(error) => Err(Failure::refused(words::no_lock(&path, &error.into()))),
+        }
+    }
 }
 
 /// The signals that end it.

@@ -1,7 +1,7 @@
 //! `switchyard status`.
 
 use journal::{PhaseName, Refusal};
-use journal_store::StoreError;
+use journal_store::{Store as _, StoreError};
 
 use super::exit::{Exit, Failure};
 use super::open::{self, PlanFile};

@@ -157,7 +157,10 @@ mod tests {
             body["data"] = json!({"custom_id": "deny:41:12345678", "component_type": 2});
         }));
         let plan = "12345678".to_owned();
-        assert_eq!(arrival.said, Said::Button { word: crate::arrival::Word::Deny, request: 41, plan });
+        assert_eq!(
+            arrival.said,
+            Said::Button { word: crate::arrival::Word::Deny, request: 41, plan, reason: None }
+        );
     }
 
     #[test]

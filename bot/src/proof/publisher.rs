@@ -225,7 +225,7 @@ impl Publisher {
             root: Root::new(checkpoint.root),
             left_to: vec![self.stands_in.clone()],
         };
-        let told = self.store.execute(id, None, Command { actor: Actor::Operator, body }).await?;
+        let told = self.store.execute(id, None, Command::new(Actor::Operator, body)).await?;
         if !told.is_empty() {
             tracing::info!(checkpoint = %checkpoint.short(), head = %state.head, "a log checkpoint left the journal");
         }

@@ -282,7 +282,10 @@ mod tests {
         assert_eq!(meaning, "slack:action:T1:C1:17.1:U7:18.5");
         assert_eq!(arrival.account, "T9/U7");
         let plan = "12345678".to_owned();
-        assert_eq!(arrival.said, Said::Button { word: crate::arrival::Word::Approve, request: 41, plan });
+        assert_eq!(
+            arrival.said,
+            Said::Button { word: crate::arrival::Word::Approve, request: 41, plan, reason: None }
+        );
         for value in [
             "",
             "approve",

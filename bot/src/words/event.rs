@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use journal::{Actor, EffectId, Fact, Outcome, PhaseName, Recorded, StreamHealth, UndoCause};
 
-use super::{instant, list, voided};
+use super::{commit, instant, list, voided};
 
 /// Tells events one after another. It remembers what effects were called, since their outcomes name them by id alone.
 #[derive(Debug, Default)]
@@ -72,6 +72,10 @@ impl Narrator {
             Fact::Approved { request, .. } => format!("request #{request} was approved"),
             Fact::Denied { request, reason } => format!("request #{request} was denied: “{reason}”"),
             Fact::Revoked { request } => format!("an approval of request #{request} was taken back"),
+            Fact::BindingConfirmed { request, head } => format!(
+                "the pull request of request #{request} was looked at again: its head is still {}",
+                commit(head)
+            ),
             Fact::RequestVoided { request, reason } => {
                 format!("request #{request} is void: {}", voided(reason))
             }
@@ -156,6 +160,7 @@ const fn is_headline(fact: &Fact) -> bool {
         | Fact::OperationFinished { .. }
         | Fact::FenceBreached { .. } => true,
         Fact::LeaseTaken { .. }
+        | Fact::BindingConfirmed { .. }
         | Fact::EffectIntended { .. }
         | Fact::EffectSucceeded { .. }
         | Fact::EffectUnknown { .. }

@@ -1,5 +1,6 @@
 //! Every sentence that people read. A reply says what happened, what is next, and who has to do it.
 
+mod card;
 mod doctor;
 mod done;
 mod event;
@@ -20,6 +21,7 @@ use std::time::Duration;
 
 use journal::{Operation, PhaseName, PhaseStatus, Request, RequestStatus, State, Timestamp, VoidReason};
 
+pub(crate) use card::*;
 pub use doctor::{doctor, no_answer, way_back, way_back_not_needed, way_back_unknown, wrong};
 pub use done::done;
 pub use event::Narrator;
@@ -124,9 +126,21 @@ pub(crate) fn voided(reason: &VoidReason) -> String {
         VoidReason::NotBegun { not_after } => {
             format!("it had to begin by {} and did not", instant(*not_after))
         }
+        VoidReason::CommitMoved { head } => {
+            format!("its pull request's head is {} now, and it was made for another commit", commit(head))
+        }
+        VoidReason::PullRequestClosed => "its pull request was closed without being merged".to_owned(),
+        VoidReason::OtherPlanAtHead => {
+            "the plan at its pull request's head is not the adopted one".to_owned()
+        }
         VoidReason::Denied { person } => format!("{person} denied it"),
         VoidReason::Undone => "its operation was undone, which spends the approvals".to_owned(),
     }
+}
+
+/// A commit, as people name it.
+pub(crate) fn commit(id: &str) -> String {
+    id.chars().take(8).collect()
 }
 
 /// A request in words: `#41 (cutover of region-a)`.

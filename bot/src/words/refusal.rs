@@ -5,7 +5,7 @@ use journal::{
     Timestamp, approvers,
 };
 
-use super::{World, able, instant, list, moment, named, possible_lines, resting, standing, waiting};
+use super::{World, able, commit, instant, list, moment, named, possible_lines, resting, standing, waiting};
 use crate::language::{Command, nearest};
 
 /// The sentence for a refusal of a command, or of something that no person said.
@@ -83,7 +83,12 @@ impl Told<'_> {
                     asked.operation
                 )
             }),
+            pull_request @ (Refusal::NotTheBot
+            | Refusal::CommitNeeded { .. }
+            | Refusal::OtherCommit { .. }
+            | Refusal::Unconfirmed { .. }) => self.of_pull_requests(pull_request),
             approval @ (Refusal::RequesterExcluded
+            | Refusal::AuthorExcluded
             | Refusal::SaidAlready
             | Refusal::NothingToRevoke
             | Refusal::NoApprovalNeeded { .. }
@@ -124,6 +129,32 @@ impl Told<'_> {
             | Refusal::CheckpointAhead { .. }
             | Refusal::CheckpointDiffers { .. }
             | Refusal::LeftNowhere) => of_the_publisher(publisher),
+        }
+    }
+
+    /// What a pull request has to do with it.
+    fn of_pull_requests(&self, refusal: &Refusal) -> String {
+        match refusal {
+            Refusal::NotTheBot => "Only the program itself tells what it saw in a pull request. Nothing has to be \
+                                   said: the bot looks by itself."
+                .to_owned(),
+            Refusal::CommitNeeded { operation } => format!(
+                "The plan lets {operation} be asked for in a pull request alone (`bind_commit`), so that it is bound to \
+                 a commit. Write the same line as a comment in the pull request that carries the plan."
+            ),
+            Refusal::OtherCommit { request, bound } => self.request(*request, |asked| {
+                format!(
+                    "Request {} is bound to commit {}, and this word was said about another one, so it does not count. \
+                     Look at that commit, and say `/migrate approve #{request}` if it is what you mean.",
+                    named(asked),
+                    commit(bound)
+                )
+            }),
+            Refusal::Unconfirmed { request } => format!(
+                "Request #{request} is bound to a pull request, and the bot has not looked at it again since the last \
+                 word. It does so by itself, as soon as GitHub answers."
+            ),
+            _ => String::new(),
         }
     }
 
@@ -229,6 +260,10 @@ impl Told<'_> {
                 format!(
                     "You asked for this yourself, and the plan counts only other persons' approvals of it. Ask {others}."
                 )
+            }
+            Refusal::AuthorExcluded => {
+                "You wrote this plan, and it counts only other persons' approvals of this operation. Ask them."
+                    .to_owned()
             }
             Refusal::SaidAlready => {
                 let next = self.said_request().map_or_else(String::new, |asked| {

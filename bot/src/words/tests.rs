@@ -25,7 +25,11 @@ fn state() -> State {
     let expires_at = NOW.plus(std::time::Duration::from_secs(4 * 3600));
     let by = |person: &str| Actor::Person(name(PersonId::new(person)));
     let facts = [
-        (Actor::Operator, None, Fact::PlanAdopted { text: PLAN.to_owned(), plan_hash: plan.hash() }),
+        (
+            Actor::Operator,
+            None,
+            Fact::PlanAdopted { text: PLAN.to_owned(), plan_hash: plan.hash(), authors: Vec::new() },
+        ),
         (
             by("ana"),
             Some(phase()),
@@ -53,6 +57,7 @@ fn state() -> State {
             recorded_at: NOW,
             command_id: name(CommandId::new("c")),
             epoch: None,
+            origin: None,
         };
         journal::evolve(&mut state, &Recorded { envelope, body });
     }
@@ -147,6 +152,11 @@ fn refusals() -> Vec<(&'static str, Refusal)> {
         ("approve #2", Refusal::BeginMissed { request }),
         ("region-a cutover", Refusal::NoTimeToBegin),
         ("", Refusal::NotThePublisher),
+        ("", Refusal::NotTheBot),
+        ("region-a cutover", Refusal::CommitNeeded { operation: Operation::Cutover }),
+        ("approve #2", Refusal::AuthorExcluded),
+        ("approve #2", Refusal::OtherCommit { request, bound: "0f1e2d3c4b5a".to_owned() }),
+        ("", Refusal::Unconfirmed { request }),
         ("", Refusal::CheckpointAhead { size: Position::new(9), head: Position::new(8) }),
         ("", Refusal::CheckpointDiffers { size: Position::new(9) }),
         ("", Refusal::LeftNowhere),

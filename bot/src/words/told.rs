@@ -152,15 +152,6 @@ pub fn runs_already(instance: &str, lock: &Path) -> String {
     )
 }
 
-/// The instance runs already, as the journal's database knows.
-#[must_use]
-pub fn runs_elsewhere(instance: &str) -> String {
-    format!(
-        "The instance {instance} of this journal runs already: another process holds its lock in the journal's database. \
-         Stop that one first, or give this one another name with --instance. (SW-0626)"
-    )
-}
-
 /// Another server listens.
 #[must_use]
 pub fn socket_taken(socket: &Path) -> String {
@@ -246,12 +237,6 @@ pub fn ended_blocked(request: &Request, finding: &Finding) -> String {
         named(request),
         request.phase
     )
-}
-
-/// The plan says where the journal's connection string is kept, and it is not there.
-#[must_use]
-pub fn no_journal_secret(error: &runtime::SecretError) -> String {
-    format!("The journal cannot be reached: {error}. Its place is the plan's [journal] url. ({STORE_FAILED})")
 }
 
 /// A verb that could not read the journal.

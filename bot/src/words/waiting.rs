@@ -15,6 +15,7 @@ pub(crate) fn able(plan: &Plan, request: &Request) -> Vec<PersonId> {
         .values()
         .filter(|person| person.roles.contains(&policy.role) && !said.contains(&person.id))
         .filter(|person| !(policy.exclude_requester && person.id == request.requester))
+        .filter(|person| !(policy.exclude_author && request.authors.contains(&person.id)))
         .map(|person| person.id.clone())
         .collect()
 }
@@ -95,6 +96,9 @@ fn sentence(world: World<'_>, plan: &Plan, request: &Request, wait: &Wait) -> St
         Wait::Phases { phases } => format!("{} must be on the target first.", list(phases)),
         Wait::Time { at } => format!("It begins at {}.", moment(*at, world.now)),
         Wait::Window(closed) => window(closed, world.now),
+        Wait::Confirmation => {
+            "Just before it begins, the bot looks once more at its pull request.".to_owned()
+        }
     }
 }
 

@@ -10,7 +10,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use bot::conversation::{Conversation, Reply};
+use bot::conversation::{Conversation, Reply, Utterance};
 use bot::language::Dialect;
 use journal::{Actor, Command, CommandBody, CommandId, PersonId, Plan};
 use journal_store::{SqliteStore, Store as _};
@@ -57,9 +57,9 @@ impl Place {
         let plan = Plan::parse(&plan_text()).unwrap();
         let url = format!("sqlite:{}", self.file("shop.journal").display());
         let store = SqliteStore::open(&url, &plan.migration, Arc::new(SystemClock)).await.unwrap();
-        let body = CommandBody::AdoptPlan { text: plan_text() };
+        let body = CommandBody::AdoptPlan { text: plan_text(), authors: Vec::new() };
         store
-            .execute(CommandId::new("adopt").unwrap(), None, Command { actor: Actor::Operator, body })
+            .execute(CommandId::new("adopt").unwrap(), None, Command::new(Actor::Operator, body))
             .await
             .unwrap();
         Arc::new(store)
@@ -68,5 +68,7 @@ impl Place {
 
 /// Says something in a conversation.
 pub async fn say(conversation: &Conversation, person: &str, id: &str, text: &str) -> Reply {
-    conversation.hear(&PersonId::new(person).unwrap(), id, text, Dialect::Terminal).await
+    let person = PersonId::new(person).unwrap();
+    let dialect = Dialect::Terminal;
+    conversation.hear(&Utterance { person: &person, id, text, dialect, origin: None }).await
 }

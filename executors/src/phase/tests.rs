@@ -331,13 +331,15 @@ impl Trial {
         let store: Arc<dyn Store> = Arc::new(open(&url).await);
         let plan = plan.to_owned();
         let trial = Self { store, world: Arc::default(), tasks: Tasks::default(), plan, url, _home: home };
-        trial.say(Actor::Operator, CommandBody::AdoptPlan { text: trial.plan.clone() }).await;
+        trial
+            .say(Actor::Operator, CommandBody::AdoptPlan { text: trial.plan.clone(), authors: Vec::new() })
+            .await;
         trial
     }
 
     async fn say(&self, actor: Actor, body: CommandBody) -> Position {
         let id = CommandId::new(uuid::Uuid::now_v7().to_string()).unwrap();
-        let events = self.store.execute(id, None, Command { actor, body }).await.unwrap();
+        let events = self.store.execute(id, None, Command::new(actor, body)).await.unwrap();
         events.last().unwrap().envelope.position
     }
 

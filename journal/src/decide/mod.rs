@@ -1,6 +1,7 @@
 //! The rules: a command becomes facts, or is refused. Total and deterministic.
 #![deny(clippy::wildcard_enum_match_arm)]
 
+mod binding;
 mod effects;
 mod glass;
 mod opening;
@@ -33,12 +34,13 @@ use crate::time::Timestamp;
 /// The refusal says which rule, as data.
 pub fn decide(state: &State, now: Timestamp, command: &Command) -> Result<Vec<Fact>, Refusal> {
     match &command.body {
-        CommandBody::AdoptPlan { text } => adopt_plan(state, &command.actor, text),
+        CommandBody::AdoptPlan { text, authors } => adopt_plan(state, &command.actor, text, authors),
         CommandBody::Request { phase, operation, options } => {
             with_role(state, &command.actor, Role::Operator)?;
-            request(state, now, &Asked { phase, operation: *operation, options })
+            let origin = command.origin.as_ref();
+            request(state, now, &Asked { phase, operation: *operation, options, origin })
         }
-        CommandBody::Approve { request } => approve(state, now, &command.actor, *request),
+        CommandBody::Approve { request } => approve(state, now, command, *request),
         CommandBody::Deny { request, reason } => deny(state, &command.actor, *request, reason),
         CommandBody::BreakGlass { request, reason } => {
             break_glass(state, now, &command.actor, &Broken { request: *request, reason })
@@ -75,6 +77,9 @@ pub fn decide(state: &State, now: Timestamp, command: &Command) -> Result<Vec<Fa
                 return Err(Refusal::OldEpoch { given: *epoch, newest });
             }
             Ok(vec![Fact::LeaseTaken { epoch: *epoch, holder: holder.clone() }])
+        }
+        CommandBody::ReportBinding { request, seen } => {
+            binding::seen(state, now, &command.actor, (*request, seen))
         }
         CommandBody::ReportCheckpoint { .. } => witness::left(state, &command.actor, &command.body),
         CommandBody::Begin { .. }
@@ -122,6 +127,7 @@ fn execute(state: &State, now: Timestamp, body: &CommandBody) -> Result<Vec<Fact
         | CommandBody::Hold { .. }
         | CommandBody::Release { .. }
         | CommandBody::TakeLease { .. }
+        | CommandBody::ReportBinding { .. }
         | CommandBody::ReportCheckpoint { .. } => Err(Refusal::NotAPerson),
     }
 }

@@ -3,11 +3,17 @@
 use super::people::with_role;
 use crate::command::Actor;
 use crate::event::Fact;
+use crate::ids::PersonId;
 use crate::plan::{Plan, Role};
 use crate::refusal::Refusal;
 use crate::state::{RequestStatus, State, VoidReason};
 
-pub(super) fn adopt_plan(state: &State, actor: &Actor, text: &str) -> Result<Vec<Fact>, Refusal> {
+pub(super) fn adopt_plan(
+    state: &State,
+    actor: &Actor,
+    text: &str,
+    authors: &[PersonId],
+) -> Result<Vec<Fact>, Refusal> {
     let plan = Plan::parse(text).map_err(Refusal::BadPlan)?;
     match actor {
         // The first plan makes the first persons, so nobody can be asked for a role yet.
@@ -30,7 +36,8 @@ pub(super) fn adopt_plan(state: &State, actor: &Actor, text: &str) -> Result<Vec
             return Err(Refusal::PhaseFrozen { phase: name.clone() });
         }
     }
-    let mut facts = vec![Fact::PlanAdopted { text: text.to_owned(), plan_hash: hash }];
+    let mut facts =
+        vec![Fact::PlanAdopted { text: text.to_owned(), plan_hash: hash, authors: authors.to_vec() }];
     for request in state.requests.values().filter(|request| request.status == RequestStatus::Open) {
         let plan_hash = plan.hash_for(&request.phase);
         if plan_hash != request.plan_hash {

@@ -10,6 +10,7 @@ use crate::command::RequestOptions;
 use crate::event::Fact;
 use crate::ids::{PersonId, PhaseName, Position};
 use crate::operation::Operation;
+use crate::origin::Origin;
 use crate::plan::Plan;
 use crate::refusal::Refusal;
 use crate::state::{Request, RequestStatus, State, VoidReason};
@@ -29,10 +30,11 @@ pub(super) struct Asked<'c> {
     pub(super) phase: &'c PhaseName,
     pub(super) operation: Operation,
     pub(super) options: &'c RequestOptions,
+    pub(super) origin: Option<&'c Origin>,
 }
 
 pub(super) fn request(state: &State, now: Timestamp, asked: &Asked<'_>) -> Result<Vec<Fact>, Refusal> {
-    let Asked { phase, operation, options } = *asked;
+    let Asked { phase, operation, options, origin } = *asked;
     let plan = current_plan(state)?;
     let phase_state = known_phase(state, phase)?;
     if plan.phase(phase).is_none() {
@@ -47,6 +49,9 @@ pub(super) fn request(state: &State, now: Timestamp, asked: &Asked<'_>) -> Resul
         && (seen.len() < 8 || !plan_hash.to_string().starts_with(seen.as_str()))
     {
         return Err(Refusal::OtherPlan { current: plan_hash });
+    }
+    if plan.policy(operation).bind_commit && origin.is_none_or(|origin| origin.bound.is_none()) {
+        return Err(Refusal::CommitNeeded { operation });
     }
     if let Some(run) = &phase_state.operation {
         return Err(Refusal::Busy { operation: run.operation, request: run.request });
@@ -101,7 +106,7 @@ struct Times {
 /// moment at which it may begin, or after the first one where there is no last; the wait for a window does not count.
 /// The approvals must stand from the beginning to the opening, and this leaves them the same time whenever that is.
 fn schedule(plan: &Plan, now: Timestamp, asked: &Asked<'_>) -> Result<Times, Refusal> {
-    let Asked { phase, operation, options } = *asked;
+    let Asked { phase, operation, options, .. } = *asked;
     let not_before = options.not_before;
     if let Some(at) = not_before.filter(|at| *at <= now) {
         return Err(Refusal::SchedulePast { at });
@@ -147,9 +152,14 @@ pub(super) fn check_binding(state: &State, request: &Request, now: Timestamp) ->
         Some(VoidReason::Expired) => Err(Refusal::RequestExpired { request: number }),
         Some(VoidReason::NotBegun { .. }) => Err(Refusal::BeginMissed { request: number }),
         Some(VoidReason::PlanChanged { .. }) => Err(Refusal::BindingChanged { request: number }),
-        Some(VoidReason::PhaseMoved { .. } | VoidReason::Denied { .. } | VoidReason::Undone) => {
-            Err(Refusal::RequestClosed { request: number })
-        }
+        Some(
+            VoidReason::PhaseMoved { .. }
+            | VoidReason::Denied { .. }
+            | VoidReason::CommitMoved { .. }
+            | VoidReason::PullRequestClosed
+            | VoidReason::OtherPlanAtHead
+            | VoidReason::Undone,
+        ) => Err(Refusal::RequestClosed { request: number }),
     }
 }
 
@@ -179,6 +189,7 @@ pub(super) fn begin(
         Some(Wait::Window(closed)) => {
             return Err(Refusal::OutsideWindow { request: number, until: closed.until });
         }
+        Some(Wait::Confirmation) => return Err(Refusal::Unconfirmed { request: number }),
     }
     let Some((plan, plan_hash)) = &state.plan else { return Err(Refusal::NoPlan) };
     let Quorum { mut persons, glass: alone } = quorum(state, asked)?;

@@ -4,7 +4,7 @@ use super::glass::{Review, review, to_review};
 use super::operations::undoable;
 use super::people::{current_plan, known_person, known_request, reason_given, with_role};
 use super::requests::check_binding;
-use crate::command::Actor;
+use crate::command::{Actor, Command};
 use crate::event::Fact;
 use crate::ids::Position;
 use crate::refusal::Refusal;
@@ -14,9 +14,10 @@ use crate::time::Timestamp;
 pub(super) fn approve(
     state: &State,
     now: Timestamp,
-    actor: &Actor,
+    command: &Command,
     request: Position,
 ) -> Result<Vec<Fact>, Refusal> {
+    let actor = &command.actor;
     let person = known_person(state, actor)?;
     let asked = known_request(state, request)?;
     let policy = current_plan(state)?.policy(asked.operation);
@@ -33,6 +34,15 @@ pub(super) fn approve(
     }
     if policy.exclude_requester && *person == asked.requester {
         return Err(Refusal::RequesterExcluded);
+    }
+    if policy.exclude_author && asked.authors.contains(person) {
+        return Err(Refusal::AuthorExcluded);
+    }
+    let seen = command.origin.as_ref().and_then(|origin| origin.bound.as_ref());
+    if let (Some(bound), Some(seen)) = (asked.bound(), seen)
+        && bound != seen
+    {
+        return Err(Refusal::OtherCommit { request, bound: bound.head.clone() });
     }
     if asked.words.get(person).is_some_and(|word| word.word == ApprovalWord::Approved) {
         return Err(Refusal::SaidAlready);

@@ -46,6 +46,8 @@ impl Plan {
             role: Role::Approver,
             expires: Duration::from_secs(4 * 3600),
             exclude_requester: false,
+            exclude_author: false,
+            bind_commit: false,
         })
     }
 

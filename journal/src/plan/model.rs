@@ -89,6 +89,12 @@ pub struct ApprovalPolicy {
     pub expires: Duration,
     /// Whether the requester's own approval does not count.
     pub exclude_requester: bool,
+    /// Whether the approvals of those who wrote the plan do not count, where the journal knows them.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub exclude_author: bool,
+    /// Whether it is asked for in a pull request alone, and so bound to a commit.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub bind_commit: bool,
 }
 
 /// Who may break the glass, alone, and how soon another person has to review it.

@@ -303,6 +303,7 @@ impl<'m> Batch<'m> {
                 recorded_at: self.now(),
                 command_id: asked.id.clone(),
                 epoch: asked.epoch,
+                origin: asked.command.origin.clone(),
             },
             body: fact,
         })
@@ -329,10 +330,8 @@ impl<'m> Batch<'m> {
         let in_row = row.map_or_else(Epoch::default, |row| row.epoch);
         let in_state = self.state.phases.get(phase).map_or_else(Epoch::default, |phase| phase.epoch);
         let epoch = in_row.max(in_state).next();
-        let command = Command {
-            actor: Actor::Executor(holder.clone()),
-            body: CommandBody::TakeLease { phase: phase.clone(), epoch, holder: holder.clone() },
-        };
+        let body = CommandBody::TakeLease { phase: phase.clone(), epoch, holder: holder.clone() };
+        let command = Command::new(Actor::Executor(holder.clone()), body);
         let digest = match digest(&command) {
             Ok(digest) => digest,
             Err(error) => return Ok(Err(error.into())),

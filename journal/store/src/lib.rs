@@ -26,7 +26,7 @@ use journal::{
     State, Timestamp,
 };
 
-pub use mail::{Draft, Letter, Mailroom, Outgoing, PostgresMailroom, Receipt, SqliteMailroom, Taken};
+pub use mail::{Draft, Letter, Mailroom, Outgoing, Receipt, SqliteMailroom, Taken};
 pub use postgres::{Instance, PostgresStore};
 pub use sqlite::SqliteStore;
 

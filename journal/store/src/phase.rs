@@ -14,6 +14,7 @@ pub fn phase_of(state: &State, command: &CommandBody, fact: &Fact) -> Option<Pha
         | Fact::Revoked { request }
         | Fact::GlassBroken { request, .. }
         | Fact::GlassReviewed { request, .. }
+        | Fact::BindingConfirmed { request, .. }
         | Fact::RequestVoided { request, .. }
         | Fact::OperationStarted { request, .. } => of(request),
         Fact::Requested { .. }

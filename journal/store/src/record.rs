@@ -71,9 +71,11 @@ pub fn command_row(digest: &[u8], first: i64, last: i64) -> Result<CommandRow, S
     Ok(CommandRow { digest, first: Position::new(plain(first)?), last: Position::new(plain(last)?) })
 }
 
-/// A command's digest: SHA-256 of its canonical form, numbers as strings, without claim or id.
+/// A command's digest: SHA-256 of the canonical form of who asks and what, numbers as strings. Id, claim and origin are
+/// not in it: the same word may come again by another way.
 pub fn digest(command: &Command) -> Result<Digest, CanonicalError> {
-    let value = without_numbers(serde_json::to_value(command)?);
+    let asked = Command { origin: None, ..command.clone() };
+    let value = without_numbers(serde_json::to_value(asked)?);
     Ok(Sha256::digest(to_canonical(&value)?).into())
 }
 

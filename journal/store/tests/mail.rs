@@ -1,4 +1,4 @@
-//! Inbox and outbox: what they do, in every database.
+//! Inbox and outbox in SQLite: what all of them do.
 #![allow(
     missing_docs,
     missing_debug_implementations,
@@ -9,17 +9,14 @@
 
 #[macro_use]
 mod post;
-mod server;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use journal::MigrationName;
-use journal_store::{Mailroom, PostgresMailroom, PostgresStore, SqliteMailroom, SqliteStore};
-use post::{HandClock, Office};
-use runtime::{Clock, SystemClock};
-use server::OnServer;
+use journal_store::{Mailroom, SqliteMailroom, SqliteStore};
+use post::Office;
+use runtime::Clock;
 use tempfile::TempDir;
 
 struct InFile {
@@ -40,28 +37,4 @@ impl Office for InFile {
     }
 }
 
-#[async_trait]
-impl Office for OnServer {
-    async fn new() -> Self {
-        let server = Self::start().await;
-        let migration = MigrationName::new("shop").unwrap();
-        drop(PostgresStore::open(&server.url(), &migration, Arc::new(SystemClock)).await.unwrap());
-        server
-    }
-
-    async fn open(&self, _clock: Arc<dyn Clock>) -> Arc<dyn Mailroom> {
-        Arc::new(PostgresMailroom::open(&self.url()).await.unwrap())
-    }
-
-    async fn advance(&self, _clock: &HandClock, by: Duration) {
-        self.let_pass(by).await;
-    }
-}
-
-mod sqlite {
-    mail_conformance!(crate::InFile);
-}
-
-mod postgres {
-    mail_conformance!(crate::OnServer);
-}
+mail_conformance!(InFile);

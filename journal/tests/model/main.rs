@@ -257,7 +257,7 @@ impl Migration {
             }
             Move::Adopt => {
                 left.plans = left.plans.checked_sub(1)?;
-                (by(0), CommandBody::AdoptPlan { text: plan_text(60 + left.plans + 1) })
+                (by(0), CommandBody::AdoptPlan { text: plan_text(60 + left.plans + 1), authors: Vec::new() })
             }
             _ => return None,
         };

@@ -178,7 +178,7 @@ impl World {
     /// What a person or executor asks, decided by the real rules; none if it is refused or changes nothing.
     pub fn append(&self, guard: Guard, actor: Actor, body: CommandBody, epoch: Option<u64>) -> Option<Self> {
         let state = &self.log.state;
-        let command = Command { actor, body };
+        let command = Command::new(actor, body);
         let mut facts = match decide(state, self.log.now, &command) {
             Ok(facts) => facts,
             Err(refusal) if guard.overhears(&refusal, &command.body) => overheard(state, &command.body)?,
@@ -209,6 +209,7 @@ impl World {
                 recorded_at: log.now,
                 command_id: CommandId::new("c").unwrap(),
                 epoch: epoch.map(Epoch::new),
+                origin: command.origin.clone(),
             };
             evolve(&mut log.state, &Recorded { envelope, body: fact });
         }
@@ -364,9 +365,9 @@ fn overheard(state: &State, body: &CommandBody) -> Option<Vec<Fact>> {
             let run = state.operation(phase).filter(|run| run.undo.is_none())?;
             Some(vec![Fact::UndoStarted { operation: run.position, cause: cause.clone() }])
         }
-        CommandBody::AdoptPlan { text } => {
+        CommandBody::AdoptPlan { text, .. } => {
             let plan = Plan::parse(text).unwrap();
-            Some(vec![Fact::PlanAdopted { text: text.clone(), plan_hash: plan.hash() }])
+            Some(vec![Fact::PlanAdopted { text: text.clone(), plan_hash: plan.hash(), authors: Vec::new() }])
         }
         _ => None,
     }

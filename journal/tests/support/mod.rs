@@ -75,12 +75,18 @@ impl Journal {
     /// A journal that begins with this plan.
     pub fn under(plan: &str) -> Self {
         let mut journal = Self { now: Timestamp::from_millis(1_000_000), ..Self::default() };
-        journal.give(Actor::Operator, CommandBody::AdoptPlan { text: plan.to_owned() }).unwrap();
+        journal
+            .give(Actor::Operator, CommandBody::AdoptPlan { text: plan.to_owned(), authors: Vec::new() })
+            .unwrap();
         journal
     }
 
     pub fn give(&mut self, actor: Actor, body: CommandBody) -> Result<Vec<Recorded>, Refusal> {
-        let command = Command { actor, body };
+        self.give_from(Command::new(actor, body))
+    }
+
+    /// What a command from anywhere comes to.
+    pub fn give_from(&mut self, command: Command) -> Result<Vec<Recorded>, Refusal> {
         let facts = decide(&self.state, self.now, &command)?;
         let mut appended = Vec::new();
         for fact in facts {
@@ -98,6 +104,7 @@ impl Journal {
                     recorded_at: self.now,
                     command_id: CommandId::new(format!("c{position}")).unwrap(),
                     epoch: None,
+                    origin: command.origin.clone(),
                 },
                 body: fact,
             };

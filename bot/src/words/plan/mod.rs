@@ -7,7 +7,7 @@ mod said;
 use std::fmt::Write as _;
 use std::path::Path;
 
-use journal::{LeverSettings, Operation, PhaseName, PhasePlan, PhaseStatus, Plan, Role};
+use journal::{ApprovalPolicy, LeverSettings, Operation, PhaseName, PhasePlan, PhaseStatus, Plan, Role};
 
 pub use diff::{Revision, adopted, adoption, diff};
 pub use problems::{in_the_way, problems, warnings};
@@ -92,7 +92,7 @@ fn approvals(text: &mut String, plan: &Plan) {
                 policy.required,
                 with_role(plan, policy.role),
                 length(policy.expires),
-                if policy.exclude_requester { ", the requester's own does not count" } else { "" }
+                conditions(&policy)
             );
         }
     }
@@ -103,6 +103,21 @@ fn approvals(text: &mut String, plan: &Plan) {
         with_role(plan, glass.role),
         length(glass.review_within)
     );
+}
+
+/// What a policy says beside its numbers.
+fn conditions(policy: &ApprovalPolicy) -> String {
+    let mut said = String::new();
+    for (is_said, words) in [
+        (policy.exclude_requester, ", the requester's own does not count"),
+        (policy.exclude_author, ", nor that of who wrote the plan"),
+        (policy.bind_commit, ", asked for in a pull request alone"),
+    ] {
+        if is_said {
+            said.push_str(words);
+        }
+    }
+    said
 }
 
 fn settings(text: &mut String, phase: &PhasePlan) {

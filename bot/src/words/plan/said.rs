@@ -127,7 +127,9 @@ pub(super) fn shared(plan: &Plan) -> Vec<Said> {
                 .with("required", policy.required)
                 .with("role", role(policy.role))
                 .with("expires", exact(policy.expires))
-                .with("exclude_requester", policy.exclude_requester),
+                .with("exclude_requester", policy.exclude_requester)
+                .with("exclude_author", policy.exclude_author)
+                .with("bind_commit", policy.bind_commit),
         );
     }
     all.push(

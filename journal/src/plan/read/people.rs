@@ -164,10 +164,14 @@ impl Reader<'_> {
                 role: Role::Approver,
                 expires: EXPIRES,
                 exclude_requester: false,
+                exclude_author: false,
+                bind_commit: false,
             };
             if let Some(said) = table.and_then(|table| table.table(super::super::key(operation))) {
                 policy.expires = self.length(said.text("expires"), EXPIRES);
                 policy.exclude_requester = said.flag("exclude_requester").unwrap_or(false);
+                policy.exclude_author = said.flag("exclude_author").unwrap_or(false);
+                policy.bind_commit = said.flag("bind_commit").unwrap_or(false);
                 places.insert(operation, said.span.clone());
                 if let Some(at) = said.word("role", ROLES) {
                     policy.role = role(at.value);

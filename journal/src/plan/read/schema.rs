@@ -153,6 +153,8 @@ const POLICY: Section = Section {
         key("role", Kind::Word(ROLES)),
         key("expires", Kind::Length),
         key("exclude_requester", Kind::Flag),
+        key("exclude_author", Kind::Flag),
+        key("bind_commit", Kind::Flag),
     ]),
 };
 

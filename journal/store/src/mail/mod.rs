@@ -19,8 +19,6 @@
 //!   transaction ([`Mailroom::publish`]): after a crash neither is there or both are. A second instance that has read
 //!   the same events writes the same states of the same living messages, which come to nothing.
 
-mod postgres;
-mod row;
 mod sqlite;
 
 use std::fmt;
@@ -33,7 +31,6 @@ use serde_json::Value;
 
 use crate::StoreError;
 
-pub use postgres::PostgresMailroom;
 pub use sqlite::SqliteMailroom;
 
 /// What arrived, as it is kept.

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use journal::plan::Platform;
-use journal::{Holder, Position};
+use journal::{Holder, Position, Timestamp};
 use runtime::{Clock, failpoint};
+use serde_json::Value;
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{ConnectOptions as _, Sqlite, SqliteConnection, SqlitePool, Transaction};
+use sqlx::{ConnectOptions as _, FromRow, Sqlite, SqliteConnection, SqlitePool, Transaction};
 
-use super::row::{InboxRow, OutboxRow, json, millis, word};
 use super::{Draft, Letter, Mailroom, Outgoing, Receipt, Taken};
 use crate::StoreError;
 use crate::record::{number, plain};
@@ -62,6 +62,54 @@ impl SqliteMailroom {
 #[expect(clippy::needless_pass_by_value, reason = "it is what map_err gives")]
 fn failed(error: sqlx::Error) -> StoreError {
     StoreError::Unavailable(error.to_string())
+}
+
+fn millis(of: Duration) -> i64 {
+    i64::try_from(of.as_millis()).unwrap_or(i64::MAX / 4)
+}
+
+const fn word(platform: Platform) -> &'static str {
+    match platform {
+        Platform::Github => "github",
+        Platform::Slack => "slack",
+        Platform::Discord => "discord",
+    }
+}
+
+fn platform(text: &str) -> Result<Platform, StoreError> {
+    [Platform::Github, Platform::Slack, Platform::Discord]
+        .into_iter()
+        .find(|each| word(*each) == text)
+        .ok_or_else(|| StoreError::Foreign(format!("`{text}` is no platform that this version knows")))
+}
+
+fn json(text: &str) -> Result<Value, StoreError> {
+    serde_json::from_str(text).map_err(|error| StoreError::Foreign(format!("a row's body: {error}")))
+}
+
+#[derive(FromRow)]
+struct InboxRow {
+    id: i64,
+    transport_key: Option<String>,
+    meaning_key: String,
+    platform: String,
+    kind: String,
+    body: String,
+    taken_by: Option<String>,
+    taken_until: i64,
+    tries: i64,
+}
+
+#[derive(FromRow)]
+struct OutboxRow {
+    id: i64,
+    platform: String,
+    destination: String,
+    living: Option<String>,
+    priority: i64,
+    body: String,
+    written_at: i64,
+    attempts: i64,
 }
 
 /// The platform's id of a living message: as its newest state was sent under it.
@@ -172,7 +220,8 @@ impl Mailroom for SqliteMailroom {
         .await
         .map_err(failed)?;
         let Some(row) = oldest else { return Ok(None) };
-        if row.is_in_another_hand(by.as_str(), now) {
+        let is_mine = row.taken_by.as_deref() == Some(by.as_str());
+        if row.taken_until > now && !is_mine {
             return Ok(None);
         }
         sqlx::query("update inbox set taken_by = ?1, taken_until = ?2, tries = tries + 1 where id = ?3")
@@ -183,7 +232,14 @@ impl Mailroom for SqliteMailroom {
             .await
             .map_err(failed)?;
         tx.commit().await.map_err(failed)?;
-        row.taken().map(Some)
+        let letter = Letter {
+            transport: row.transport_key,
+            meaning: row.meaning_key,
+            platform: platform(&row.platform)?,
+            kind: row.kind,
+            body: json(&row.body)?,
+        };
+        Ok(Some(Taken { id: row.id, letter, tries: row.tries + 1 }))
     }
 
     async fn finish(&self, taken: &Taken, replies: &[Draft]) -> Result<bool, StoreError> {
@@ -307,7 +363,21 @@ impl Mailroom for SqliteMailroom {
         .await
         .map_err(failed)?;
         tx.commit().await.map_err(failed)?;
-        row.taken(edits).map(Some)
+        let draft = Draft {
+            platform: platform(&row.platform)?,
+            destination: row.destination,
+            living: row.living,
+            priority: row.priority,
+            body: json(&row.body)?,
+            wait: Duration::ZERO,
+        };
+        Ok(Some(Outgoing {
+            id: row.id,
+            draft,
+            attempts: row.attempts + 1,
+            edits,
+            written_at: Timestamp::from_millis(row.written_at),
+        }))
     }
 
     async fn sent(&self, outgoing: &Outgoing, message: &str) -> Result<bool, StoreError> {

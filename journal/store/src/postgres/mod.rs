@@ -24,8 +24,7 @@ use crate::record::{EventRow, number};
 use crate::shared::Journal;
 
 pub use instance::Instance;
-pub(crate) use sql::from_database;
-use sql::{PostgresWriter, is_passing};
+use sql::{PostgresWriter, from_database, is_passing};
 
 /// How long another process's append may stay unseen.
 const POLL: Duration = Duration::from_millis(250);
@@ -34,7 +33,7 @@ const POLL: Duration = Duration::from_millis(250);
 const READERS: u32 = 4;
 
 /// How long a connection that cannot be made is tried.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The journal in a PostgreSQL database.
 pub type PostgresStore = Journal<Postgres>;
@@ -95,7 +94,7 @@ impl Journal<Postgres> {
 
 /// How every connection is made. Each statement ends by itself, and so does a transaction of a process that was
 /// stopped in its midst: nobody holds the head's lock for long.
-pub(crate) fn options(url: &Secret) -> Result<PgConnectOptions, StoreError> {
+fn options(url: &Secret) -> Result<PgConnectOptions, StoreError> {
     let given: PgConnectOptions = url.expose().parse().map_err(|_unsaid: sqlx::Error| {
         StoreError::Foreign(
             "the journal's connection string is not a postgres:// URL (it is not shown here)".to_owned(),
@@ -108,10 +107,6 @@ pub(crate) fn options(url: &Secret) -> Result<PgConnectOptions, StoreError> {
             ("lock_timeout", "3s"),
             ("idle_in_transaction_session_timeout", "10s"),
             ("default_transaction_isolation", "read committed"),
-            // Where the other machine is gone without a word, its sessions and their locks end in half a minute.
-            ("tcp_keepalives_idle", "10"),
-            ("tcp_keepalives_interval", "5"),
-            ("tcp_keepalives_count", "4"),
         ])
         .disable_statement_logging())
 }

@@ -4,9 +4,6 @@
 //! everything, `switchyard_journal_writer` may read and call the functions that append. The connecting role is made a
 //! member of the second. Where it may not, it owns the tables itself, and then only the triggers stand between it and
 //! the past. Where it is a superuser, an event trigger refuses changes of the schema to everybody who cannot disable it.
-//!
-//! An older version's schema is brought up to date by the same roles, in one transaction; an older program that is
-//! started afterwards refuses it.
 
 use journal::MigrationName;
 use sqlx::migrate::Migrator;
@@ -47,10 +44,6 @@ set local role switchyard_journal_owner;
 const GRANTS: &str = "
 grant usage on schema switchyard_journal to switchyard_journal_writer;
 grant select on all tables in schema switchyard_journal to switchyard_journal_writer;
-grant insert, update on switchyard_journal.inbox, switchyard_journal.outbox, switchyard_journal.watermark
-    to switchyard_journal_writer;
--- To lock its rows; a trigger refuses what would change them.
-grant update on switchyard_journal.box to switchyard_journal_writer;
 grant execute on all functions in schema switchyard_journal to switchyard_journal_writer;
 reset role;
 ";
@@ -91,19 +84,6 @@ create event trigger switchyard_journal_changes on ddl_command_end
     execute function switchyard_journal.refuse_change();
 create event trigger switchyard_journal_drops on sql_drop
     execute function switchyard_journal.refuse_drop();
-alter event trigger switchyard_journal_changes enable always;
-alter event trigger switchyard_journal_drops enable always;
-";
-
-/// For the time of a change of the schema, which only who may disable it gets through.
-const GUARD_DOWN: &str = "
-alter event trigger switchyard_journal_changes disable;
-alter event trigger switchyard_journal_drops disable;
-";
-
-const GUARD_UP: &str = "
-alter event trigger switchyard_journal_changes enable always;
-alter event trigger switchyard_journal_drops enable always;
 ";
 
 /// What the connecting role may do.
@@ -149,9 +129,6 @@ fn named(trouble: Trouble) -> StoreError {
 
 async fn try_prepare(connection: &mut PgConnection, migration: &MigrationName) -> Result<(), Trouble> {
     if is_there(connection).await? {
-        if matches!(age(connection).await?, Age::Older(_)) {
-            upgrade(connection, migration).await?;
-        }
         return agrees(connection, migration).await;
     }
     let version: String = sqlx::query_scalar("select version()").fetch_one(&mut *connection).await?;
@@ -182,7 +159,12 @@ async fn is_there(connection: &mut PgConnection) -> Result<bool, Trouble> {
 }
 
 async fn make(connection: &mut PgConnection, migration: &MigrationName) -> Result<(), Trouble> {
-    let rights = rights(connection).await?;
+    let (may_make_roles, is_superuser): (bool, bool) = sqlx::query_as(
+        "select rolcreaterole or rolsuper, rolsuper from pg_roles where rolname = current_user",
+    )
+    .fetch_one(&mut *connection)
+    .await?;
+    let rights = Rights { may_make_roles, is_superuser };
     if rights.may_make_roles {
         sqlx::raw_sql(ROLES).execute(&mut *connection).await?;
     } else {
@@ -191,7 +173,14 @@ async fn make(connection: &mut PgConnection, migration: &MigrationName) -> Resul
         );
         sqlx::raw_sql("create schema switchyard_journal").execute(&mut *connection).await?;
     }
-    apply(connection, 0).await?;
+    for one in TABLES.iter() {
+        sqlx::raw_sql(AssertSqlSafe(one.sql.as_str().to_owned())).execute(&mut *connection).await?;
+        sqlx::query("insert into switchyard_journal.migration (version, checksum) values ($1, $2)")
+            .bind(one.version)
+            .bind(&*one.checksum)
+            .execute(&mut *connection)
+            .await?;
+    }
     sqlx::query("insert into switchyard_journal.journal (migration) values ($1)")
         .bind(migration.as_str())
         .execute(&mut *connection)
@@ -208,123 +197,21 @@ async fn make(connection: &mut PgConnection, migration: &MigrationName) -> Resul
     Ok(())
 }
 
-async fn rights(connection: &mut PgConnection) -> Result<Rights, Trouble> {
-    let (may_make_roles, is_superuser): (bool, bool) = sqlx::query_as(
-        "select rolcreaterole or rolsuper, rolsuper from pg_roles where rolname = current_user",
-    )
-    .fetch_one(connection)
-    .await?;
-    Ok(Rights { may_make_roles, is_superuser })
-}
-
-/// Makes the tables of every version after the first so many.
-async fn apply(connection: &mut PgConnection, done: usize) -> Result<(), Trouble> {
-    for one in TABLES.iter().skip(done) {
-        sqlx::raw_sql(AssertSqlSafe(one.sql.as_str().to_owned())).execute(&mut *connection).await?;
-        sqlx::query("insert into switchyard_journal.migration (version, checksum) values ($1, $2)")
-            .bind(one.version)
-            .bind(&*one.checksum)
-            .execute(&mut *connection)
-            .await?;
-    }
-    Ok(())
-}
-
-/// A schema beside this program's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Age {
-    /// This program's.
-    Same,
-    /// The first so many of this program's versions.
-    Older(usize),
-    /// Another's, or a newer one's.
-    Other,
-}
-
-async fn age(connection: &mut PgConnection) -> Result<Age, Trouble> {
+async fn agrees(connection: &mut PgConnection, migration: &MigrationName) -> Result<(), Trouble> {
     let applied: Vec<(i64, Vec<u8>)> =
         sqlx::query_as("select version, checksum from switchyard_journal.migration order by version")
-            .fetch_all(connection)
+            .fetch_all(&mut *connection)
             .await?;
     let known: Vec<(i64, &[u8])> = TABLES.iter().map(|one| (one.version, &*one.checksum)).collect();
-    let agree = applied.iter().zip(&known).all(|(a, k)| a.0 == k.0 && a.1 == k.1);
-    Ok(match applied.len() {
-        _ if !agree => Age::Other,
-        count if count < known.len() => Age::Older(count),
-        count if count == known.len() => Age::Same,
-        _ => Age::Other,
-    })
-}
-
-/// Brings an older version's schema up to date.
-async fn upgrade(connection: &mut PgConnection, migration: &MigrationName) -> Result<(), Trouble> {
-    belongs_to(connection, migration).await?;
-    let mut tx = connection.begin().await?;
-    sqlx::query("select pg_advisory_xact_lock($1)").bind(MAKING).execute(&mut *tx).await?;
-    // Another process may have done it meanwhile.
-    let Age::Older(done) = age(&mut tx).await? else { return Ok(()) };
-    let rights = rights(&mut tx).await?;
-    let (is_guarded, is_owner, is_split): (bool, bool, bool) = sqlx::query_as(
-        "select exists (select from pg_event_trigger where evtname = 'switchyard_journal_changes'),
-                pg_has_role(nspowner, 'member'), pg_get_userbyid(nspowner) = 'switchyard_journal_owner'
-         from pg_namespace
-         where nspname = 'switchyard_journal'",
-    )
-    .fetch_one(&mut *tx)
-    .await?;
-    let refused = |who: &str| {
-        Trouble::from(StoreError::Foreign(format!(
-            "the database's journal was written by an older version, and only {who} may bring it up to date. Start \
-             `switchyard serve` of this version once with the connection string of such a role"
-        )))
-    };
-    if is_guarded && !rights.is_superuser {
-        return Err(refused("a superuser"));
-    }
-    let may_own = is_owner || (is_split && rights.may_make_roles);
-    if !may_own {
-        return Err(refused("a role that made it or may make roles"));
-    }
-    if is_guarded {
-        sqlx::raw_sql(GUARD_DOWN).execute(&mut *tx).await?;
-    }
-    if is_split {
-        if !is_owner {
-            sqlx::raw_sql("grant switchyard_journal_owner to current_user").execute(&mut *tx).await?;
-        }
-        sqlx::raw_sql("set local role switchyard_journal_owner").execute(&mut *tx).await?;
-    }
-    apply(&mut tx, done).await?;
-    if is_split {
-        sqlx::raw_sql(GRANTS).execute(&mut *tx).await?;
-        if !is_owner {
-            sqlx::raw_sql("revoke switchyard_journal_owner from current_user").execute(&mut *tx).await?;
-        }
-    }
-    if is_guarded {
-        sqlx::raw_sql(GUARD_UP).execute(&mut *tx).await?;
-    }
-    tx.commit().await?;
-    Ok(())
-}
-
-async fn agrees(connection: &mut PgConnection, migration: &MigrationName) -> Result<(), Trouble> {
-    match age(connection).await? {
-        Age::Same => belongs_to(connection, migration).await,
-        Age::Older(_) => Err(StoreError::Foreign(
-            "the database's journal was written by an older version. `switchyard serve` of this version brings it up to date"
-                .to_owned(),
-        )
-        .into()),
-        Age::Other => Err(StoreError::Foreign(
+    let is_same =
+        applied.len() == known.len() && applied.iter().zip(&known).all(|(a, k)| a.0 == k.0 && a.1 == k.1);
+    if !is_same {
+        return Err(StoreError::Foreign(
             "the database's journal was written by another version. Use the switchyard that wrote it, or a newer one"
                 .to_owned(),
         )
-        .into()),
+        .into());
     }
-}
-
-async fn belongs_to(connection: &mut PgConnection, migration: &MigrationName) -> Result<(), Trouble> {
     let found: Option<String> = sqlx::query_scalar("select migration from switchyard_journal.journal")
         .fetch_optional(&mut *connection)
         .await?;

@@ -24,7 +24,7 @@ pub(super) const EVENTS_AFTER: &str = "select position, bytes, leaf
 const SLACK: i64 = 250;
 
 /// A driver's error as the store's. The driver never repeats the connection string.
-pub(crate) fn from_database(error: &sqlx::Error) -> StoreError {
+pub(super) fn from_database(error: &sqlx::Error) -> StoreError {
     match code(error).as_deref() {
         Some("42501") => StoreError::Foreign(format!(
             "{error}. The role of the journal's connection string must be a member of switchyard_journal_writer"

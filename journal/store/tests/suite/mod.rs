@@ -130,12 +130,12 @@ tables = ["shop.people"]
 }
 
 pub fn by(person: &str, body: CommandBody) -> Command {
-    Command { actor: Actor::Person(PersonId::new(person).unwrap()), body }
+    Command::new(Actor::Person(PersonId::new(person).unwrap()), body)
 }
 
 /// A command that no state refuses, once there is a plan, if the number is new.
 pub fn adopt(number: u64) -> Command {
-    by("ana", CommandBody::AdoptPlan { text: plan(number) })
+    by("ana", CommandBody::AdoptPlan { text: plan(number), authors: Vec::new() })
 }
 
 pub fn request(phase_name: &str) -> Command {
@@ -159,15 +159,13 @@ fn release(on: Option<&str>) -> Command {
 
 /// What an executor may always ask: it begins a request that is there.
 fn begin(by: &Lease, request: Position) -> Command {
-    Command {
-        actor: Actor::Executor(by.holder.clone()),
-        body: CommandBody::Begin { phase: by.phase.clone(), request },
-    }
+    let body = CommandBody::Begin { phase: by.phase.clone(), request };
+    Command::new(Actor::Executor(by.holder.clone()), body)
 }
 
 /// A journal with a plan.
 pub async fn planned(store: &dyn Store) {
-    let first = Command { actor: Actor::Operator, body: CommandBody::AdoptPlan { text: plan(0) } };
+    let first = Command::new(Actor::Operator, CommandBody::AdoptPlan { text: plan(0), authors: Vec::new() });
     store.execute(id("plan"), None, first).await.unwrap();
 }
 
@@ -310,7 +308,7 @@ pub async fn a_plan_of_another_migration_is_refused_from_the_first_on<B: Backend
     let backend = B::new().await;
     let store = backend.open(clock()).await;
     let text = plan(0).replace("name = \"shop\"", "name = \"bank\"");
-    let first = Command { actor: Actor::Operator, body: CommandBody::AdoptPlan { text } };
+    let first = Command::new(Actor::Operator, CommandBody::AdoptPlan { text, authors: Vec::new() });
     let refused = store.execute(id("plan"), None, first).await.unwrap_err();
     assert!(matches!(refused, ExecuteError::Refused(Refusal::OtherMigration)), "{refused}");
 }
@@ -400,7 +398,7 @@ pub async fn an_append_is_fenced_by_its_claim<B: Backend>() {
     assert!(matches!(bare, ExecuteError::Refused(Refusal::NotAnExecutor)), "{bare}");
     let (epoch, name) = (Epoch::new(9), holder("one"));
     let body = CommandBody::TakeLease { phase: phase("a"), epoch, holder: name.clone() };
-    let forged = Command { actor: Actor::Executor(name), body };
+    let forged = Command::new(Actor::Executor(name), body);
     let refused = store.execute(id("x"), Some(old.claim()), forged).await.unwrap_err();
     assert!(matches!(refused, ExecuteError::Refused(Refusal::NotAnExecutor)), "{refused}");
 

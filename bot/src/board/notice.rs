@@ -1,0 +1,96 @@
+//! What a person is called for: a new message, said once.
+
+use std::time::Duration;
+
+use journal::{Fact, Position, Recorded, Request, RequestStatus, VoidReason};
+
+use super::{View, card};
+use crate::arrival::Place;
+use crate::words;
+
+/// Something that needs a person.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Notice {
+    /// Its name: what is said under it is said once.
+    pub key: String,
+    /// Where the operation was asked for, if it is about one; none for a terminal.
+    pub origin: Option<Place>,
+    /// Whether every configured channel hears it, wherever it was asked for.
+    pub is_for_all: bool,
+    /// What is told.
+    pub text: String,
+}
+
+impl Notice {
+    /// What an event calls people for; none for most.
+    pub(crate) fn of_event(view: &View<'_>, event: &Recorded) -> Option<Self> {
+        let request = request_of(view, event);
+        let (is_for_all, text) = match &event.body {
+            Fact::StepBlocked { finding, .. } => (true, words::called_blocked(request?, finding)),
+            Fact::UndoStarted { cause, .. } => (true, words::called_undo(request?, cause)),
+            Fact::GlassBroken { reason, .. } => {
+                (true, words::called_glass(request?, &event.envelope.actor, reason))
+            }
+            Fact::FenceBreached { table, changes, .. } => {
+                (true, words::called_breach(event.envelope.phase.as_ref()?, table, changes))
+            }
+            // Who denied it, or undid it, knows; the card shows it to the others.
+            Fact::RequestVoided { reason: VoidReason::Denied { .. } | VoidReason::Undone, .. } => {
+                return None;
+            }
+            Fact::RequestVoided { reason, .. } => (false, words::called_void(request?, reason)),
+            _ => return None,
+        };
+        let origin = request.and_then(card::origin);
+        Some(Self { key: format!("event:{}", event.envelope.position), origin, is_for_all, text })
+    }
+
+    /// What the time calls people for.
+    pub(crate) fn of_time(view: &View<'_>) -> Vec<Self> {
+        let mut notices = Vec::new();
+        for request in view.state.requests.values() {
+            let number = request.position;
+            let mut call = |key: String, is_for_all, text| {
+                notices.push(Self { key, origin: card::origin(request), is_for_all, text });
+            };
+            if let Some(left) = runs_out(view, request) {
+                call(format!("expires:{number}"), false, words::called_expires(view.world(), request, left));
+            }
+            if let Some(glass) =
+                request.unreviewed_glass().filter(|glass| glass.used && glass.review_by < view.now)
+            {
+                // Once a day, until somebody has looked.
+                let days = view.now.since(glass.review_by).as_secs() / 86_400;
+                call(format!("review:{number}:{days}"), true, words::called_review(request, glass));
+            }
+        }
+        notices
+    }
+}
+
+impl View<'_> {
+    /// The view as sentences need it.
+    pub(crate) const fn world(&self) -> words::World<'_> {
+        words::World { state: self.state, now: self.now }
+    }
+}
+
+/// How long an open request without its approvals has left, when three quarters of its time are over.
+fn runs_out(view: &View<'_>, request: &Request) -> Option<Duration> {
+    let lacks = |wait: &journal::Wait| matches!(wait, journal::Wait::Approvals { .. });
+    let is_asking = request.status == RequestStatus::Open
+        && journal::waits(view.state, request, view.now).iter().any(lacks);
+    let whole = request.expires_at.since(request.requested_at);
+    let left = request.expires_at.since(view.now);
+    (is_asking && view.now < request.expires_at && left <= whole / 4).then_some(left)
+}
+
+/// The request that an event is about: the one it names, or the one whose operation it belongs to.
+fn request_of<'v>(view: &View<'v>, event: &Recorded) -> Option<&'v Request> {
+    let of_phase = || -> Option<Position> {
+        let phase = event.envelope.phase.as_ref()?;
+        let running = view.state.operation(phase).map(|run| run.request);
+        running.or_else(|| super::last_ended(view.state, phase))
+    };
+    view.state.requests.get(&event.body.request().or_else(of_phase)?)
+}
