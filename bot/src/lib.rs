@@ -14,6 +14,7 @@ pub mod language;
 pub mod local;
 pub mod markup;
 pub mod outbound;
+pub mod people;
 pub mod proof;
 pub mod service;
 pub mod slack;

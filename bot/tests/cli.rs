@@ -463,3 +463,40 @@ fn commands_come_from_standard_input_too() {
     assert_eq!(code, 0, "{err}");
     assert!(out.contains("You are ana") && out.contains("“freeze”"), "{out}");
 }
+
+#[test]
+fn people_check_tells_who_is_known_where_and_what_is_odd() {
+    let place = Place::new();
+    let bot = Path::new(env!("CARGO_MANIFEST_DIR")).join("../config/bot.example.toml");
+    let bot = bot.to_str().unwrap();
+    // The bot's file alone is needed, none of the secrets that it points at.
+    let (code, out, err) = verb(&place, &["people", "check", "--bot", bot]);
+    assert_eq!((code, err.as_str()), (0, ""), "{out}");
+    assert!(
+        out.starts_with("heard: the terminal, GitHub, Slack, Discord\n\nana  operator, approver"),
+        "{out}"
+    );
+    assert!(out.contains("\ncutover               2 of ana, ben, cy; asked for by ana\n"), "{out}");
+    let line = support::plan_text().lines().position(|line| line == "id = \"ben\"").unwrap() + 1;
+    let shown = format!(":{line}:6: warning: ben has no account on any platform that the bot hears");
+    assert!(out.contains(&shown), "{out}");
+    assert!(out.ends_with("plan.toml: 3 persons, 0 problems, 3 warnings.\n"), "{out}");
+
+    let changed = support::plan_text().replace("required = 2 ", "bind_commit = true\nrequired = 2 ");
+    std::fs::write(place.file("bound.toml"), changed).unwrap();
+    let arguments = ["people", "check", "--plan", "bound.toml", "--bot", bot, "--json"];
+    let (code, out, _) = verb(&place, &arguments);
+    assert_eq!(code, 1);
+    let told: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((&told["v"], &told["ok"]), (&1.into(), &false.into()));
+    assert_eq!(told["platforms"], serde_json::json!(["github", "slack", "discord"]));
+    let first = &told["findings"][0];
+    assert_eq!((&first["level"], &first["kind"]), (&"problem".into(), &"nobody_can_ask".into()));
+    assert_eq!(told["persons"][0]["known_at"], serde_json::json!(["terminal"]));
+
+    std::fs::write(place.file("bad.toml"), "[http]\nlisten = \"127.0.0.1:0\"\n[frob]\n").unwrap();
+    let (code, _, err) = verb(&place, &["people", "check", "--bot", "bad.toml"]);
+    assert!(code == 1 && err.contains("bad.toml:3: unknown field `frob`"), "{err}");
+    let (code, _, err) = verb(&place, &["people", "check", "--bot", "absent.toml"]);
+    assert!(code == 1 && err.contains("absent.toml cannot be read"), "{err}");
+}

@@ -9,6 +9,7 @@ mod key;
 mod logging;
 mod open;
 mod output;
+mod people;
 mod plan;
 mod plan_init;
 mod plan_live;
@@ -58,6 +59,9 @@ enum Verb {
     /// Check, show or adopt a plan
     #[command(subcommand)]
     Plan(plan::What),
+    /// Who can be known where, and who may approve what
+    #[command(subcommand)]
+    People(people::What),
     /// Tokens that people show at the terminal
     #[command(subcommand)]
     Token(token::What),
@@ -92,6 +96,7 @@ pub fn main() -> ExitCode {
             Verb::Doctor(args) => doctor::run(args).await,
             Verb::Journal(what) => journal::run(what).await,
             Verb::Plan(what) => plan::run(what).await,
+            Verb::People(what) => people::run(what),
             Verb::Token(what) => token::run(what),
         }
     });

@@ -47,6 +47,14 @@ pub fn read(file: &Path) -> Result<Read, Failure> {
     Ok(Read { plan, text, file: file.to_owned() })
 }
 
+/// Reads the bot's file.
+///
+/// # Errors
+/// It cannot be read.
+pub fn bot_text(file: &Path) -> Result<String, Failure> {
+    std::fs::read_to_string(file).map_err(|error| Failure::refused(words::no_bot_file(file, &error)))
+}
+
 /// Where a journal is, with what it takes to get there.
 #[derive(Debug, Clone)]
 pub enum Place {

@@ -144,8 +144,7 @@ pub async fn run(args: Args) -> Result<Exit, Failure> {
 
 /// Starts what hears GitHub, Slack and Discord.
 async fn bot(file: &Path, parts: Parts) -> Result<Service, Failure> {
-    let text =
-        std::fs::read_to_string(file).map_err(|error| Failure::refused(words::no_bot_file(file, &error)))?;
+    let text = open::bot_text(file)?;
     let config =
         Config::read(&text).map_err(|problems| Failure::refused(words::bad_bot_file(file, &problems)))?;
     let scrubber = parts.scrubber.clone();

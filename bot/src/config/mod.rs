@@ -10,6 +10,7 @@ mod tests;
 use std::net::SocketAddr;
 
 use ed25519_dalek::VerifyingKey;
+use journal::plan::Platform;
 use runtime::{Scrubber, Secret};
 
 use crate::inbound::signature::Labelled;
@@ -92,6 +93,47 @@ pub struct Discord {
     pub channel: u64,
     /// Where the API is, if it is not Discord's own.
     pub api_url: Option<String>,
+}
+
+/// Which platforms a file speaks to, without its secrets: for whoever has the file and not what it points at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Heard {
+    github: bool,
+    slack_team: Option<String>,
+    discord: bool,
+}
+
+impl Heard {
+    /// Reads the file's text, and none of the secrets.
+    ///
+    /// # Errors
+    /// It is no configuration.
+    pub fn read(text: &str) -> Result<Self, Vec<Problem>> {
+        read::heard(text)
+    }
+
+    /// Whether a platform is spoken to.
+    #[must_use]
+    pub const fn hears(&self, platform: Platform) -> bool {
+        match platform {
+            Platform::Github => self.github,
+            Platform::Slack => self.slack_team.is_some(),
+            Platform::Discord => self.discord,
+        }
+    }
+
+    /// All that are.
+    #[must_use]
+    pub fn platforms(&self) -> Vec<Platform> {
+        let all = [Platform::Github, Platform::Slack, Platform::Discord];
+        all.into_iter().filter(|platform| self.hears(*platform)).collect()
+    }
+
+    /// Slack's workspace.
+    #[must_use]
+    pub fn slack_team(&self) -> Option<&str> {
+        self.slack_team.as_deref()
+    }
 }
 
 impl Config {

@@ -8,7 +8,7 @@ use runtime::Secret;
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::{Config, Discord, Github, Http, Problem, Slack};
+use super::{Config, Discord, Github, Heard, Http, Problem, Slack};
 use crate::inbound::signature::Labelled;
 
 #[derive(Deserialize)]
@@ -66,15 +66,26 @@ struct Reader<'t> {
     problems: Vec<Problem>,
 }
 
+pub(super) fn heard(text: &str) -> Result<Heard, Vec<Problem>> {
+    let raw = raw(text)?;
+    Ok(Heard {
+        github: raw.github.is_some(),
+        slack_team: raw.slack.map(|slack| slack.team.into_inner()),
+        discord: raw.discord.is_some(),
+    })
+}
+
+fn raw(text: &str) -> Result<RawConfig, Vec<Problem>> {
+    toml::from_str(text).map_err(|error| {
+        let mut reader = Reader { text, problems: Vec::new() };
+        reader.problem(error.span().unwrap_or(0..0), error.message());
+        reader.problems
+    })
+}
+
 pub(super) fn config(text: &str) -> Result<Config, Vec<Problem>> {
+    let raw = raw(text)?;
     let mut reader = Reader { text, problems: Vec::new() };
-    let raw: RawConfig = match toml::from_str(text) {
-        Ok(raw) => raw,
-        Err(error) => {
-            reader.problem(error.span().unwrap_or(0..0), error.message());
-            return Err(reader.problems);
-        }
-    };
     let listen = reader.listen(&raw.http.listen);
     let public_url = raw.http.public_url.as_ref().and_then(|url| reader.url(url));
     let github = raw.github.as_ref().map(|raw| reader.github(raw));

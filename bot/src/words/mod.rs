@@ -6,6 +6,7 @@ mod done;
 mod event;
 mod help;
 mod live;
+mod people;
 mod plan;
 mod platforms;
 mod problem;
@@ -30,6 +31,7 @@ pub use help::{about, overview, summary};
 pub use live::{
     live, live_count, live_problem, no_place, not_checked, plan_begun, plan_not_written, plan_written,
 };
+pub use people::{people, people_odd};
 pub use plan::{
     Revision, adopted, adoption, checked, diff as plan_diff, full as plan_shown, in_the_way,
     next as plan_next, problems, warnings,

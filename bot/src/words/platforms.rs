@@ -25,7 +25,7 @@ pub const NO_LISTENER: &str = "SW-0681";
 /// A platform's client cannot be made.
 pub const NO_CLIENT: &str = "SW-0682";
 
-const fn place(platform: Platform) -> &'static str {
+pub(super) const fn place(platform: Platform) -> &'static str {
     match platform {
         Platform::Github => "GitHub",
         Platform::Slack => "Slack",

@@ -10,7 +10,9 @@ use std::path::Path;
 use journal::{ApprovalPolicy, LeverSettings, Operation, PhaseName, PhasePlan, PhaseStatus, Plan, Role};
 
 pub use diff::{Revision, adopted, adoption, diff};
+pub(super) use problems::block;
 pub use problems::{in_the_way, problems, warnings};
+pub(super) use said::role;
 
 use super::{World, length, list, possible, resting};
 

@@ -30,25 +30,26 @@ pub fn warnings(file: &Path, text: &str, warnings: &[PlanProblem]) -> String {
 }
 
 fn blocks(file: &Path, text: &str, problems: &[PlanProblem], mark: &str) -> String {
-    let mut told = String::new();
-    for problem in problems {
-        let PlanProblem { line, column, what, suggestion } = problem;
-        told.push_str(&format!("{}:{line}:{column}: {mark}{what}\n", file.display()));
-        let number = line.to_string();
-        let gutter = " ".repeat(number.len());
-        if let Some(source) = text.lines().nth(line.saturating_sub(1)).filter(|line| !line.trim().is_empty())
-        {
-            let source = shown(source);
-            let before = source.chars().take(column.saturating_sub(1));
-            // Under a tab stands a tab, so that the mark is where the letter is.
-            let space: String = before.map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
-            told.push_str(&format!("  {number} | {source}\n  {gutter} | {space}^\n"));
-        }
-        if let Some(meant) = suggestion {
-            told.push_str(&format!("  {gutter} help: did you mean `{meant}`?\n"));
-        }
-        told.push('\n');
+    problems.iter().map(|problem| block(file, text, problem, mark)).collect()
+}
+
+/// One thing, with its place and its line, and an empty line after it.
+pub(in crate::words) fn block(file: &Path, text: &str, problem: &PlanProblem, mark: &str) -> String {
+    let PlanProblem { line, column, what, suggestion } = problem;
+    let mut told = format!("{}:{line}:{column}: {mark}{what}\n", file.display());
+    let number = line.to_string();
+    let gutter = " ".repeat(number.len());
+    if let Some(source) = text.lines().nth(line.saturating_sub(1)).filter(|line| !line.trim().is_empty()) {
+        let source = shown(source);
+        let before = source.chars().take(column.saturating_sub(1));
+        // Under a tab stands a tab, so that the mark is where the letter is.
+        let space: String = before.map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
+        told.push_str(&format!("  {number} | {source}\n  {gutter} | {space}^\n"));
     }
+    if let Some(meant) = suggestion {
+        told.push_str(&format!("  {gutter} help: did you mean `{meant}`?\n"));
+    }
+    told.push('\n');
     told
 }
 

@@ -66,7 +66,7 @@ fn words<T: Display>(items: impl IntoIterator<Item = T>) -> String {
     items.into_iter().map(|item| item.to_string()).collect::<Vec<_>>().join(", ")
 }
 
-pub(super) const fn role(role: Role) -> &'static str {
+pub(in crate::words) const fn role(role: Role) -> &'static str {
     match role {
         Role::Operator => "operator",
         Role::Approver => "approver",
