@@ -12,12 +12,10 @@ use crate::ids::{
 use crate::names::Direction;
 use crate::operation::{Operation, Step};
 use crate::origin::Origin;
+use crate::schema::SCHEMA;
 use crate::state::{Finding, Outcome, StreamHealth, UndoCause, VoidReason};
 use crate::time::Timestamp;
 use crate::witnessed::Root;
-
-/// The schema version of bodies written today. A changed body gets a new one and an upcast, never a rewrite.
-pub const SCHEMA_VERSION: u32 = 1;
 
 /// One immutable fact. The journal holds what a person or an auditor would ask about.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -251,6 +249,11 @@ pub enum Fact {
         /// Where it stands.
         left_to: Vec<String>,
     },
+    /// From here on events are written by a newer schema version: whoever does not read it stops here.
+    VersionBarrier {
+        /// That version, in decimal.
+        to: String,
+    },
 }
 
 impl Fact {
@@ -286,6 +289,7 @@ impl Fact {
             Self::StreamChanged { .. } => "stream_changed",
             Self::FenceBreached { .. } => "fence_breached",
             Self::LogCheckpointLeft { .. } => "log_checkpoint_left",
+            Self::VersionBarrier { .. } => "version_barrier",
         }
     }
 }
@@ -322,12 +326,15 @@ impl Fact {
             | Self::OperationFinished { .. }
             | Self::StreamChanged { .. }
             | Self::FenceBreached { .. }
-            | Self::LogCheckpointLeft { .. } => None,
+            | Self::LogCheckpointLeft { .. }
+            | Self::VersionBarrier { .. } => None,
         }
     }
 }
 
 /// What surrounds a fact. Position, ids, epoch and time are given by the store.
+///
+/// [`crate::Schema::read`] names its fields again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Envelope {
     /// Its place in the journal.
@@ -356,7 +363,7 @@ pub struct Envelope {
 }
 
 /// A fact in its envelope: one event of the journal.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Recorded {
     /// Its envelope.
     #[serde(flatten)]
@@ -368,13 +375,29 @@ pub struct Recorded {
 /// Stored bytes are not an event that this version can read.
 #[derive(Debug, thiserror::Error)]
 pub enum DecodeError {
-    /// Written by a newer version.
+    /// Written by a newer version, or a barrier before one.
     #[error(
-        "event written by schema version {found}, this program reads up to {SCHEMA_VERSION}: use a newer switchyard"
+        "from here on the journal is written by schema version {found}, this program reads up to {known}: use a newer switchyard"
     )]
     Newer {
         /// The version found.
         found: String,
+        /// The newest that this program reads.
+        known: u32,
+    },
+    /// What stands where the schema version stands is none.
+    #[error("not an event: `{found}` is no schema version")]
+    NoVersion {
+        /// What was found.
+        found: String,
+    },
+    /// The body is not what the version that it says it is of wrote.
+    #[error("not an event of schema version {from}: {why}")]
+    NotOfItsVersion {
+        /// The version.
+        from: u32,
+        /// What is missing or wrong.
+        why: String,
     },
     /// Not an event.
     #[error("not an event: {0}")]
@@ -382,7 +405,8 @@ pub enum DecodeError {
 }
 
 impl Recorded {
-    /// The canonical bytes (RFC 8785) that are stored and hashed.
+    /// The canonical bytes (RFC 8785) that are stored and hashed. For an event that was read from an older version's bytes
+    /// they are not those bytes: hashes are over what is stored.
     ///
     /// # Errors
     /// A value has no canonical form; nothing that the core makes does.
@@ -395,14 +419,6 @@ impl Recorded {
     /// # Errors
     /// The bytes are not an event, or a newer version's.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, DecodeError> {
-        #[derive(Deserialize)]
-        struct Version {
-            schema_version: String,
-        }
-        let version: Version = serde_json::from_slice(bytes)?;
-        if version.schema_version.parse::<u32>().is_ok_and(|found| found > SCHEMA_VERSION) {
-            return Err(DecodeError::Newer { found: version.schema_version });
-        }
-        Ok(serde_json::from_slice(bytes)?)
+        SCHEMA.read(bytes)
     }
 }

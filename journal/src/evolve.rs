@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::command::Actor;
 use crate::effect::{Effect, GateMode, Side};
 use crate::event::{Fact, Recorded};
-use crate::ids::{EffectId, PersonId, PhaseName, Position};
+use crate::ids::{EffectId, PersonId, PhaseName, PlanHash, Position};
 use crate::operation::{Operation, PhaseStatus, Step};
 use crate::plan::Plan;
 use crate::state::{
@@ -23,7 +23,7 @@ pub fn evolve(state: &mut State, event: &Recorded) {
     state.migration.get_or_insert_with(|| envelope.migration.clone());
     let at = Occurrence { event, person: person(&envelope.actor), phase: envelope.phase.as_ref() };
     match &event.body {
-        Fact::PlanAdopted { text, authors, .. } => adopt(state, text, authors),
+        Fact::PlanAdopted { text, plan_hash, authors } => adopt(state, text, *plan_hash, authors),
         Fact::Requested { .. } => ask(state, &at),
         Fact::Approved { request, .. } => word(state, &at, *request, ApprovalWord::Approved),
         Fact::Denied { request, .. } => {
@@ -88,6 +88,8 @@ pub fn evolve(state: &mut State, event: &Recorded) {
             let (position, left_to) = (envelope.position, left_to.clone());
             state.left = Some(LeftCheckpoint { position, size: *size, root: *root, left_to });
         }
+        // Who could not read the number could not read the event.
+        Fact::VersionBarrier { to } => state.barrier = to.parse().unwrap_or(state.barrier),
     }
 }
 
@@ -124,10 +126,10 @@ fn phase_mut<'s>(state: &'s mut State, at: &Occurrence<'_>) -> Option<&'s mut Ph
     state.phases.get_mut(at.phase?)
 }
 
-fn adopt(state: &mut State, text: &str, authors: &[PersonId]) {
-    // `decide` has read this very text; a later version that reads it otherwise keeps the plan it had.
+fn adopt(state: &mut State, text: &str, hash: PlanHash, authors: &[PersonId]) {
+    // `decide` has read this very text; a later version that reads it otherwise keeps the plan it had. The hash is the
+    // one that people approved, however a later version would hash the same meaning.
     let Ok(plan) = Plan::parse(text) else { return };
-    let hash = plan.hash();
     let plan = Arc::new(plan);
     for phase in &plan.phases {
         state.phases.entry(phase.name.clone()).or_default();
@@ -374,7 +376,8 @@ fn advance(run: &mut OperationRun, at: &Occurrence<'_>) -> Option<Position> {
         | Fact::OperationFinished { .. }
         | Fact::StreamChanged { .. }
         | Fact::FenceBreached { .. }
-        | Fact::LogCheckpointLeft { .. } => {}
+        | Fact::LogCheckpointLeft { .. }
+        | Fact::VersionBarrier { .. } => {}
     }
     None
 }

@@ -1,7 +1,8 @@
 //! What happened in a migration, and what may happen next.
 //!
 //! Pure: no I/O, no clock, no randomness. Time, positions, epochs and ids arrive from the store. A state is
-//! only ever made by replaying events through [`evolve`]; a new fact is only ever made by [`decide`].
+//! only ever made by replaying events through [`evolve`]; a new fact is only ever made by [`decide`], or, where a newer
+//! schema version begins, by [`barrier`].
 
 mod approvals;
 mod canonical;
@@ -22,6 +23,7 @@ pub mod plan;
 pub mod predicate;
 pub mod quote;
 mod refusal;
+mod schema;
 mod state;
 mod streams;
 mod time;
@@ -38,7 +40,7 @@ pub use effect::{
     Effect, EffectClass, EffectSpec, Evidence, Expectation, GateMode, Party, SchemaObject, Side, StreamMode,
     TableDefinition, UndoPlan,
 };
-pub use event::{DecodeError, Envelope, Fact, Recorded, SCHEMA_VERSION};
+pub use event::{DecodeError, Envelope, Fact, Recorded};
 pub use evolve::{evolve, replay};
 pub use ids::{
     CommandId, EffectId, Epoch, EventId, Generation, Holder, Lsn, LsnError, MigrationName, NameError,
@@ -54,6 +56,7 @@ pub use plan::{
 };
 pub use predicate::{Predicate, PredicateProblem};
 pub use refusal::Refusal;
+pub use schema::{SCHEMA, SCHEMA_VERSION, Schema, Upcast, barrier};
 pub use state::{
     Approval, ApprovalWord, Breach, Confirmed, EffectRecord, EffectStatus, Finding, Glass, GlassReview, Hold,
     OperationRun, Outcome, PhaseState, Request, RequestStatus, State, StreamHealth, StreamState, UndoCause,

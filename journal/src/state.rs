@@ -524,9 +524,17 @@ pub struct State {
     pub requests: BTreeMap<Position, Request>,
     /// The newest log checkpoint known to stand outside the journal.
     pub left: Option<LeftCheckpoint>,
+    /// The schema version of the newest version barrier; 0 if there is none.
+    pub barrier: u32,
 }
 
 impl State {
+    /// The schema version that events are written by at the head.
+    #[must_use]
+    pub const fn schema_version(&self) -> u32 {
+        if self.barrier == 0 { 1 } else { self.barrier }
+    }
+
     /// What requests of a phase are bound to under the current plan.
     #[must_use]
     pub fn binding(&self, phase: &PhaseName) -> Option<PlanHash> {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use product::cluster::Role;
+use product::cluster::{Role, open};
 use product::scene::{JOURNAL_PASSWORD, JournalKind, PHASE, Scene, Setting, Side};
 use product::wait::{Seen, wait_until};
 use product::watch::Watcher;
@@ -113,6 +113,57 @@ async fn a_journal_whose_server_is_away_is_told_and_waited_for() -> Result<()> {
     let said = ends(&scene, "a").await?;
     ensure!(said.contains("SW-0626"), "{said}");
     serve.end().await
+}
+
+/// Appends as a newer version would: its barrier.
+const BARRIER: &str = "
+    do $$
+    declare
+        head bigint;
+        at bigint := switchyard_journal.now_ms();
+        body bytea;
+    begin
+        select position into head from switchyard_journal.head for update;
+        body := convert_to(format(
+            '{\"actor\":{\"by\":\"operator\"},\"body\":{\"kind\":\"version_barrier\",\"to\":\"9\"},\"command_id\":\"schema/9\",'
+            '\"event_id\":\"0199c0de-0000-7000-8000-000000000001\",\"migration\":\"shop\",\"position\":\"%s\",'
+            '\"recorded_at\":\"2026-01-02T03:04:05.678Z\",\"schema_version\":\"1\"}', head + 1), 'UTF8');
+        if switchyard_journal.append(head, at, null, '{}', '{}', '{schema/9}', array[sha256('')], array[head + 1],
+            array[head + 1], array[body], '{0199c0de-0000-7000-8000-000000000001}', '{schema/9}', '{version_barrier}', array[null::text], array[at]) is null
+        then
+            raise exception 'the head moved';
+        end if;
+    end
+    $$";
+
+#[tokio::test]
+async fn an_older_server_stops_at_the_barrier_of_a_newer_version() -> Result<()> {
+    let scene = Scene::set(setting()).await?;
+    let mut serve = scene.product.serve("a", None)?;
+    serve.ready().await?;
+    scene.complete("start", LONG).await?;
+    let journal = scene.journal.as_ref().context("the journal is in no server")?;
+    let inside = open(&journal.url(Role::Mover).replace("/shop", "/journal")).await?;
+    inside.batch_execute(BARRIER).await?;
+    let said = wait_until(LONG, "the older server to end", async || {
+        Ok(match serve.exited()? {
+            Some(status) => Seen::Done(format!("{status}\n{}", serve.log_tail(10))),
+            None => Seen::NotYet(serve.log_tail(5)),
+        })
+    })
+    .await?;
+    ensure!(said.contains("schema version 9") && said.contains("use a newer switchyard"), "{said}");
+    let head = "select position from switchyard_journal.head";
+    let before: i64 = inside.query_one(head, &[]).await?.get(0);
+    let answer = scene.product.chat("anna", "/migrate status").await?;
+    ensure!(!answer.accepted, "{}", answer.text);
+    let told = scene.product.status().await.expect_err("it cannot be read").to_string();
+    ensure!(told.contains("use a newer switchyard"), "{told}");
+    let said = ends(&scene, "a").await?;
+    ensure!(said.contains("use a newer switchyard"), "{said}");
+    let after: i64 = inside.query_one(head, &[]).await?.get(0);
+    ensure!(before == after, "the older version went on writing");
+    Ok(())
 }
 
 #[tokio::test]

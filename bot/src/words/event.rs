@@ -132,6 +132,11 @@ impl Narrator {
                 let root: String = root.to_string().chars().take(8).collect();
                 format!("log checkpoint {size} {root} stands in {}", list(left_to))
             }
+            Fact::VersionBarrier { to } => {
+                format!(
+                    "from here on the journal is written by schema version {to}; older programs stop here"
+                )
+            }
         }
     }
 }
@@ -158,7 +163,8 @@ const fn is_headline(fact: &Fact) -> bool {
         | Fact::StepBlocked { .. }
         | Fact::UndoStarted { .. }
         | Fact::OperationFinished { .. }
-        | Fact::FenceBreached { .. } => true,
+        | Fact::FenceBreached { .. }
+        | Fact::VersionBarrier { .. } => true,
         Fact::LeaseTaken { .. }
         | Fact::BindingConfirmed { .. }
         | Fact::EffectIntended { .. }

@@ -10,9 +10,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use journal::{
-    Actor, Command, CommandBody, CommandId, Envelope, Epoch, Fact, Holder, MigrationName, PhaseName,
-    Position, Recorded, SCHEMA_VERSION, State, Timestamp, decide, evolve,
+    Actor, Command, CommandBody, CommandId, Envelope, Epoch, Fact, Holder, MigrationName, Origin, PhaseName,
+    Position, Recorded, SCHEMA_VERSION, State, Timestamp, barrier, decide, evolve,
 };
+use sha2::Digest as _;
 use tokio::sync::oneshot;
 
 use crate::backend::{CommandRow, Fence, LeaseRow, NewEvent, Wanted, Written, lease_row};
@@ -169,6 +170,8 @@ pub struct Batch<'m> {
     pub leases: Leases,
     /// What it comes to.
     pub written: Written,
+    /// The schema version that events are written by.
+    pub schema_version: u32,
 }
 
 /// A command to decide, as it goes into the envelopes of its facts.
@@ -179,11 +182,21 @@ struct Asked<'c> {
     command: &'c Command,
 }
 
+/// What the envelopes of one command's facts have in common.
+struct About<'c> {
+    id: &'c CommandId,
+    digest: Digest,
+    epoch: Option<Epoch>,
+    actor: &'c Actor,
+    origin: Option<&'c Origin>,
+    schema_version: u32,
+}
+
 impl<'m> Batch<'m> {
     /// Begins one.
     pub fn new(migration: &'m MigrationName, state: Arc<State>, now: Timestamp, leases: Leases) -> Self {
         let written = Written { head: state.head, now, ..Written::default() };
-        Self { migration, state, known: BTreeMap::new(), leases, written }
+        Self { migration, state, known: BTreeMap::new(), leases, written, schema_version: SCHEMA_VERSION }
     }
 
     const fn now(&self) -> Timestamp {
@@ -247,27 +260,72 @@ impl<'m> Batch<'m> {
     }
 
     fn append(&mut self, asked: &Asked<'_>) -> Result<Result<Vec<Recorded>, ExecuteError>, StoreError> {
-        let facts = match decide(&self.state, self.now(), asked.command) {
+        let mut facts = match decide(&self.state, self.now(), asked.command) {
             Ok(facts) => facts,
             Err(refusal) => return Ok(Err(refusal.into())),
         };
+        // A command without facts leaves nothing, and a repeat of it is decided anew.
+        if facts.is_empty() {
+            return Ok(Ok(Vec::new()));
+        }
+        if let Some((fact, written_by)) = barrier(&self.state, self.schema_version) {
+            self.raise(fact, written_by)?;
+            facts = match decide(&self.state, self.now(), asked.command) {
+                Ok(facts) => facts,
+                Err(refusal) => return Ok(Err(refusal.into())),
+            };
+        }
+        let phases: Vec<_> =
+            facts.iter().map(|fact| phase_of(&self.state, &asked.command.body, fact)).collect();
+        let about = About {
+            id: asked.id,
+            digest: asked.digest,
+            epoch: asked.epoch,
+            actor: &asked.command.actor,
+            origin: asked.command.origin.as_ref(),
+            schema_version: self.schema_version,
+        };
+        self.record(&about, facts.into_iter().zip(phases))
+    }
+
+    /// Appends the barrier before the first event of a newer schema version, as an older program reads it.
+    fn raise(&mut self, fact: Fact, written_by: u32) -> Result<(), StoreError> {
+        let id = CommandId::new(format!("schema/{}", self.schema_version))
+            .map_err(|error| StoreError::Foreign(error.to_string()))?;
+        let about = About {
+            id: &id,
+            digest: sha2::Sha256::digest(id.as_str()).into(),
+            epoch: None,
+            actor: &Actor::Operator,
+            origin: None,
+            schema_version: written_by,
+        };
+        match self.record(&about, std::iter::once((fact, None)))? {
+            Ok(_barrier) => Ok(()),
+            Err(ExecuteError::Store(error)) => Err(error),
+            Err(error) => Err(StoreError::Foreign(error.to_string())),
+        }
+    }
+
+    /// Puts facts into their envelopes, and into the state, the batch and what is known.
+    fn record(
+        &mut self,
+        about: &About<'_>,
+        facts: impl Iterator<Item = (Fact, Option<PhaseName>)>,
+    ) -> Result<Result<Vec<Recorded>, ExecuteError>, StoreError> {
         // All bytes before the first row: what cannot be written must not leave a part behind.
-        let mut events = Vec::with_capacity(facts.len());
+        let mut events = Vec::new();
         let mut position = self.state.head;
-        for fact in facts {
+        for (fact, phase) in facts {
             position = position.next();
-            let event = self.envelop(position, asked, fact)?;
+            let event = Recorded { envelope: self.envelope(position, about, phase)?, body: fact };
             match event.to_bytes() {
                 Ok(bytes) => events.push((event, bytes)),
                 Err(error) => return Ok(Err(StoreError::from(error).into())),
             }
         }
-        // A command without facts leaves nothing, and a repeat of it is decided anew.
-        if events.is_empty() {
-            return Ok(Ok(Vec::new()));
-        }
-        let row = CommandRow { digest: asked.digest, first: self.state.head.next(), last: position };
-        self.written.commands.push((asked.id.clone(), row));
+        let row = CommandRow { digest: about.digest, first: self.state.head.next(), last: position };
+        self.written.commands.push((about.id.clone(), row));
         let mut recorded = Vec::with_capacity(events.len());
         for (event, bytes) in events {
             evolve(Arc::make_mut(&mut self.state), &event);
@@ -287,25 +345,27 @@ impl<'m> Batch<'m> {
                 self.state.head
             )));
         }
-        self.known.insert(asked.id.clone(), (asked.digest, recorded.clone()));
+        self.known.insert(about.id.clone(), (about.digest, recorded.clone()));
         Ok(Ok(recorded))
     }
 
-    fn envelop(&self, position: Position, asked: &Asked<'_>, fact: Fact) -> Result<Recorded, StoreError> {
-        Ok(Recorded {
-            envelope: Envelope {
-                position,
-                migration: self.migration.clone(),
-                phase: phase_of(&self.state, &asked.command.body, &fact),
-                event_id: event_id(self.now())?,
-                schema_version: SCHEMA_VERSION.to_string(),
-                actor: asked.command.actor.clone(),
-                recorded_at: self.now(),
-                command_id: asked.id.clone(),
-                epoch: asked.epoch,
-                origin: asked.command.origin.clone(),
-            },
-            body: fact,
+    fn envelope(
+        &self,
+        position: Position,
+        about: &About<'_>,
+        phase: Option<PhaseName>,
+    ) -> Result<Envelope, StoreError> {
+        Ok(Envelope {
+            position,
+            migration: self.migration.clone(),
+            phase,
+            event_id: event_id(self.now())?,
+            schema_version: about.schema_version.to_string(),
+            actor: about.actor.clone(),
+            recorded_at: self.now(),
+            command_id: about.id.clone(),
+            epoch: about.epoch,
+            origin: about.origin.cloned(),
         })
     }
 
@@ -376,4 +436,64 @@ impl<'m> Batch<'m> {
 
 fn lease(phase: &PhaseName, epoch: Epoch, holder: &Holder, term: Duration) -> Lease {
     Lease { phase: phase.clone(), epoch, holder: holder.clone(), term }
+}
+
+#[cfg(test)]
+mod tests {
+    use journal::{PersonId, Recorded};
+
+    use super::*;
+
+    fn adopt(number: u32) -> Member {
+        let text = format!(
+            "[migration]\nname = \"shop\"\nsource = \"env:S\"\ntarget = \"env:T\"\n[journal]\nurl = \"sqlite:s.db\"\n\
+             [load]\nchunk_bytes = {}\n[[person]]\nid = \"ana\"\nroles = [\"operator\", \"approver\"]\n\
+             [[person]]\nid = \"ben\"\nroles = [\"approver\"]\n\
+             [[phase]]\nname = \"a\"\ntables = [\"s.t\"]\n[phase.lever]\nkind = \"command\"\nstop = [\"x\"]\n\
+             observe = [\"x\"]\nroute = [\"x\"]\nresume = [\"x\"]\n",
+            8192 + number
+        );
+        let actor = match number {
+            0 => Actor::Operator,
+            _ => Actor::Person(PersonId::new("ana").unwrap()),
+        };
+        let id = CommandId::new(format!("c{number}")).unwrap();
+        let command = Command::new(actor, CommandBody::AdoptPlan { text, authors: Vec::new() });
+        Member { id, digest: digest(&command).unwrap(), claim: None, command }
+    }
+
+    fn versions(events: &[NewEvent]) -> Vec<(String, &'static str)> {
+        let version = |event: &NewEvent| {
+            let value: serde_json::Value = serde_json::from_slice(&event.bytes).unwrap();
+            value["schema_version"].as_str().unwrap().to_owned()
+        };
+        events.iter().map(|event| (version(event), event.kind)).collect()
+    }
+
+    #[test]
+    fn a_newer_version_appends_its_barrier_first_as_older_ones_write_and_only_with_something_behind_it() {
+        let migration = "shop".parse().unwrap();
+        let now = Timestamp::from_millis(1);
+        let mut batch = Batch::new(&migration, Arc::default(), now, Leases::Seen(BTreeMap::new()));
+        batch.execute(&adopt(0)).unwrap().unwrap();
+        let old = Arc::clone(&batch.state);
+        assert_eq!(versions(&batch.written.events), [("1".to_owned(), "plan_adopted")]);
+
+        let mut batch = Batch::new(&migration, old, now, Leases::Seen(BTreeMap::new()));
+        batch.schema_version = 2;
+        // What is refused leaves nothing, not even the barrier.
+        let mut nobody = adopt(1);
+        nobody.command.actor = Actor::Person(PersonId::new("eve").unwrap());
+        batch.execute(&nobody).unwrap().unwrap_err();
+        assert!(batch.written.is_empty());
+        let made = batch.execute(&adopt(1)).unwrap().unwrap();
+        assert_eq!(made.len(), 1, "the caller's own");
+        batch.execute(&adopt(2)).unwrap().unwrap();
+        let two = |kind| ("2".to_owned(), kind);
+        let barrier = ("1".to_owned(), "version_barrier");
+        assert_eq!(versions(&batch.written.events), [barrier, two("plan_adopted"), two("plan_adopted")]);
+        assert_eq!(batch.state.schema_version(), 2);
+        let error = Recorded::from_bytes(&batch.written.events.first().unwrap().bytes).unwrap_err();
+        assert!(error.to_string().contains("schema version 2"), "{error}");
+    }
 }

@@ -8,7 +8,7 @@ use journal::{CommandBody, Fact, PhaseName, Position, State};
 pub fn phase_of(state: &State, command: &CommandBody, fact: &Fact) -> Option<PhaseName> {
     let of = |request: &Position| state.requests.get(request).map(|request| request.phase.clone());
     match fact {
-        Fact::PlanAdopted { .. } | Fact::LogCheckpointLeft { .. } => None,
+        Fact::PlanAdopted { .. } | Fact::LogCheckpointLeft { .. } | Fact::VersionBarrier { .. } => None,
         Fact::Approved { request, .. }
         | Fact::Denied { request, .. }
         | Fact::Revoked { request }

@@ -89,6 +89,11 @@ impl Journal {
     pub fn give_from(&mut self, command: Command) -> Result<Vec<Recorded>, Refusal> {
         let facts = decide(&self.state, self.now, &command)?;
         let mut appended = Vec::new();
+        let id = CommandId::new(format!("c{}", self.state.head.next())).unwrap();
+        let epoch = match (&command.actor, command.body.phase()) {
+            (Actor::Executor(_), Some(phase)) => Some(self.state.phases[phase].epoch),
+            _ => None,
+        };
         for fact in facts {
             let request = fact.request().and_then(|request| self.state.requests.get(&request));
             let request = request.map(|request| request.phase.clone());
@@ -102,8 +107,8 @@ impl Journal {
                     schema_version: SCHEMA_VERSION.to_string(),
                     actor: command.actor.clone(),
                     recorded_at: self.now,
-                    command_id: CommandId::new(format!("c{position}")).unwrap(),
-                    epoch: None,
+                    command_id: id.clone(),
+                    epoch: epoch.filter(|epoch| *epoch > Epoch::default()),
                     origin: command.origin.clone(),
                 },
                 body: fact,
