@@ -227,6 +227,12 @@ impl Cluster {
         Ok(file)
     }
 
+    /// Where its files are.
+    #[must_use]
+    pub fn data(&self) -> PathBuf {
+        self.dir.path().join("data")
+    }
+
     /// The last lines of its log.
     #[must_use]
     pub fn log_tail(&self, lines: usize) -> String {

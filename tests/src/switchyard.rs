@@ -237,6 +237,18 @@ impl Product {
         Ok(out.trim().to_owned())
     }
 
+    /// Runs a verb with the plan, and with more in its environment: whether it ended with 0, and both its outputs.
+    ///
+    /// # Errors
+    /// It cannot be run.
+    pub async fn verb(&self, words: &[&str], environment: &[(&str, &str)]) -> Result<(bool, String)> {
+        let mut command = self.command();
+        command.args(words).arg("--plan").arg(self.plan());
+        command.envs(environment.iter().copied());
+        let (accepted, out, err) = self.run(command).await?;
+        Ok((accepted, format!("{out}{err}")))
+    }
+
     /// Adopts the plan file as it is now.
     ///
     /// # Errors

@@ -55,9 +55,11 @@ grant execute on all functions in schema switchyard_journal to switchyard_journa
 reset role;
 ";
 
-/// Refuses whatever would change the schema's objects. It fires for superusers as well, who can disable it.
+/// Refuses whatever would change the schema's objects. It fires for superusers as well, who can disable it. Its functions
+/// are in a schema of their own: whoever drops the journal's would drop them with it, and the guard with them.
 const SCHEMA_GUARD: &str = "
-create function switchyard_journal.refuse_change() returns event_trigger
+create schema switchyard_journal_guard;
+create function switchyard_journal_guard.refuse_change() returns event_trigger
 language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
@@ -73,7 +75,7 @@ begin
     end if;
 end
 $$;
-create function switchyard_journal.refuse_drop() returns event_trigger
+create function switchyard_journal_guard.refuse_drop() returns event_trigger
 language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
@@ -88,9 +90,9 @@ begin
 end
 $$;
 create event trigger switchyard_journal_changes on ddl_command_end
-    execute function switchyard_journal.refuse_change();
+    execute function switchyard_journal_guard.refuse_change();
 create event trigger switchyard_journal_drops on sql_drop
-    execute function switchyard_journal.refuse_drop();
+    execute function switchyard_journal_guard.refuse_drop();
 alter event trigger switchyard_journal_changes enable always;
 alter event trigger switchyard_journal_drops enable always;
 ";
