@@ -3,6 +3,7 @@
 
 pub mod arrival;
 pub mod board;
+pub mod check;
 pub mod cli;
 pub mod config;
 pub mod conversation;

@@ -82,6 +82,8 @@ fn the_manual_shows_the_help_as_the_program_prints_it() {
         "plan show",
         "plan diff",
         "plan adopt",
+        "bot",
+        "bot check",
         "people",
         "people check",
         "token",

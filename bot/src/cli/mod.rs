@@ -1,5 +1,6 @@
 //! The command line: one file a verb; only `output` prints.
 
+mod bot_check;
 mod chat;
 mod doctor;
 mod exit;
@@ -59,6 +60,9 @@ enum Verb {
     /// Check, show or adopt a plan
     #[command(subcommand)]
     Plan(plan::What),
+    /// What the platforms grant the bot
+    #[command(subcommand)]
+    Bot(bot_check::What),
     /// Who can be known where, and who may approve what
     #[command(subcommand)]
     People(people::What),
@@ -96,6 +100,7 @@ pub fn main() -> ExitCode {
             Verb::Doctor(args) => doctor::run(args).await,
             Verb::Journal(what) => journal::run(what).await,
             Verb::Plan(what) => plan::run(what).await,
+            Verb::Bot(what) => bot_check::run(what).await,
             Verb::People(what) => people::run(what),
             Verb::Token(what) => token::run(what),
         }

@@ -1,6 +1,7 @@
 //! Every sentence that people read. A reply says what happened, what is next, and who has to do it.
 
 mod card;
+pub(crate) mod check;
 mod doctor;
 mod done;
 mod event;

@@ -7,7 +7,7 @@ use axum::http::{HeaderMap, Method, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use serde_json::{Value, json};
 
-use super::state::{APPLICATION, Channel, FIRST_ANSWER, GUILD, Message, State, TOKEN_LIFE};
+use super::state::{APPLICATION, Channel, FIRST_ANSWER, GUILD, Message, ROLE, State, TOKEN_LIFE};
 use super::{Inner, TOKEN, check};
 use crate::doubles::http::{self, Fault};
 use crate::doubles::ledger::Said;
@@ -111,17 +111,27 @@ impl Inner {
             ("GET", ["users", "@me"]) => ok(
                 json!({"id": APPLICATION, "username": "switchyard", "bot": true, "discriminator": "0", "avatar": null}),
             ),
-            ("GET", ["applications", "@me"]) => {
-                ok(json!({"id": APPLICATION, "name": "switchyard", "interactions_endpoint_url": null}))
-            }
-            ("GET", ["guilds", GUILD]) => ok(json!({"id": GUILD, "name": "shop"})),
+            ("GET", ["applications", "@me"]) => ok(json!({
+                "id": APPLICATION, "name": "switchyard", "verify_key": self.public_key, "bot": {"id": APPLICATION},
+                "interactions_endpoint_url": state.endpoint,
+            })),
+            ("GET", ["guilds", GUILD]) => ok(json!({
+                "id": GUILD, "name": "shop", "owner_id": "100000000000000001", "roles": [
+                    {"id": GUILD, "name": "@everyone", "permissions": "0"},
+                    {"id": ROLE, "name": "switchyard", "permissions": state.rights.to_string()},
+                ],
+            })),
+            ("GET", ["guilds", GUILD, "members", id]) => member(&state, id),
             ("GET", ["gateway", "bot"]) => ok(json!({
                 "url": self.socket_base, "shards": 1,
                 "session_start_limit": {"total": 1000, "remaining": 999, "reset_after": 14_400_000, "max_concurrency": 1},
             })),
             ("GET", ["channels", id]) => {
-                channel(&mut state, id)?;
-                ok(json!({"id": id, "type": 0, "guild_id": GUILD, "name": "ops"}))
+                let denied = channel(&mut state, id)?.denied.to_string();
+                ok(json!({
+                    "id": id, "type": 0, "guild_id": GUILD, "name": "ops",
+                    "permission_overwrites": [{"id": ROLE, "type": 0, "allow": "0", "deny": denied}],
+                }))
             }
             ("POST", ["channels", id, "messages"]) => self.post(&mut state, id, given),
             ("GET", ["channels", id, "messages"]) => {
@@ -377,6 +387,16 @@ fn living<'s>(state: &'s State, token: &str) -> Result<&'s super::state::Interac
     }
 }
 
+fn member(state: &State, id: &str) -> Done {
+    let (name, is_bot) = match state.members.get(id) {
+        _ if id == APPLICATION => ("switchyard", true),
+        Some(member) => (member.name.as_str(), member.is_bot),
+        None => return no(StatusCode::NOT_FOUND, 10_007, "Unknown Member"),
+    };
+    let roles = if id == APPLICATION { json!([ROLE]) } else { json!([]) };
+    ok(json!({"user": {"id": id, "username": name, "bot": is_bot}, "roles": roles}))
+}
+
 fn channel<'s>(state: &'s mut State, id: &str) -> Result<&'s mut Channel, No> {
     match state.channels.get_mut(id) {
         None => no(StatusCode::NOT_FOUND, 10_003, "Unknown Channel"),
@@ -432,7 +452,7 @@ fn content(method: &Method, headers: &HeaderMap, body: &Bytes) -> Result<Value, 
 }
 
 fn is_our_mistake(code: u32) -> bool {
-    !matches!(code, 10_003 | 10_008 | 10_015 | 10_062 | 30_046 | 50_001 | 50_013 | 50_027)
+    !matches!(code, 10_003 | 10_007 | 10_008 | 10_015 | 10_062 | 30_046 | 50_001 | 50_013 | 50_027)
 }
 
 fn limited(wait: u64) -> Response {

@@ -43,6 +43,7 @@ struct Inner {
     faults: Faults,
     calls: Mutex<Vec<String>>,
     socket_base: String,
+    public_key: String,
     gateway: gateway::Gateway,
 }
 
@@ -67,6 +68,8 @@ impl Discord {
     /// # Errors
     /// It cannot listen.
     pub async fn start() -> Result<Self> {
+        let key = SigningKey::from_bytes(&[7; 32]);
+        let public_key = hex::encode(key.verifying_key().to_bytes());
         let mut made = None;
         let served = Served::start(|address| {
             let inner = Arc::new(Inner {
@@ -75,6 +78,7 @@ impl Discord {
                 faults: Faults::default(),
                 calls: Mutex::default(),
                 socket_base: format!("ws://{address}/gateway"),
+                public_key,
                 gateway: gateway::Gateway::default(),
             });
             made = Some(Arc::clone(&inner));
@@ -87,7 +91,6 @@ impl Discord {
         })
         .await?;
         let inner = made.ok_or_else(|| anyhow::anyhow!("the server was not made"))?;
-        let key = SigningKey::from_bytes(&[7; 32]);
         let discord = Self { inner, served, key, delivery: people::Delivery::new()? };
         discord.channel(OPS);
         Ok(discord)
@@ -127,6 +130,20 @@ impl Discord {
     /// A new channel.
     pub fn channel(&self, id: &str) {
         self.inner.state().channels.insert(id.to_owned(), Channel::default());
+    }
+
+    /// Where interactions are sent, as the developer portal says.
+    pub fn endpoint(&self, url: &str) {
+        self.inner.state().endpoint = Some(url.to_owned());
+    }
+
+    /// What the bot's role may, and what a channel takes from it: Discord's bits.
+    pub fn rights(&self, role: u64, channel: &str, denied: u64) {
+        let mut state = self.inner.state();
+        state.rights = role;
+        if let Some(channel) = state.channels.get_mut(channel) {
+            channel.denied = denied;
+        }
     }
 
     /// Takes the bot out of a channel.

@@ -12,6 +12,10 @@ pub const GUILD: &str = "100000000000000800";
 /// The channel of every conversation.
 pub const OPS: &str = "100000000000000700";
 
+/// The role that the bot has, and what it may: see, send, embed, read what was sent.
+pub(super) const ROLE: &str = "100000000000000600";
+const RIGHTS: u64 = 1 << 10 | 1 << 11 | 1 << 14 | 1 << 16;
+
 /// How long an interaction may wait for its first answer, and its token lives.
 pub(super) const FIRST_ANSWER: Duration = Duration::from_secs(3);
 pub(super) const TOKEN_LIFE: Duration = Duration::from_secs(900);
@@ -52,6 +56,8 @@ impl Message {
 #[derive(Debug, Default)]
 pub(super) struct Channel {
     pub(super) is_closed: bool,
+    /// What the channel takes from the bot's role.
+    pub(super) denied: u64,
     pub(super) messages: BTreeMap<u64, Message>,
     pub(super) nonces: BTreeMap<String, u64>,
     pub(super) posted: Vec<Instant>,
@@ -96,6 +102,10 @@ pub(super) struct State {
     pub(super) interactions: BTreeMap<String, Interaction>,
     /// Commands, by "global" or the server's id.
     pub(super) commands: BTreeMap<String, Vec<Value>>,
+    /// Where interactions are sent.
+    pub(super) endpoint: Option<String>,
+    /// What the bot's role may.
+    pub(super) rights: u64,
     /// How often they were written.
     pub(super) registrations: u32,
     numbers: u64,
@@ -108,6 +118,8 @@ impl State {
             channels: BTreeMap::new(),
             interactions: BTreeMap::new(),
             commands: BTreeMap::new(),
+            endpoint: None,
+            rights: RIGHTS,
             registrations: 0,
             numbers: 0,
         }

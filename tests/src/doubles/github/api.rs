@@ -1,7 +1,7 @@
 //! The REST API and the one GraphQL mutation, as an App's installation sees them. What is not documented is refused, and
 //! remembered against the caller.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
 
@@ -49,7 +49,7 @@ pub struct Answer {
 }
 
 impl Answer {
-    fn ok(body: Value) -> Self {
+    pub(super) fn ok(body: Value) -> Self {
         Self::with(200, body)
     }
 
@@ -93,6 +93,8 @@ pub struct Api<'s> {
     pub post: &'s mut Post,
     /// What the App may, by its manifest.
     pub permissions: &'s BTreeMap<String, String>,
+    /// What the App hears, by its manifest.
+    pub events: &'s BTreeSet<String>,
     /// Permissions that were needed so far.
     pub needed: &'s mut BTreeMap<String, String>,
     /// Webhooks that the work causes: event, body.
@@ -218,7 +220,7 @@ impl Api<'_> {
         match (request.method.as_str(), path.as_slice()) {
             ("GET", ["app"]) => Ok(Answer::ok(json!({
                 "id": APP, "slug": "switchyard", "name": "Switchyard", "permissions": self.permissions,
-                "events": [], "installations_count": 1,
+                "events": self.events, "installations_count": 1,
             }))),
             ("GET", ["repos", owner, name, "installation"]) => {
                 if !format!("{owner}/{name}").eq_ignore_ascii_case(&self.world.repository) {
@@ -227,7 +229,7 @@ impl Api<'_> {
                 Ok(Answer::ok(json!({
                     "id": INSTALLATION, "app_id": APP, "app_slug": "switchyard", "target_type": "Organization",
                     "account": {"login": owner, "id": 9001, "type": "Organization"},
-                    "permissions": self.permissions, "events": [], "repository_selection": "selected",
+                    "permissions": self.permissions, "events": self.events, "repository_selection": "selected",
                     "access_tokens_url": format!("https://api.github.test/app/installations/{INSTALLATION}/access_tokens"),
                     "suspended_at": null,
                 })))
@@ -246,6 +248,7 @@ impl Api<'_> {
                     }),
                 ))
             }
+            ("GET", ["app", "hook", "config"]) => Ok(self.hook_config()),
             ("GET", ["app", "hook", "deliveries"]) => Ok(self.deliveries(request)),
             ("POST", ["app", "hook", "deliveries", id, "attempts"]) => {
                 let known =

@@ -10,6 +10,7 @@ mod api;
 mod auth;
 mod hooks;
 mod limits;
+mod settings;
 mod shapes;
 mod told;
 mod world;
@@ -300,6 +301,7 @@ fn answer(inner: &mut Inner, method: &Method, uri: &Uri, headers: &HeaderMap, bo
         keys: &mut inner.keys,
         post: &mut inner.post,
         permissions: &inner.permissions,
+        events: &inner.events,
         needed: &mut inner.needed,
         caused: Vec::new(),
         redeliver: None,

@@ -97,7 +97,12 @@ impl Inner {
         let answer = match done {
             Ok(mut value) => {
                 value["ok"] = json!(true);
-                http::json(StatusCode::OK, &value)
+                let mut answer = http::json(StatusCode::OK, &value);
+                let scopes = Vec::from_iter(self.state().scopes.iter().cloned()).join(",");
+                if let Ok(scopes) = scopes.parse() {
+                    answer.headers_mut().insert("x-oauth-scopes", scopes);
+                }
+                answer
             }
             Err(No("ratelimited", _)) => limited(1),
             Err(No(error, detail)) => {

@@ -1,0 +1,97 @@
+//! The Slack app: its token, its workspace, its scopes, its channels.
+
+use std::collections::BTreeSet;
+
+use journal::Plan;
+use journal::plan::Platform;
+use serde_json::Value;
+
+use super::ask::{Answer, Ask, Unreachable};
+use super::{Looks, Seen, Verdict, accounts};
+use crate::config::Slack;
+use crate::words::check as words;
+
+/// What the bot's token must be allowed.
+pub(super) const SCOPES: &[&str] =
+    &["commands", "chat:write", "app_mentions:read", "channels:history", "users:read"];
+
+pub(super) async fn look(slack: &Slack, plan: Option<&Plan>) -> Vec<Seen> {
+    let mut looks = Looks::at(Platform::Slack);
+    let ended = all(slack, plan, &mut looks).await;
+    looks.ended(ended)
+}
+
+/// Slack answers 200 also to what it refuses: the error's name, then.
+fn refusal(answer: &Answer) -> Option<String> {
+    match answer.body.get("ok").and_then(Value::as_bool) {
+        Some(true) => None,
+        _ => Some(answer.text("/error").map_or_else(|| answer.why(), str::to_owned)),
+    }
+}
+
+async fn all(slack: &Slack, plan: Option<&Plan>, looks: &mut Looks) -> Result<(), Unreachable> {
+    let ask = Ask::new(&slack.api_url)?;
+    let token = format!("Bearer {}", slack.bot_token.expose());
+    let test = ask.post("/auth.test", &token).await?;
+    if let Some(why) = refusal(&test) {
+        looks.missing("bot_token", words::slack_token_refused(&why));
+        return Ok(());
+    }
+    let (team, user) = (test.text("/team").unwrap_or_default(), test.text("/user").unwrap_or_default());
+    if test.text("/bot_id").is_none() {
+        looks.missing("bot_token", words::slack_no_bot(user));
+        return Ok(());
+    }
+    looks.right("bot_token", words::slack_token_taken(user, team));
+    let is = [test.text("/team_id"), test.text("/enterprise_id")];
+    if is.contains(&Some(slack.team.as_str())) {
+        looks.right("team", words::slack_team(&slack.team));
+    } else {
+        let is = is.into_iter().flatten().next().unwrap_or("no id");
+        looks.missing("team", words::slack_other_team(&slack.team, is));
+    }
+    scopes(&test, looks);
+    for channel in &slack.channels {
+        // What is read is thrown away: that it may be read is what is asked.
+        let history = ask.get(&format!("/conversations.history?channel={channel}&limit=1"), &token).await?;
+        let about = format!("channel:{channel}");
+        match refusal(&history).as_deref() {
+            None => looks.right(about, words::slack_channel(channel)),
+            Some("missing_scope") => {
+                let needed = history.text("/needed").unwrap_or("channels:history or groups:history");
+                looks.missing(about, words::slack_channel_scope(channel, needed));
+            }
+            Some(why) => looks.missing(about, words::slack_no_channel(channel, why)),
+        }
+    }
+    for (person, account) in accounts(plan, Platform::Slack) {
+        let Some((_, user)) = account.split_once('/') else { continue };
+        let found = ask.get(&format!("/users.info?user={user}"), &token).await?;
+        let about = format!("person:{person}");
+        let is = |flag: &str| found.body.pointer(flag).and_then(Value::as_bool) == Some(true);
+        let is_nobody = is("/user/deleted") || is("/user/is_bot");
+        match found.text("/user/name").filter(|_| refusal(&found).is_none() && !is_nobody) {
+            Some(name) => looks.right(about, words::account_is(person, account, name)),
+            None => looks.missing(about, words::account_unknown(person, account, "slack")),
+        }
+    }
+    looks.note("signing_secrets", Verdict::Note, words::secret_untried("Slack"));
+    Ok(())
+}
+
+fn scopes(test: &Answer, looks: &mut Looks) {
+    let header = test.headers.get("x-oauth-scopes").and_then(|value| value.to_str().ok());
+    let Some(header) = header else {
+        looks.note("scopes", Verdict::Note, words::slack_scopes_untold());
+        return;
+    };
+    let granted: BTreeSet<&str> = header.split(',').map(str::trim).collect();
+    for scope in SCOPES {
+        let about = format!("scope:{scope}");
+        if granted.contains(scope) {
+            looks.right(about, words::slack_scope(scope));
+        } else {
+            looks.missing(about, words::slack_no_scope(scope));
+        }
+    }
+}
