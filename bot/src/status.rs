@@ -160,6 +160,8 @@ pub struct PhaseReport {
     pub streams: Vec<StreamReport>,
     /// What no fence should have let through.
     pub breaches: Vec<BreachReport>,
+    /// The sides that came back on another timeline and were not probed anew.
+    pub timelines: Vec<TimelineReport>,
     /// `about n s`, `one-way` or `none`; null while the source is the writer and the way back is not needed.
     pub way_back: Option<String>,
     /// What else was last probed.
@@ -272,6 +274,23 @@ pub struct BreachReport {
     pub acknowledged: bool,
 }
 
+/// A side that came back on another timeline.
+#[derive(Debug, Clone, Serialize)]
+pub struct TimelineReport {
+    /// Which.
+    pub side: &'static str,
+    /// The event.
+    pub position: u64,
+    /// The timeline that it was last probed on.
+    pub was: u64,
+    /// The one that it is on.
+    pub timeline: u64,
+    /// When that was recorded.
+    pub since: Timestamp,
+    /// What a person has to know of it.
+    pub finding: Finding,
+}
+
 impl Report {
     /// The report of a migration, or of one of its phases; none before a plan was adopted.
     #[must_use]
@@ -355,6 +374,7 @@ impl Seen<'_> {
             gates: self.gates(&observed),
             streams: self.streams(&observed),
             breaches: self.breaches(),
+            timelines: self.timelines(),
             way_back: self.way_back(lag_ms),
             observed: observed.into_iter().filter(|(key, _)| !is_shown(key)).collect(),
             holder: phase.holder.as_ref().map(ToString::to_string),
@@ -527,6 +547,20 @@ impl Seen<'_> {
         reports
     }
 
+    fn timelines(&self) -> Vec<TimelineReport> {
+        let changes = self.phase.timelines.iter();
+        changes
+            .map(|(side, change)| TimelineReport {
+                side: side.word(),
+                position: change.position.get(),
+                was: change.was.get(),
+                timeline: change.timeline.get(),
+                since: change.recorded_at,
+                finding: change.finding(self.name, *side),
+            })
+            .collect()
+    }
+
     /// How long a failback would take now. The lag must be worked off in the window; a second is kept for the rest of it,
     /// which measures well below that on an idle pair.
     fn way_back(&self, lag_ms: Option<u64>) -> Option<String> {
@@ -541,6 +575,9 @@ impl Seen<'_> {
             PhaseStatus::Replicating if is_lost && back.is_some() => "one-way",
             PhaseStatus::Replicating => return None,
             PhaseStatus::Completed | PhaseStatus::Quarantined => "none",
+            PhaseStatus::OnTarget if !self.phase.timelines.is_empty() => {
+                "not known before the side that came back on another timeline is probed anew"
+            }
             PhaseStatus::OnTarget if is_lost => "one-way",
             PhaseStatus::OnTarget => match lag_ms {
                 Some(lag) => return Some(format!("about {} s", lag.div_ceil(1000) + 1)),

@@ -18,7 +18,8 @@ impl Engine for NativeEngine {
         seen: &Observed,
     ) -> Result<Vec<Effect>, Finding> {
         let ctx = StepContext::new(phase, state, seen)?;
-        match step {
+        let mut effects = steps::probe_anew::plan(&ctx, step);
+        effects.extend(match step {
             Step::Preflight => steps::preflight::plan(&ctx),
             Step::PrepareSource => steps::prepare_source::plan(&ctx),
             Step::PrepareTarget => steps::prepare_target::plan(&ctx),
@@ -41,7 +42,8 @@ impl Engine for NativeEngine {
             Step::VerifyFull => steps::verify_full::plan(&ctx),
             Step::Undo => steps::undo::plan(&ctx),
             Step::DrainAvailable | Step::DeclareLoss => Err(not_available(step)),
-        }
+        }?);
+        Ok(effects)
     }
 
     fn undo(&self, phase: &PhaseName, state: &State) -> Result<Vec<Effect>, Finding> {

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use journal::plan::TablePattern;
 use journal::{
     Actor, Command, CommandBody, Direction, Epoch, Evidence, Holder, Party, PhaseName, PhasePlan, Plan, Side,
-    Step, StreamHealth, StreamMode, StreamName, StreamSpec, TableName,
+    Step, StreamHealth, StreamMode, StreamName, StreamSpec, TableName, Timeline,
 };
 use journal_store::{ExecuteError, Store};
 use runtime::retry::Backoff;
@@ -195,6 +195,16 @@ impl Hands for PhaseHands {
 
     fn expect_identity(&self, side: Side, seen: &Evidence) {
         self.plane.side(side).expect_identity(seen.clone());
+        let timeline = seen.get("timeline").and_then(|timeline| timeline.parse().ok());
+        self.plane.timelines.set(&self.phase, side, timeline);
+    }
+
+    fn timeline(&self, side: Side) -> Option<Timeline> {
+        self.plane.side(side).timeline()
+    }
+
+    async fn meet(&self) -> Result<(), Cause> {
+        futures::future::try_join(self.plane.source.connect(), self.plane.target.connect()).await.map(drop)
     }
 
     fn set_streams(&self, epoch: Epoch, specs: Vec<StreamSpec>, lag_limit: Duration) {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use journal::plan::TablePattern;
-use journal::{Direction, Epoch, Evidence, Party, Side, Step, StreamSpec, TableName};
+use journal::{Direction, Epoch, Evidence, Party, Side, Step, StreamSpec, TableName, Timeline};
 
 use crate::seams::{Cause, Observed, Receiver};
 
@@ -27,6 +27,12 @@ pub(crate) trait Hands: Debug + Send + Sync {
 
     /// Holds a side's connections against what first contact saw.
     fn expect_identity(&self, side: Side, seen: &Evidence);
+
+    /// The timeline that the newest connection to a side met.
+    fn timeline(&self, side: Side) -> Option<Timeline>;
+
+    /// Meets both sides anew.
+    async fn meet(&self) -> Result<(), Cause>;
 
     /// Makes these the phase's streams.
     fn set_streams(&self, epoch: Epoch, specs: Vec<StreamSpec>, lag_limit: Duration);

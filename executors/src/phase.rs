@@ -27,7 +27,7 @@ use futures::stream::BoxStream;
 use journal::{
     Actor, Command, CommandBody, CommandId, Due, Effect, EffectId, EffectOutcome, EffectSpec, EffectStatus,
     Finding, Holder, NameError, OperationRun, PhaseName, PhaseState, PlanHash, Recorded, Refusal, Side,
-    State, Step, StreamSpec, Timestamp, desired_streams, due,
+    State, Step, StreamSpec, Timeline, Timestamp, desired_streams, due,
 };
 use journal_store::{ExecuteError, Lease, Progress, Store, StoreError};
 use runtime::retry::Backoff;
@@ -44,6 +44,9 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// Between two looks of an observation that does not hold yet. The receiver has waited already.
 const OBSERVE_AGAIN: Duration = Duration::from_millis(20);
+
+/// How long both sides may take to be met before an opening.
+const MEETING: Duration = Duration::from_secs(2);
 
 /// Between two progress reports while an operation runs, and while none does.
 const REPORT_BUSY: Duration = Duration::from_millis(500);
@@ -320,6 +323,9 @@ impl<'a> Work<'a> {
     /// Does the one thing that is due.
     async fn turn(&mut self, state: &State, now: Timestamp) -> Result<(), Halt> {
         self.prove(state).await?;
+        if self.tell_timelines(state).await? {
+            return Ok(());
+        }
         self.follow(state);
         let Some(next) = self.in_view_of_proof(due(state, &self.home.name, now), state) else {
             let wait = self.away.wait();
@@ -360,6 +366,42 @@ impl<'a> Work<'a> {
             self.home.hands.set_streams(self.lease.epoch, specs.clone(), lag_limit);
             self.streams = Some(specs);
         }
+    }
+
+    /// Tells the journal of a side that is on another timeline than it knows. Whether there was one.
+    async fn tell_timelines(&mut self, state: &State) -> Result<bool, Halt> {
+        let Some((side, timeline)) = self.moved(state) else { return Ok(false) };
+        tracing::warn!(phase = %self.home.name, %side, %timeline, "came back on another timeline");
+        let phase = self.home.name.clone();
+        self.append(CommandBody::ReportTimeline { phase, side, timeline }).await?;
+        Ok(true)
+    }
+
+    /// A side that the newest connection has met on another timeline than the journal knows.
+    fn moved(&self, state: &State) -> Option<(Side, Timeline)> {
+        let phase = state.phases.get(&self.home.name)?;
+        Side::ALL.into_iter().find_map(|side| {
+            let (known, seen) = (phase.timeline(side)?, self.home.hands.timeline(side)?);
+            (known != seen).then_some((side, seen))
+        })
+    }
+
+    /// Meets both sides just before an opening is intended, so that no connection from before a failover stands for a side
+    /// that is another by now. Whether both are what the journal knows.
+    async fn meets(&mut self, state: &State) -> bool {
+        let met = tokio::time::timeout(MEETING, self.home.hands.meet()).await;
+        let cause = match met {
+            Ok(Ok(())) => None,
+            Ok(Err(cause)) => Some(cause.0),
+            Err(_) => Some(format!("no answer from both sides within {MEETING:?}")),
+        };
+        if let Some(cause) = cause {
+            self.shared.doing(Some(format!("before the opening: {cause}")));
+            let wait = self.away.wait();
+            self.wake(wait).await;
+            return false;
+        }
+        self.moved(state).is_none()
     }
 
     async fn perform(&mut self, next: &Due, state: &State, now: Timestamp) -> Result<(), Halt> {
@@ -459,6 +501,10 @@ impl<'a> Work<'a> {
             },
             _ => Vec::new(),
         };
+        let opens = matches!(spec.effect, Effect::OpenGate { .. }) && step != Step::Undo;
+        if opens && !self.meets(state).await {
+            return Ok(());
+        }
         hit(run, &spec, "before_intent");
         self.append(CommandBody::Intend { phase, step, effect: spec.effect.clone(), undo }).await?;
         hit(run, &spec, "after_intent");
@@ -596,6 +642,12 @@ impl<'a> Work<'a> {
             match self.look().await {
                 Ok((state, now)) => {
                     if due(&state, &self.home.name, now) != Due::Effect(id) {
+                        return;
+                    }
+                    // What is not told yet would not be due yet. An opening is not dropped for it.
+                    let opens =
+                        running(&state, &self.home.name).is_some_and(|(_, run)| run.opening.is_some());
+                    if !opens && self.moved(&state).is_some() {
                         return;
                     }
                     deadline = running(&state, &self.home.name).and_then(|(_, run)| self.deadline(run, now));

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::effect::{Effect, Evidence, StreamMode};
-use crate::ids::{EffectId, Epoch, Holder, PersonId, PhaseName, Position, TableName};
+use crate::effect::{Effect, Evidence, Side, StreamMode};
+use crate::ids::{EffectId, Epoch, Holder, PersonId, PhaseName, Position, TableName, Timeline};
 use crate::names::Direction;
 use crate::operation::{Operation, Step};
 use crate::origin::{Origin, SeenBinding};
@@ -276,6 +276,15 @@ pub enum CommandBody {
         /// What was seen.
         seen: SeenBinding,
     },
+    /// A side is on another timeline than the one it was last seen on.
+    ReportTimeline {
+        /// The phase.
+        phase: PhaseName,
+        /// Which side.
+        side: Side,
+        /// The one that it is on.
+        timeline: Timeline,
+    },
     /// The publisher's own: a signed log checkpoint stands outside the journal, durably.
     ReportCheckpoint {
         /// The last position that it covers.
@@ -314,7 +323,8 @@ impl CommandBody {
             | Self::Block { phase, .. }
             | Self::BeginUndo { phase, .. }
             | Self::ReportStream { phase, .. }
-            | Self::ReportBreach { phase, .. } => Some(phase),
+            | Self::ReportBreach { phase, .. }
+            | Self::ReportTimeline { phase, .. } => Some(phase),
         }
     }
 }

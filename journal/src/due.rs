@@ -75,6 +75,9 @@ fn in_operation(state: &State, run: &OperationRun, now: Timestamp) -> Due {
     if let (Some(finding), None, None) = (&run.blocked, &run.undo, &run.opening) {
         return Due::Blocked(finding.clone());
     }
+    if let Some(finding) = displaced(state, run).filter(|_| run.undo.is_none() && may_undo(run)) {
+        return Due::CallPerson(finding);
+    }
     // One effect at a time: what is intended and not concluded comes before anything new. An undo leaves the open
     // effects of the steps it undoes where they are: its own intents are higher, so theirs are refused.
     let open = run.effects.iter().find(|record| {
@@ -110,7 +113,9 @@ pub(crate) const fn may_undo(run: &OperationRun) -> bool {
 /// What ends a window that cannot go on: an undo, or a person where the plan says so.
 fn end_of_the_window(state: &State, run: &OperationRun, now: Timestamp) -> Option<Due> {
     let overdue = run.stopped.as_ref().is_some_and(|(_, undo)| now >= undo.at);
-    let failed = failed_in_the_window(run).or_else(|| lapsed_in_the_window(state, run, now));
+    let failed = failed_in_the_window(run)
+        .or_else(|| lapsed_in_the_window(state, run, now))
+        .or_else(|| displaced_in_the_window(state, run));
     if !holds_at_deadline(run) {
         let cause = if overdue { Some(UndoCause::Deadline) } else { failed };
         return cause.map(Due::BeginUndo);
@@ -159,6 +164,20 @@ fn lapsed_in_the_window(state: &State, run: &OperationRun, now: Timestamp) -> Op
             remedy: "Ask again, and have the new request approved.".to_owned(),
         },
     })
+}
+
+/// A side that came back on another timeline since the operation began, and since the newest `retry`: what it has proven
+/// may not hold any more, so a person hears of it before it goes on.
+fn displaced(state: &State, run: &OperationRun) -> Option<Finding> {
+    let since = run.retried.unwrap_or(run.position);
+    let changes = &state.phases.get(&run.phase)?.timelines;
+    let (side, change) = changes.iter().find(|(_, change)| change.position > since)?;
+    Some(change.finding(&run.phase, *side))
+}
+
+fn displaced_in_the_window(state: &State, run: &OperationRun) -> Option<UndoCause> {
+    let finding = displaced(state, run).filter(|_| in_the_window(run))?;
+    Some(UndoCause::StepFailed { step: run.step, finding })
 }
 
 /// A blocked step or a definite failure in the window undoes by itself: nobody is asked while nobody can write.

@@ -6,8 +6,8 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::canonical::to_canonical;
-use crate::ids::{EffectId, Lsn, PhaseName, PlanHash, Position, TableName};
-use crate::names::StreamName;
+use crate::ids::{EffectId, Lsn, PhaseName, PlanHash, Position, TableName, Timeline};
+use crate::names::{Direction, StreamName};
 use crate::operation::Step;
 use crate::time::Timestamp;
 
@@ -128,6 +128,19 @@ pub struct SchemaObject {
     pub statement: String,
 }
 
+/// What a stream must still have when a side that it reads or writes is probed anew.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct StreamCheck {
+    /// Which.
+    pub direction: Direction,
+    /// The slot it reads.
+    pub slot: String,
+    /// What it does, as journalled.
+    pub mode: StreamMode,
+    /// Whether the operation cannot do without it. A guard's loss is said, and is not in the way of what leads back.
+    pub is_needed: bool,
+}
+
 /// An effect on the outside. Absolute, under deterministic names; doing it twice is doing it once.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
@@ -136,6 +149,26 @@ pub enum Effect {
     Preflight {
         /// The phase's tables.
         tables: Vec<TableName>,
+    },
+    /// A side that came back on another timeline, after a failover or a restore, has what this phase left there: gate,
+    /// fence, and for each stream its slot, its checkpoint and its mode. Pure observation. Evidence: `timeline`,
+    /// `forked_at`, and a word a stream.
+    ProbeAnew {
+        /// Where.
+        side: Side,
+        /// The timeline by which it was known.
+        was: Timeline,
+        /// The one that it is on.
+        timeline: Timeline,
+        /// Its gate's mode, as journalled.
+        mode: GateMode,
+        /// Under which position the gate was set so; none if it never changed.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        gate: Option<Position>,
+        /// The tables whose fence must stand there; none where no fence was made yet.
+        fenced: Vec<TableName>,
+        /// The phase's streams.
+        streams: Vec<StreamCheck>,
     },
     /// The schema `_switchyard` and the phase's gate row, in this mode if the row is new.
     InstallHome {
@@ -413,6 +446,7 @@ impl Effect {
                 Party::Database(Side::Target)
             }
             Self::Preflight { .. }
+            | Self::ProbeAnew { .. }
             | Self::CreateSlot { .. }
             | Self::CopyTable { .. }
             | Self::StartStream { .. }
@@ -435,6 +469,7 @@ impl Effect {
     pub const fn class(&self) -> EffectClass {
         match self {
             Self::Preflight { .. }
+            | Self::ProbeAnew { .. }
             | Self::TrialWrite { .. }
             | Self::AwaitApplied { .. }
             | Self::AwaitLag { .. }
@@ -474,6 +509,7 @@ impl Effect {
     pub fn label(&self) -> String {
         match self {
             Self::Preflight { .. } => "preflight".to_owned(),
+            Self::ProbeAnew { side, .. } => format!("probe_anew:{side}"),
             Self::InstallHome { side, .. } => format!("install_home:{side}"),
             Self::CreatePublication { side, .. } => format!("create_publication:{side}"),
             Self::CreateOrigin { side, .. } => format!("create_origin:{side}"),

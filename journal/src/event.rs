@@ -4,10 +4,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::canonical::{CanonicalError, to_canonical};
 use crate::command::Actor;
-use crate::effect::{Effect, Evidence, StreamMode, UndoPlan};
+use crate::effect::{Effect, Evidence, Side, StreamMode, UndoPlan};
 use crate::ids::{
     CommandId, EffectId, Epoch, EventId, Generation, Holder, MigrationName, PersonId, PhaseName, PlanHash,
-    Position, TableName,
+    Position, TableName, Timeline,
 };
 use crate::names::Direction;
 use crate::operation::{Operation, Step};
@@ -240,6 +240,16 @@ pub enum Fact {
         /// How many changes, in decimal.
         changes: String,
     },
+    /// A side came back on another timeline: after a failover, or a restore to an earlier moment. Until it is probed anew
+    /// nothing opens.
+    TimelineChanged {
+        /// Which side.
+        side: Side,
+        /// The timeline that it was on.
+        was: Timeline,
+        /// The one that it is on.
+        timeline: Timeline,
+    },
     /// A signed log checkpoint over people's last words stands outside the journal.
     LogCheckpointLeft {
         /// The last position that it covers.
@@ -288,6 +298,7 @@ impl Fact {
             Self::OperationFinished { .. } => "operation_finished",
             Self::StreamChanged { .. } => "stream_changed",
             Self::FenceBreached { .. } => "fence_breached",
+            Self::TimelineChanged { .. } => "timeline_changed",
             Self::LogCheckpointLeft { .. } => "log_checkpoint_left",
             Self::VersionBarrier { .. } => "version_barrier",
         }
@@ -326,6 +337,7 @@ impl Fact {
             | Self::OperationFinished { .. }
             | Self::StreamChanged { .. }
             | Self::FenceBreached { .. }
+            | Self::TimelineChanged { .. }
             | Self::LogCheckpointLeft { .. }
             | Self::VersionBarrier { .. } => None,
         }

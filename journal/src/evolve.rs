@@ -4,14 +4,15 @@
 use std::sync::Arc;
 
 use crate::command::Actor;
-use crate::effect::{Effect, GateMode, Side};
+use crate::effect::{Effect, Evidence, GateMode, Side};
 use crate::event::{Fact, Recorded};
 use crate::ids::{EffectId, PersonId, PhaseName, PlanHash, Position};
 use crate::operation::{Operation, PhaseStatus, Step};
 use crate::plan::Plan;
 use crate::state::{
     Approval, ApprovalWord, Breach, Confirmed, EffectRecord, EffectStatus, Glass, GlassReview, Hold,
-    OperationRun, Outcome, PhaseState, Request, RequestStatus, State, StreamState, UndoCause, UndoRun,
+    OperationRun, Outcome, PhaseState, Request, RequestStatus, State, StreamState, TimelineChange, UndoCause,
+    UndoRun,
 };
 use crate::transitions::transitions;
 use crate::witnessed::LeftCheckpoint;
@@ -84,6 +85,7 @@ pub fn evolve(state: &mut State, event: &Recorded) {
             }
         }
         Fact::FenceBreached { .. } => breach(state, &at),
+        Fact::TimelineChanged { .. } => displace(state, &at),
         Fact::LogCheckpointLeft { size, root, left_to } => {
             let (position, left_to) = (envelope.position, left_to.clone());
             state.left = Some(LeftCheckpoint { position, size: *size, root: *root, left_to });
@@ -243,6 +245,16 @@ fn breach(state: &mut State, at: &Occurrence<'_>) {
     }
 }
 
+fn displace(state: &mut State, at: &Occurrence<'_>) {
+    let Fact::TimelineChanged { side, was, timeline } = &at.event.body else { return };
+    let (position, recorded_at) = (at.position(), at.event.envelope.recorded_at);
+    if let Some(phase) = phase_mut(state, at) {
+        let was = phase.probed_timeline(*side).unwrap_or(*was);
+        phase.timelines.insert(*side, TimelineChange { position, was, timeline: *timeline, recorded_at });
+        phase.timeline_changed = Some(position);
+    }
+}
+
 fn operate(state: &mut State, at: &Occurrence<'_>) {
     if let Fact::OperationStarted { .. } = &at.event.body {
         start(state, at);
@@ -376,6 +388,7 @@ fn advance(run: &mut OperationRun, at: &Occurrence<'_>) -> Option<Position> {
         | Fact::OperationFinished { .. }
         | Fact::StreamChanged { .. }
         | Fact::FenceBreached { .. }
+        | Fact::TimelineChanged { .. }
         | Fact::LogCheckpointLeft { .. }
         | Fact::VersionBarrier { .. } => {}
     }
@@ -431,7 +444,7 @@ fn settle(run: &mut OperationRun, effect: EffectId, status: EffectStatus) -> Opt
     clippy::wildcard_enum_match_arm,
     reason = "only these effects change what a phase is; the rest leave evidence"
 )]
-fn change_phase(phase: &mut PhaseState, effect: &Effect, evidence: &crate::effect::Evidence) {
+fn change_phase(phase: &mut PhaseState, effect: &Effect, evidence: &Evidence) {
     match effect {
         Effect::Preflight { tables } => phase.tables.clone_from(tables),
         Effect::InstallHome { side, mode } => {
@@ -447,13 +460,19 @@ fn change_phase(phase: &mut PhaseState, effect: &Effect, evidence: &crate::effec
             phase
                 .identities
                 .insert(*side, identity.map(|(key, value)| (key.clone(), value.clone())).collect());
+            phase.timelines.remove(side);
         }
-        Effect::CloseGate { side } => {
-            phase.gates.insert(*side, GateMode::Closed);
+        Effect::ProbeAnew { side, timeline, .. } => {
+            let identity = phase.identities.entry(*side).or_default();
+            identity.insert("timeline".to_owned(), timeline.to_string());
+            if phase.timelines.get(side).is_some_and(|change| change.timeline == *timeline) {
+                phase.timelines.remove(side);
+            }
+            // Those that stopped at the side's other timeline begin anew.
+            phase.streams.values_mut().for_each(|stream| stream.health = None);
         }
-        Effect::OpenGate { side } => {
-            phase.gates.insert(*side, GateMode::Open);
-        }
+        Effect::CloseGate { side } => set_gate(phase, *side, GateMode::Closed, evidence),
+        Effect::OpenGate { side } => set_gate(phase, *side, GateMode::Open, evidence),
         Effect::StartStream { stream, mode, slot, publication, origin, from } => {
             let started = StreamState {
                 mode: *mode,
@@ -474,6 +493,14 @@ fn change_phase(phase: &mut PhaseState, effect: &Effect, evidence: &crate::effec
             phase.streams.remove(&stream.direction);
         }
         _ => {}
+    }
+}
+
+fn set_gate(phase: &mut PhaseState, side: Side, mode: GateMode, evidence: &Evidence) {
+    phase.gates.insert(side, mode);
+    // Not the intent's: what was done while the journal was away was done under a position of its own.
+    if let Some(position) = evidence.get("position").and_then(|position| position.parse().ok()) {
+        phase.gate_positions.insert(side, position);
     }
 }
 

@@ -77,6 +77,11 @@ number! {
     Generation
 }
 
+number! {
+    /// A timeline of a server's write-ahead log: a failover, or a restore to an earlier moment, begins a new one.
+    Timeline
+}
+
 /// A place in PostgreSQL's write-ahead log, in its usual notation `16/B374D848`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Lsn(u64);

@@ -37,14 +37,14 @@ pub use command::{Actor, Command, CommandBody, EffectOutcome, RequestOptions};
 pub use decide::decide;
 pub use due::{Due, due, waits_for_a_person};
 pub use effect::{
-    Effect, EffectClass, EffectSpec, Evidence, Expectation, GateMode, Party, SchemaObject, Side, StreamMode,
-    TableDefinition, UndoPlan,
+    Effect, EffectClass, EffectSpec, Evidence, Expectation, GateMode, Party, SchemaObject, Side, StreamCheck,
+    StreamMode, TableDefinition, UndoPlan,
 };
 pub use event::{DecodeError, Envelope, Fact, Recorded};
 pub use evolve::{evolve, replay};
 pub use ids::{
     CommandId, EffectId, Epoch, EventId, Generation, Holder, Lsn, LsnError, MigrationName, NameError,
-    PersonId, PhaseName, PlanHash, Position, TableName,
+    PersonId, PhaseName, PlanHash, Position, TableName, Timeline,
 };
 pub use log_checkpoint::LogCheckpoint;
 pub use names::{Direction, StreamName, origin_name, publication_name, slot_name};
@@ -58,9 +58,9 @@ pub use predicate::{Predicate, PredicateProblem};
 pub use refusal::Refusal;
 pub use schema::{SCHEMA, SCHEMA_VERSION, Schema, Upcast, barrier};
 pub use state::{
-    Approval, ApprovalWord, Breach, Confirmed, EffectRecord, EffectStatus, Finding, Glass, GlassReview, Hold,
-    OperationRun, Outcome, PhaseState, Request, RequestStatus, State, StreamHealth, StreamState, UndoCause,
-    UndoRun, VoidReason, Writer,
+    Approval, ApprovalWord, Breach, Confirmed, DISPLACED, EffectRecord, EffectStatus, Finding, Glass,
+    GlassReview, Hold, OperationRun, Outcome, PhaseState, Request, RequestStatus, State, StreamHealth,
+    StreamState, TimelineChange, UndoCause, UndoRun, VoidReason, Writer,
 };
 pub use streams::{StreamSpec, desired_streams, stream_in_the_way};
 pub use time::Timestamp;

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::effect::{Effect, Evidence, GateMode, Side, StreamMode, UndoPlan};
 use crate::ids::{
     EffectId, Epoch, Generation, Holder, Lsn, MigrationName, PersonId, PhaseName, PlanHash, Position,
-    TableName,
+    TableName, Timeline,
 };
 use crate::names::Direction;
 use crate::operation::{Operation, PhaseStatus, Step};
@@ -431,6 +431,41 @@ pub struct Breach {
     pub is_acknowledged: bool,
 }
 
+/// A side that is on another timeline than the one it was last probed on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TimelineChange {
+    /// The event.
+    pub position: Position,
+    /// The timeline by which the phase knows the side.
+    pub was: Timeline,
+    /// The one that it is on.
+    pub timeline: Timeline,
+    /// When it was recorded.
+    pub recorded_at: Timestamp,
+}
+
+impl TimelineChange {
+    /// What a person has to know of it.
+    #[must_use]
+    pub fn finding(&self, phase: &PhaseName, side: Side) -> Finding {
+        Finding {
+            code: DISPLACED.to_owned(),
+            what: format!(
+                "The {side} came back on another timeline: it was {}, it is {}. After a failover or a restore it may lack \
+                 what was last written there",
+                self.was, self.timeline
+            ),
+            remedy: format!(
+                "Gate, fence, slots and checkpoints have to be probed anew before anything opens: `/migrate {phase} verify` \
+                 does it, or the next switch, or `retry` where a step waits."
+            ),
+        }
+    }
+}
+
+/// The code of a side that came back on another timeline.
+pub const DISPLACED: &str = "SW-0530";
+
 /// One phase.
 #[derive(Debug, Clone)]
 pub struct PhaseState {
@@ -454,6 +489,12 @@ pub struct PhaseState {
     pub breaches: Vec<Breach>,
     /// What was seen of each side on first contact: `system_identifier`, `database_oid`, `timeline`.
     pub identities: BTreeMap<Side, Evidence>,
+    /// The sides that are on another timeline since, and were not probed anew yet.
+    pub timelines: BTreeMap<Side, TimelineChange>,
+    /// The newest change of a timeline: what was proven before it may not hold any more.
+    pub timeline_changed: Option<Position>,
+    /// Under which position each gate was last set, as its receipt says.
+    pub gate_positions: BTreeMap<Side, Position>,
     /// Its tables, as `start` found them: the named ones and what the patterns matched then. From there on the phase is
     /// these, whatever the plan's patterns match later. Empty before.
     pub tables: Vec<TableName>,
@@ -472,6 +513,9 @@ impl Default for PhaseState {
             streams: BTreeMap::new(),
             breaches: Vec::new(),
             identities: BTreeMap::new(),
+            timelines: BTreeMap::new(),
+            timeline_changed: None,
+            gate_positions: BTreeMap::new(),
             tables: Vec::new(),
         }
     }
@@ -487,6 +531,19 @@ impl PhaseState {
             (true, false) => Writer::Source,
             (false, false) => Writer::None,
         }
+    }
+
+    /// The timeline that a side was last seen on; none before first contact.
+    #[must_use]
+    pub fn timeline(&self, side: Side) -> Option<Timeline> {
+        let changed = self.timelines.get(&side).map(|change| change.timeline);
+        changed.or_else(|| self.probed_timeline(side))
+    }
+
+    /// The timeline that a side was last probed on.
+    #[must_use]
+    pub fn probed_timeline(&self, side: Side) -> Option<Timeline> {
+        self.identities.get(&side)?.get("timeline")?.parse().ok()
     }
 
     /// The direction that applies when the phase is at rest.

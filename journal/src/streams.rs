@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use crate::effect::StreamMode;
-use crate::ids::Lsn;
+use crate::ids::{Lsn, Position, Timeline};
 use crate::names::{Direction, StreamName};
 use crate::operation::{Operation, Step};
-use crate::state::{Finding, PhaseState, State, StreamHealth, StreamState};
+use crate::state::{DISPLACED, Finding, PhaseState, State, StreamHealth, StreamState};
 
 /// A stream as it should run. Its true mode and checkpoint are in its row on the side it writes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +25,10 @@ pub struct StreamSpec {
     pub opposite_origin: String,
     /// Where it began.
     pub from: Lsn,
+    /// The timeline on which the side it reads was last probed, and that of the side it writes: on another it stands still.
+    pub timelines: [Option<Timeline>; 2],
+    /// The newest change of a timeline: what runs from before it is begun anew.
+    pub since: Option<Position>,
 }
 
 /// The stream that an operation could not do without, if it is down: with what was found.
@@ -36,6 +40,8 @@ pub struct StreamSpec {
 pub fn stream_in_the_way(phase: &PhaseState, operation: Operation) -> Option<(Direction, Finding)> {
     let down = |direction: Direction| {
         let finding = match phase.streams.get(&direction)?.health.as_ref()? {
+            // The operation itself probes anew, first of all.
+            StreamHealth::Stopped { finding } if finding.code == DISPLACED => return None,
             StreamHealth::Stopped { finding } => finding.clone(),
             StreamHealth::Broken { error } => Finding {
                 code: "SW-0541".to_owned(),
@@ -94,6 +100,8 @@ pub fn desired_streams(state: &State) -> BTreeMap<StreamName, StreamSpec> {
                 origin: stream.origin.clone(),
                 opposite_origin: crate::names::origin_name(migration, phase, direction.opposite(), 0),
                 from: stream.from,
+                timelines: [direction.from(), direction.to()].map(|side| phase_state.probed_timeline(side)),
+                since: phase_state.timeline_changed,
             };
             desired.insert(name, spec);
         }

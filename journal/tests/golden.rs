@@ -138,6 +138,7 @@ fn life() -> Journal {
     by(&mut journal, "ana", CommandBody::Release { phase: None });
     by(&mut journal, "ana", CommandBody::Release { phase: Some(phase()) });
     journal.approve("ben", broken).unwrap();
+    assert_eq!(journal.meet(Side::Source, 2), 1);
     let back = journal.ask("ana", Operation::Failback).unwrap();
     journal.approve("ana", back).unwrap();
     journal.approve("ben", back).unwrap();
@@ -188,6 +189,20 @@ fn effects() -> Vec<Effect> {
     let forward = || stream(Direction::Forward);
     vec![
         Effect::Preflight { tables: tables.clone() },
+        Effect::ProbeAnew {
+            side,
+            was: Timeline::new(1),
+            timeline: Timeline::new(2),
+            mode: GateMode::Closed,
+            gate: Some(Position::new(7)),
+            fenced: tables.clone(),
+            streams: vec![StreamCheck {
+                direction: Direction::Forward,
+                slot: text("s"),
+                mode: StreamMode::Apply,
+                is_needed: true,
+            }],
+        },
         Effect::InstallHome { side, mode: GateMode::Open },
         Effect::CreatePublication { side, publication: text("p"), tables: tables.clone() },
         Effect::CreateOrigin { side, origin: text("o") },

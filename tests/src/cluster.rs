@@ -1,5 +1,9 @@
 //! One throwaway PostgreSQL cluster.
 
+mod standby;
+
+pub use standby::Standby;
+
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -109,6 +113,8 @@ impl Cluster {
             ("max_wal_senders", "20".to_owned()),
             ("max_prepared_transactions", "10".to_owned()),
             ("max_connections", "120".to_owned()),
+            // What a promoted standby's slots may still have to read.
+            ("wal_keep_size", "256MB".to_owned()),
             ("shared_buffers", "64MB".to_owned()),
             // The machine does not fall in these tests, processes do; and a disk would be the ceiling.
             ("fsync", "off".to_owned()),

@@ -128,6 +128,9 @@ impl Narrator {
             Fact::FenceBreached { direction, table, at, changes } => format!(
                 "ALARM: {changes} changes of {table} at {at} that no fence should have let through ({direction} guard)"
             ),
+            Fact::TimelineChanged { side, was, timeline } => format!(
+                "ALARM: the {side} came back on timeline {timeline}, it was on {was}: nothing opens before it is probed anew"
+            ),
             Fact::LogCheckpointLeft { size, root, left_to } => {
                 let root: String = root.to_string().chars().take(8).collect();
                 format!("log checkpoint {size} {root} stands in {}", list(left_to))
@@ -164,7 +167,8 @@ const fn is_headline(fact: &Fact) -> bool {
         | Fact::UndoStarted { .. }
         | Fact::OperationFinished { .. }
         | Fact::FenceBreached { .. }
-        | Fact::VersionBarrier { .. } => true,
+        | Fact::VersionBarrier { .. }
+        | Fact::TimelineChanged { .. } => true,
         Fact::LeaseTaken { .. }
         | Fact::BindingConfirmed { .. }
         | Fact::EffectIntended { .. }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use journal::{Timestamp, Writer};
+use journal::{Finding, Timestamp, Writer};
 
 use super::{instant, length, list, moment};
 use crate::status::{Next, PhaseReport, Report};
@@ -122,6 +122,12 @@ fn trouble(text: &mut String, phase: &PhaseReport, now: Timestamp) {
         row(text, "  then", &format!("/migrate {0} retry, or /migrate {0} abort --reason \"…\"", phase.name));
     }
     breaches(text, phase, now);
+    for changed in &phase.timelines {
+        let Finding { code, what, remedy } = &changed.finding;
+        let since = moment(changed.since, now);
+        row(text, "TIMELINE", &format!("{what}. Since {since}, event #{} ({code})", changed.position));
+        row(text, "  remedy", remedy);
+    }
     for glass in &phase.broken_glass {
         row(text, "GLASS", &glass.told);
     }

@@ -271,6 +271,8 @@ async fn snapshot(
         origin: origin(Direction::Forward),
         opposite_origin: origin(Direction::Failback),
         from: held.lsn(),
+        timelines: Side::ALL.map(|side| plane.timelines.of(phase, side)),
+        since: None,
     };
     let rows = Arc::new(SnapshotRows::new(Arc::clone(&held)));
     let applied = apply_until(plane.streams.parts(), &stream, epoch, held.lsn(), rows).await;

@@ -5,7 +5,7 @@ use journal::{Effect, EffectSpec, Step};
 
 use crate::native::plane::Plane;
 use crate::native::{load, stream_effects, verify};
-use crate::postgres::preflight;
+use crate::postgres::{anew, preflight};
 use crate::seams::{Acted, Authority, EffectError, Probe, Receiver};
 
 /// Who copies, verifies and runs the streams.
@@ -49,6 +49,9 @@ impl Receiver for Mover {
             Effect::Preflight { tables } => {
                 preflight::probe(&self.plane.source, &self.plane.target, spec, tables).await
             }
+            Effect::ProbeAnew { side, .. } => {
+                anew::probe(self.plane.side(*side), self.plane.side(side.other()), spec).await
+            }
             Effect::CreateSlot { .. } | Effect::CopyTable { .. } => {
                 load::probe(&self.plane, spec, under).await
             }
@@ -68,7 +71,9 @@ impl Receiver for Mover {
     async fn act(&self, spec: &EffectSpec, under: Authority) -> Acted {
         self.let_snapshot_go(spec);
         match &spec.effect {
-            Effect::Preflight { .. } => preflight::act(self.plane.clock.as_ref()).await,
+            Effect::Preflight { .. } | Effect::ProbeAnew { .. } => {
+                preflight::act(self.plane.clock.as_ref()).await
+            }
             Effect::CreateSlot { .. } | Effect::CopyTable { .. } => load::act(&self.plane, spec, under).await,
             Effect::VerifyTable { .. } | Effect::VerifyChanged { .. } => {
                 verify::act(&self.plane, spec, under).await

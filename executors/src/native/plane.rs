@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use journal::{LoadSettings, MigrationName, PhaseName, Side};
+use journal::{LoadSettings, MigrationName, PhaseName, Side, Timeline};
 use runtime::Clock;
 use tokio::sync::watch;
 
@@ -30,6 +30,8 @@ pub struct Plane {
     pub migration: MigrationName,
     /// What is being done, for people.
     pub doing: Doing,
+    /// The timelines on which each phase's sides were last probed.
+    pub timelines: Timelines,
 }
 
 impl Plane {
@@ -43,8 +45,9 @@ impl Plane {
         clock: Arc<dyn Clock>,
     ) -> Self {
         let migration = source.migration().clone();
-        let (snapshots, doing) = (SnapshotKeeper::default(), Doing::default());
-        Self { source, target, streams, snapshots, load, clock, migration, doing }
+        let (snapshots, doing, timelines) =
+            (SnapshotKeeper::default(), Doing::default(), Timelines::default());
+        Self { source, target, streams, snapshots, load, clock, migration, doing, timelines }
     }
 
     /// The database of a side.
@@ -127,5 +130,27 @@ impl Doing {
     #[must_use]
     pub fn subscribe(&self) -> watch::Receiver<BTreeMap<PhaseName, String>> {
         self.0.subscribe()
+    }
+}
+
+/// The timelines on which each phase's sides were last probed, as journalled.
+#[derive(Debug, Clone, Default)]
+pub struct Timelines(Arc<Mutex<BTreeMap<(PhaseName, Side), Timeline>>>);
+
+impl Timelines {
+    /// Makes this the timeline of a phase's side.
+    pub fn set(&self, phase: &PhaseName, side: Side, timeline: Option<Timeline>) {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (phase.clone(), side);
+        match timeline {
+            Some(timeline) => known.insert(key, timeline),
+            None => known.remove(&key),
+        };
+    }
+
+    /// The timeline of a phase's side.
+    #[must_use]
+    pub fn of(&self, phase: &PhaseName, side: Side) -> Option<Timeline> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&(phase.clone(), side)).copied()
     }
 }

@@ -9,9 +9,13 @@
 //! *The mode changes between reading and committing.* The batch is refused, the row is read again, and the same batch is
 //! committed under the new mode: a transaction is either applied or guarded, never both and never neither.
 //!
-//! *Feedback.* The server hears of a place only after everything before it is durable on the other side, or needs
-//! nothing there: keepalives between transactions, and transactions that are our own echo. Such places are not written
-//! down one by one, or two idle streams would keep each other awake by their checkpoints.
+//! *Feedback.* The server hears of a place only once the row on the other side is at it. Places that need nothing written
+//! there, keepalives between transactions and transactions that are our own echo, are written down now and then, not one
+//! by one, or two idle streams would keep each other awake by their checkpoints. So a slot is never ahead of its row; where
+//! it is, the side written has lost what it had, and the stream does not begin.
+//!
+//! *A failover.* A side that comes back on another timeline may lack what was last written there, and its places may mean
+//! other changes. A run begins only on the timelines on which both sides were last probed.
 //!
 //! *A stream that stops again and again.* A run that begins anew may read for a while before it meets what stopped the
 //! one before. So nothing is said of it, and it has no lag, until it has passed the place where the server was when it
@@ -317,7 +321,6 @@ impl<'r> Run<'r> {
             && let Some(idle) = self.idle
         {
             self.reached = self.reached.max(idle);
-            self.changes.confirm_at(self.reached);
             self.tell(0);
         }
     }
@@ -399,11 +402,11 @@ impl<'r> Run<'r> {
             self.written = written;
         }
         self.reached = self.reached.max(end);
-        self.changes.confirm_at(self.reached);
         self.dealt_ms = Some(committed_ms);
         self.told.moved();
         self.tell(self.age(committed_ms));
-        Ok(())
+        // Also where nothing but our own echo comes, and comes without a pause.
+        self.write_down().await
     }
 
     async fn commit(&mut self, transactions: Vec<Transaction>, end: Lsn) -> Result<(), StreamError> {
@@ -415,6 +418,7 @@ impl<'r> Run<'r> {
                     let _durable: Durable<Checkpoint> = durable;
                     self.row = end;
                     self.row_written = self.clock.monotonic();
+                    self.changes.confirm_at(end);
                     for breach in breaches {
                         self.told.breach(breach);
                     }
@@ -445,8 +449,10 @@ impl<'r> Run<'r> {
 
     /// Now and then the row follows what needed nothing written.
     async fn write_down(&mut self) -> Result<(), StreamError> {
+        // A server that shuts down waits until everything is confirmed.
+        let is_asked = self.changes.take_asked();
         let is_due = self.clock.monotonic().duration_since(self.row_written) >= WRITE_DOWN_EVERY;
-        if self.reached > self.row && is_due {
+        if self.reached > self.row && (is_asked || is_due) {
             self.commit(Vec::new(), self.reached).await?;
         }
         Ok(())

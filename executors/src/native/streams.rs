@@ -64,6 +64,7 @@ impl Desired {
             && self.lag_limit == lag_limit
             && (&mine.slot, &mine.publication) == (&spec.slot, &spec.publication)
             && (&mine.origin, &mine.opposite_origin) == (&spec.origin, &spec.opposite_origin)
+            && (&mine.timelines, &mine.since) == (&spec.timelines, &spec.since)
     }
 }
 

@@ -1,16 +1,17 @@
 //! The loop against a real journal and receivers that pretend.
 
 mod away;
+mod timelines;
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use futures::stream::BoxStream;
 use journal::plan::TablePattern;
 use journal::{
     Direction, Epoch, Evidence, Fact, Operation, Outcome, Party, PersonId, PhaseStatus, Plan, Position,
-    RequestOptions, RequestStatus, SchemaObject, TableDefinition, TableName, UndoCause,
+    RequestOptions, RequestStatus, SchemaObject, TableDefinition, TableName, Timeline, UndoCause,
 };
 use journal_store::{Reported, SqliteStore};
 use runtime::SystemClock;
@@ -68,6 +69,10 @@ struct World {
     raised: Mutex<Vec<(Side, Epoch)>>,
     /// The highest position each side has admitted.
     positions: Mutex<BTreeMap<Side, Position>>,
+    /// The timeline that each side is on.
+    timelines: Mutex<BTreeMap<Side, Timeline>>,
+    /// How often both sides were met anew.
+    met: AtomicUsize,
     /// What is set as soon as the step's effect of this label is acted.
     bell: Mutex<Option<(String, Arc<AtomicBool>)>>,
 }
@@ -136,8 +141,13 @@ impl Receiver for World {
             Some(Trick::Definite) => return Acted::Definite(EffectError("permission denied".to_owned())),
             Some(Trick::LoseAnswer | Trick::Differ) | None => {}
         }
-        let evidence: Evidence =
+        let mut evidence: Evidence =
             ["lsn", "snapshot_lsn"].into_iter().map(|key| (key.to_owned(), "0/16B3748".to_owned())).collect();
+        if let (journal::Effect::InstallHome { side, .. }, timelines) =
+            (&spec.effect, self.timelines.lock().unwrap())
+        {
+            evidence.extend(timelines.get(side).map(|known| ("timeline".to_owned(), known.to_string())));
+        }
         self.there.lock().unwrap().insert(spec.id, evidence.clone());
         match trick {
             Some(Trick::LoseAnswer) => Acted::Unknown(EffectError("connection closed".to_owned())),
@@ -179,6 +189,15 @@ impl Hands for Pretend {
     }
 
     fn expect_identity(&self, _side: Side, _seen: &Evidence) {}
+
+    fn timeline(&self, side: Side) -> Option<Timeline> {
+        self.0.timelines.lock().unwrap().get(&side).copied()
+    }
+
+    async fn meet(&self) -> Result<(), Cause> {
+        self.0.met.fetch_add(1, Ordering::SeqCst);
+        Ok(())
+    }
 
     fn set_streams(&self, _epoch: Epoch, _specs: Vec<StreamSpec>, _lag_limit: Duration) {}
 

@@ -30,7 +30,7 @@ use crate::native::{
 use crate::postgres::database::Database;
 use crate::postgres::receipt::{epoch_is_current, signed};
 use crate::postgres::sets::{Columns, columns, delete_sql, move_sql, text, update_sql, upsert_sql};
-use crate::postgres::stream_row;
+use crate::postgres::{anew, stream_row};
 use crate::seams::Cause;
 
 /// Where a row that the side written lacks is read from: the side read, under a snapshot that is not older than the
@@ -96,7 +96,8 @@ impl Applier {
         completeness: Completeness,
         rows: Option<Arc<dyn RowSource>>,
     ) -> Result<Self, StreamError> {
-        let client = database.connect().await.map_err(StreamError::Lost)?;
+        let (client, timeline) = database.connect_seen().await.map_err(StreamError::Lost)?;
+        anew::check_timeline(database.side(), spec, timeline)?;
         let set_up = "select pg_replication_origin_session_setup($1)";
         if let Err(error) = client.query(set_up, &[&spec.origin]).await {
             if error.code() == Some(&SqlState::OBJECT_IN_USE) {

@@ -15,12 +15,12 @@ use crate::native::{
     Cell, Change, ChangeStream, Changes, Checkpoint, Durable, Row, StreamError, StreamItem, TableShape,
     Transaction,
 };
-use crate::postgres::catalog;
 use crate::postgres::database::{Database, chain};
 use crate::postgres::feed::{Feed, FeedError, Sent};
 use crate::postgres::marker;
 use crate::postgres::pgoutput::{Field, Message, Old, Relation, decode};
 use crate::postgres::wire::{ReplicationConnection, StartAt, StartError};
+use crate::postgres::{anew, catalog};
 use crate::seams::Cause;
 
 /// A running change stream.
@@ -36,6 +36,8 @@ pub struct PgChanges {
     shapes: HashMap<TableName, Arc<TableShape>>,
     relations: HashMap<u32, Known>,
     open: Option<Open>,
+    /// The server waits for how far we have come.
+    is_asked: bool,
 }
 
 /// A table as the stream describes it, and once it was checked how its columns travel.
@@ -87,6 +89,8 @@ impl PgChanges {
     ) -> Result<Self, StreamError> {
         let shapes = shapes(home, spec).await?;
         let connection = ReplicationConnection::connect(home).await.map_err(StreamError::Lost)?;
+        anew::check_timeline(home.side(), spec, connection.timeline())?;
+        check_slot(home, spec, from).await?;
         let at = StartAt { slot: &spec.slot, publication: &spec.publication, from };
         let feed = connection.start(at, clock).await.map_err(|error| match error {
             StartError::NoSlot => stopped(
@@ -115,6 +119,7 @@ impl PgChanges {
             shapes,
             relations: HashMap::new(),
             open: None,
+            is_asked: false,
         })
     }
 
@@ -143,6 +148,11 @@ impl PgChanges {
         self.feed.ask();
     }
 
+    /// Whether the server waits for how far we have come, since this was asked last.
+    pub(crate) fn take_asked(&mut self) -> bool {
+        std::mem::take(&mut self.is_asked)
+    }
+
     /// Confirms a place up to which everything is durable on the other side or needs nothing there.
     pub(crate) fn confirm_at(&self, at: Lsn) {
         self.feed.confirm(at);
@@ -166,10 +176,11 @@ impl PgChanges {
     fn take(&mut self, sent: Sent) -> Result<Option<StreamItem>, StreamError> {
         let bytes = match sent {
             Sent::Message(bytes) => bytes,
-            Sent::Alive(at) if self.open.is_none() => {
+            Sent::Alive { at, asks } if self.open.is_none() => {
+                self.is_asked |= asks;
                 return Ok(Some(StreamItem::Idle(Checkpoint::Lsn(at))));
             }
-            Sent::Alive(_) => return Ok(None),
+            Sent::Alive { .. } => return Ok(None),
         };
         let broken = |what: &dyn std::fmt::Display| {
             StreamError::Lost(Cause(format!("the stream {} cannot be read: {what}", self.stream)))
@@ -284,6 +295,32 @@ impl PgChanges {
             ),
             &format!("Nothing was removed on the other side. {BEGIN_ANEW}"),
         ))
+    }
+}
+
+/// What a slot has let go must be on the other side: a server begins there without a word, however early a place is asked
+/// for. The other side may have lost what it had, by a failover or a restore.
+async fn check_slot(home: &Database, spec: &StreamSpec, from: Lsn) -> Result<(), StreamError> {
+    let session = home.session().await.map_err(StreamError::Lost)?;
+    let sql = "select confirmed_flush_lsn::text from pg_replication_slots \
+               where slot_name::text = $1 and database = current_database()";
+    let row = session.query_opt(sql, &[&spec.slot]).await;
+    let row = row.map_err(|error| StreamError::Lost(home.cause("does not show a slot", &error)))?;
+    session.done();
+    let confirmed: Option<Lsn> = row.and_then(|row| row.get::<_, Option<&str>>(0)?.parse().ok());
+    match confirmed.filter(|confirmed| *confirmed > from) {
+        None => Ok(()),
+        Some(confirmed) => Err(stopped(
+            "SW-0319",
+            format!(
+                "the {} stands at {from} in {}, and the slot {} has let everything go up to {confirmed}: what lies between \
+                 was on the {0} and is lost there",
+                home.side().other(),
+                spec.name,
+                spec.slot
+            ),
+            &format!("It was restored, or failed over without its newest writes. {BEGIN_ANEW}"),
+        )),
     }
 }
 

@@ -8,7 +8,7 @@ use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use journal::{Evidence, MigrationName, Side};
+use journal::{Evidence, MigrationName, Side, Timeline};
 use runtime::{Scrubber, Secret};
 use tokio_postgres::Client;
 
@@ -29,6 +29,16 @@ const PINS: &str = "set timezone = 'UTC'; set datestyle = 'ISO, YMD'; set interv
      set default_transaction_isolation = 'read committed'; set default_transaction_read_only = off; \
      set standard_conforming_strings = on; set xmloption = 'content'";
 
+/// What a server is: `system_identifier`, `database_oid`, `timeline`, and whether it is a standby. The timeline is the one
+/// that it writes: that of its newest checkpoint lags behind a promotion.
+pub(crate) const IDENTITY_SQL: &str = "select (select system_identifier::text from pg_control_system()), \
+     (select oid::text from pg_database where datname = current_database()), \
+     case when pg_is_in_recovery() then (select timeline_id::text from pg_control_checkpoint()) \
+          else ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int::text end, \
+     pg_is_in_recovery()::text";
+
+const IDENTITY: [&str; 3] = ["system_identifier", "database_oid", "timeline"];
+
 /// One of the two databases, as the mover reaches it. Cheap to clone.
 #[derive(Clone)]
 pub struct Database {
@@ -43,6 +53,8 @@ struct Shared {
     idle: Mutex<Vec<Client>>,
     /// `system_identifier`, `database_oid`: what first contact saw; every later connection is held against it.
     identity: Mutex<Option<Evidence>>,
+    /// The timeline that the newest connection met.
+    timeline: Mutex<Option<Timeline>>,
 }
 
 impl fmt::Debug for Database {
@@ -94,6 +106,7 @@ impl Database {
             scrubber: scrubber.clone(),
             idle: Mutex::default(),
             identity: Mutex::default(),
+            timeline: Mutex::default(),
         };
         Ok(Self { shared: Arc::new(shared) })
     }
@@ -136,6 +149,14 @@ impl Database {
     /// # Errors
     /// As [`Database::session`].
     pub async fn connect(&self) -> Result<Client, Cause> {
+        Ok(self.connect_seen().await?.0)
+    }
+
+    /// The same, with the timeline that it met.
+    ///
+    /// # Errors
+    /// As [`Database::session`].
+    pub async fn connect_seen(&self) -> Result<(Client, Option<Timeline>), Cause> {
         let connecting = self.shared.address.connect();
         let (client, connection) = tokio::time::timeout(CONNECT_TIMEOUT * 2, connecting)
             .await
@@ -150,8 +171,16 @@ impl Database {
             }
         });
         client.batch_execute(PINS).await.map_err(|error| self.cause("refuses a setting", &error))?;
-        self.check_identity(&client).await?;
-        Ok(client)
+        let timeline = self.meet(&self.ask(&client).await?)?;
+        Ok((client, timeline))
+    }
+
+    async fn ask(&self, client: &Client) -> Result<Vec<Option<String>>, Cause> {
+        let row = client
+            .query_one(IDENTITY_SQL, &[])
+            .await
+            .map_err(|error| self.cause("does not say who it is", &error))?;
+        Ok((0..row.len()).map(|at| row.get(at)).collect())
     }
 
     /// What this server is: `system_identifier`, `database_oid`, `timeline`.
@@ -159,17 +188,7 @@ impl Database {
     /// # Errors
     /// The server cannot be asked.
     pub async fn identity(&self, client: &Client) -> Result<Evidence, Cause> {
-        let sql = "select (select system_identifier::text from pg_control_system()), \
-                   (select oid::text from pg_database where datname = current_database()), \
-                   (select timeline_id::text from pg_control_checkpoint())";
-        let row =
-            client.query_one(sql, &[]).await.map_err(|error| self.cause("does not say who it is", &error))?;
-        let names = ["system_identifier", "database_oid", "timeline"];
-        Ok(names
-            .iter()
-            .enumerate()
-            .map(|(at, name)| ((*name).to_owned(), row.get::<_, String>(at)))
-            .collect())
+        Ok(identity(&self.ask(client).await?))
     }
 
     /// Holds all later connections against what first contact journalled.
@@ -177,21 +196,36 @@ impl Database {
         *self.shared.identity.lock().unwrap_or_else(PoisonError::into_inner) = Some(seen);
     }
 
-    async fn check_identity(&self, client: &Client) -> Result<(), Cause> {
+    /// The timeline that the newest connection met; none before the first.
+    #[must_use]
+    pub fn timeline(&self) -> Option<Timeline> {
+        *self.shared.timeline.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Holds what a new connection met, the columns of [`IDENTITY_SQL`], against what first contact journalled, and
+    /// remembers its timeline.
+    pub(crate) fn meet(&self, row: &[Option<String>]) -> Result<Option<Timeline>, Cause> {
+        let seen = identity(row);
         let expected = self.shared.identity.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let Some(expected) = expected else { return Ok(()) };
-        let seen = self.identity(client).await?;
-        for key in ["system_identifier", "database_oid"] {
-            if expected.get(key) != seen.get(key) {
-                return Err(Cause(format!(
-                    "the {} is another database than the one this migration began with: {key} was {}, is {}",
-                    self.side(),
-                    expected.get(key).map_or("unknown", String::as_str),
-                    seen.get(key).map_or("unknown", String::as_str),
-                )));
+        if let Some(expected) = expected {
+            for key in ["system_identifier", "database_oid"] {
+                if expected.get(key) != seen.get(key) {
+                    return Err(Cause(format!(
+                        "the {} is another database than the one this migration began with: {key} was {}, is {}",
+                        self.side(),
+                        expected.get(key).map_or("unknown", String::as_str),
+                        seen.get(key).map_or("unknown", String::as_str),
+                    )));
+                }
+            }
+            // In the midst of a failover: what is waited for is its promotion, or the address of another.
+            if row.get(3).is_some_and(|is_standby| is_standby.as_deref() == Some("true")) {
+                return Err(Cause(format!("the {} is a standby, which takes no writes", self.side())));
             }
         }
-        Ok(())
+        let timeline = seen.get("timeline").and_then(|timeline| timeline.parse().ok());
+        *self.shared.timeline.lock().unwrap_or_else(PoisonError::into_inner) = timeline;
+        Ok(timeline)
     }
 
     /// A scrubbed cause that names this side.
@@ -233,6 +267,11 @@ impl DerefMut for Session {
     fn deref_mut(&mut self) -> &mut Client {
         self.client.as_mut().expect("a session in use has its client")
     }
+}
+
+fn identity(row: &[Option<String>]) -> Evidence {
+    let named = IDENTITY.iter().zip(row);
+    named.filter_map(|(name, value)| Some(((*name).to_owned(), value.clone()?))).collect()
 }
 
 /// An error with its causes: the server's own words, its code and its detail, not merely "db error".

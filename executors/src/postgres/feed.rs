@@ -36,8 +36,14 @@ const MAX_SILENT: u32 = 30;
 pub enum Sent {
     /// A message of the output plugin.
     Message(Bytes),
-    /// Everything that committed up to here was sent before.
-    Alive(Lsn),
+    /// Everything that committed up to here was sent before. `asks`: the server waits for how far we have come, as it does
+    /// when it shuts down.
+    Alive {
+        /// The place.
+        at: Lsn,
+        /// Whether it asks.
+        asks: bool,
+    },
 }
 
 /// Why nothing more comes.
@@ -220,10 +226,11 @@ impl Pump {
             }
             b'k' => {
                 let (end, _time) = (reader.long()?, reader.long()?);
-                if reader.byte()? == 1 {
+                let asks = reader.byte()? == 1;
+                if asks {
                     self.status(false).await?;
                 }
-                Ok(Some((Sent::Alive(Lsn::new(end)), size)))
+                Ok(Some((Sent::Alive { at: Lsn::new(end), asks }, size)))
             }
             _ => Err(Malformed("an unknown kind of replication data").into()),
         }

@@ -1,6 +1,7 @@
 //! Everything that is peculiar to PostgreSQL, all SQL against it included.
 
 pub mod address;
+pub mod anew;
 pub mod apply;
 pub mod catalog;
 pub mod changes;

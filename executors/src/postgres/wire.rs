@@ -8,7 +8,7 @@ use std::io;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use journal::Lsn;
+use journal::{Lsn, Timeline};
 use postgres_protocol::authentication::md5_hash;
 use postgres_protocol::authentication::sasl::{ChannelBinding, SCRAM_SHA_256, ScramSha256};
 use postgres_protocol::message::frontend;
@@ -17,7 +17,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_postgres::config::{Host, SslMode};
 
-use crate::postgres::database::Database;
+use crate::postgres::database::{Database, IDENTITY_SQL};
 use crate::postgres::feed::Feed;
 use crate::postgres::pgoutput::{Malformed, Reader};
 use crate::postgres::{quote, stream_row};
@@ -154,6 +154,8 @@ pub struct ReplicationConnection {
     buf: BytesMut,
     /// A query was sent and its end not seen: the future was dropped in between.
     busy: bool,
+    /// The timeline that it met.
+    timeline: Option<Timeline>,
 }
 
 impl fmt::Debug for ReplicationConnection {
@@ -166,8 +168,37 @@ impl ReplicationConnection {
     /// Connects to a side.
     ///
     /// # Errors
-    /// The server cannot be reached or refuses.
+    /// The server cannot be reached or refuses, or is not the one seen on first contact.
     pub async fn connect(home: &Database) -> Result<Self, Cause> {
+        let mut opened = Self::open(home).await?;
+        let rows = opened.query(IDENTITY_SQL).await;
+        let rows = rows.map_err(|error| cause(home, "does not say who it is", &error))?;
+        opened.timeline = home.meet(rows.first().map(Vec::as_slice).unwrap_or_default())?;
+        Ok(opened)
+    }
+
+    /// The timeline that it met.
+    #[must_use]
+    pub const fn timeline(&self) -> Option<Timeline> {
+        self.timeline
+    }
+
+    /// Where a timeline left another, by the server's own history of it; none if it does not descend from it.
+    ///
+    /// # Errors
+    /// The server cannot be asked.
+    pub async fn fork(&mut self, timeline: Timeline, was: Timeline) -> Result<Option<Lsn>, Cause> {
+        let rows = match self.query(&format!("TIMELINE_HISTORY {timeline}")).await {
+            Ok(rows) => rows,
+            // The first one has no history, and so descends from none.
+            Err(WireError::Server(error)) if error.code == "58P01" => return Ok(None),
+            Err(error) => return Err(cause(&self.home, "does not tell the history of its timeline", &error)),
+        };
+        let history = rows.into_iter().flatten().nth(1).flatten().unwrap_or_default();
+        Ok(forked(&history, was))
+    }
+
+    async fn open(home: &Database) -> Result<Self, Cause> {
         let config = home.address().config();
         let mut last = WireError::Refused("the connection string names no host".to_owned());
         for (at, host) in config.get_hosts().iter().enumerate() {
@@ -183,8 +214,8 @@ impl ReplicationConnection {
                         Box::new(UnixStream::connect(folder.join(format!(".s.PGSQL.{port}"))).await?)
                     }
                 };
-                let mut opened =
-                    Self { home: home.clone(), io, buf: BytesMut::with_capacity(64 * 1024), busy: false };
+                let buf = BytesMut::with_capacity(64 * 1024);
+                let mut opened = Self { home: home.clone(), io, buf, busy: false, timeline: None };
                 opened.start_up().await?;
                 Ok(opened)
             });
@@ -392,6 +423,14 @@ impl ReplicationConnection {
     }
 }
 
+/// Where a history says that a timeline was left: lines of a timeline, a place and a reason.
+fn forked(history: &str, was: Timeline) -> Option<Lsn> {
+    let lines = history.lines().map(str::split_whitespace);
+    lines
+        .filter_map(|mut words| Some((words.next()?.parse::<Timeline>().ok()?, words.next()?)))
+        .find_map(|(timeline, place)| if timeline == was { place.parse().ok() } else { None })
+}
+
 async fn tcp(address: impl tokio::net::ToSocketAddrs) -> io::Result<TcpStream> {
     let stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
@@ -488,6 +527,17 @@ mod tests {
         assert!(take_frame(&mut part).unwrap().is_none());
         let mut short = BytesMut::from(&b"d\0\0\0\x03"[..]);
         assert!(take_frame(&mut short).is_err());
+    }
+
+    #[test]
+    fn a_history_tells_where_each_timeline_was_left() {
+        let history =
+            "1\t0/3000060\tno recovery target specified\n\n2\t0/5000148\tbefore 2026-11-27 22:00:00\n";
+        let place = |was| forked(history, Timeline::new(was)).map(|place| place.to_string());
+        assert_eq!(place(1).as_deref(), Some("0/3000060"));
+        assert_eq!(place(2).as_deref(), Some("0/5000148"));
+        assert_eq!(place(3), None);
+        assert_eq!(forked("", Timeline::new(1)), None);
     }
 
     proptest::proptest! {

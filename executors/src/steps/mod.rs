@@ -18,6 +18,7 @@ pub(crate) mod preflight;
 pub(crate) mod prepare_source;
 pub(crate) mod prepare_switch;
 pub(crate) mod prepare_target;
+pub(crate) mod probe_anew;
 pub(crate) mod replicate;
 pub(crate) mod stop_failback;
 pub(crate) mod stop_traffic;
@@ -29,9 +30,9 @@ pub(crate) mod verify_full;
 pub(crate) mod verify_load;
 
 use journal::{
-    Direction, Effect, Evidence, Finding, Lsn, MigrationName, Operation, OperationRun, PhaseName, PhasePlan,
-    PhaseState, PhaseStatus, Side, State, Step, StreamHealth, StreamMode, StreamName, TableName, origin_name,
-    publication_name, slot_name,
+    DISPLACED, Direction, Effect, EffectStatus, Evidence, Finding, Lsn, MigrationName, Operation,
+    OperationRun, PhaseName, PhasePlan, PhaseState, PhaseStatus, Side, State, Step, StreamHealth, StreamMode,
+    StreamName, TableName, origin_name, publication_name, slot_name,
 };
 
 use crate::seams::Observed;
@@ -140,10 +141,28 @@ impl<'a> StepContext<'a> {
         ]
     }
 
-    /// Whether a stream is known to need a person.
+    /// A marker through the stream that guards. One that has stopped for good is left out on the way back to the source:
+    /// without it there is no way forth again, which is no reason not to go back.
+    pub(crate) fn guard_marker(&self, step: Step) -> Vec<Effect> {
+        let proof = self.marker(step, self.guarding());
+        let is_left_out = self.opening() == Side::Source
+            && self.has_stopped(self.guarding())
+            && !proof.iter().any(|one| self.is_intended(one));
+        if is_left_out { Vec::new() } else { proof.to_vec() }
+    }
+
+    /// Whether a stream is known to need a person: it said so, or its side, probed anew, has lost what it needs.
     pub(crate) fn has_stopped(&self, direction: Direction) -> bool {
         let health = self.state.streams.get(&direction).and_then(|stream| stream.health.as_ref());
-        matches!(health, Some(StreamHealth::Stopped { .. }))
+        let has_stopped =
+            matches!(health, Some(StreamHealth::Stopped { finding }) if finding.code != DISPLACED);
+        let probed = self.run.effects.iter().filter_map(|record| match (&record.effect, &record.status) {
+            (Effect::ProbeAnew { .. }, EffectStatus::Succeeded(evidence)) => Some(evidence),
+            _ => None,
+        });
+        let is_lost =
+            |evidence: &Evidence| evidence.get(direction.word()).is_some_and(|told| told.starts_with("lost"));
+        has_stopped || probed.into_iter().any(is_lost)
     }
 
     /// Whether the operation has written an effect down: then it is planned again, whatever was learnt since.

@@ -21,12 +21,7 @@ pub(crate) fn plan(ctx: &StepContext<'_>) -> Result<Vec<Effect>, Finding> {
         Effect::InstallFence { side: from, tables: ctx.tables() },
     ];
     effects.extend(ctx.marker(Step::PrepareSwitch, ctx.applying()));
-    let proof = ctx.marker(Step::PrepareSwitch, ctx.guarding());
-    // Without the stream that would guard there is no way forth again, which is no reason not to go back.
-    if to == Side::Target || !ctx.has_stopped(ctx.guarding()) || proof.iter().any(|one| ctx.is_intended(one))
-    {
-        effects.extend(proof);
-    }
+    effects.extend(ctx.guard_marker(Step::PrepareSwitch));
     effects.extend(ctx.verify_tables("sweep"));
     effects.push(Effect::ObserveTraffic { at: from });
     effects.push(Effect::TrialWrite {

@@ -20,7 +20,7 @@ pub(crate) fn switch(ctx: &StepContext<'_>, step: Step) -> Vec<Effect> {
         Effect::SetStreamMode { stream: ctx.stream(ctx.applying()), mode: StreamMode::Guard },
         Effect::SetStreamMode { stream: ctx.stream(ctx.guarding()), mode: StreamMode::Apply },
     ];
-    effects.extend(ctx.marker(step, ctx.guarding()));
+    effects.extend(ctx.guard_marker(step));
     effects.extend(ctx.marker(step, ctx.applying()));
     effects.extend([
         Effect::AdvanceSequences { side: to, tables: ctx.tables() },

@@ -8,7 +8,7 @@ use super::StepContext;
 
 /// The guard brought up to now, then the changed keys.
 pub(crate) fn plan(ctx: &StepContext<'_>) -> Result<Vec<Effect>, Finding> {
-    let mut effects = ctx.marker(Step::VerifyDelta, ctx.guarding()).to_vec();
+    let mut effects = ctx.guard_marker(Step::VerifyDelta);
     effects.push(Effect::VerifyChanged { tables: ctx.tables(), stream: ctx.stream(ctx.applying()) });
     Ok(effects)
 }

@@ -209,6 +209,8 @@ impl Fixture {
             origin: origin(Direction::Forward),
             opposite_origin: origin(Direction::Failback),
             from: journal::Lsn::default(),
+            timelines: [None, None],
+            since: None,
         }
     }
 }

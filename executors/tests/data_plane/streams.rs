@@ -92,6 +92,8 @@ impl Pair {
             origin: origin(direction),
             opposite_origin: origin(direction.opposite()),
             from: journal::Lsn::default(),
+            timelines: [None, None],
+            since: None,
         }
     }
 

@@ -90,7 +90,8 @@ pub fn decide(state: &State, now: Timestamp, command: &Command) -> Result<Vec<Fa
         | CommandBody::Block { .. }
         | CommandBody::BeginUndo { .. }
         | CommandBody::ReportStream { .. }
-        | CommandBody::ReportBreach { .. } => {
+        | CommandBody::ReportBreach { .. }
+        | CommandBody::ReportTimeline { .. } => {
             executor(&command.actor)?;
             execute(state, now, &command.body)
         }
@@ -109,11 +110,14 @@ fn execute(state: &State, now: Timestamp, body: &CommandBody) -> Result<Vec<Fact
         CommandBody::Conclude { phase, effect, outcome } => {
             conclude(running(state, phase)?, *effect, outcome)
         }
-        CommandBody::FinishStep { phase, step } => finish_step(running(state, phase)?, *step),
+        CommandBody::FinishStep { phase, step } => finish_step(state, running(state, phase)?, *step),
         CommandBody::Block { phase, step, finding } => block(running(state, phase)?, *step, finding),
         CommandBody::BeginUndo { phase, cause } => begin_undo(now, running(state, phase)?, cause),
         CommandBody::ReportStream { .. } => reports::stream(state, body),
         CommandBody::ReportBreach { .. } => reports::breach(state, body),
+        CommandBody::ReportTimeline { phase, side, timeline } => {
+            reports::timeline(state, phase, *side, *timeline)
+        }
         CommandBody::AdoptPlan { .. }
         | CommandBody::Request { .. }
         | CommandBody::Approve { .. }

@@ -10,11 +10,11 @@ use super::requests::check_binding;
 use super::witness::check_witnessed;
 use crate::approvals::{Quorum, quorum};
 use crate::effect::{Effect, Expectation, Side, StreamMode};
-use crate::ids::PersonId;
+use crate::ids::{PersonId, TableName};
 use crate::names::Direction;
 use crate::operation::Step;
 use crate::refusal::Refusal;
-use crate::state::{EffectStatus, OperationRun, RequestStatus, State};
+use crate::state::{EffectStatus, OperationRun, PhaseState, RequestStatus, State};
 use crate::time::Timestamp;
 
 /// Who opens one side after an opening of the other that failed has first closed that one, against what comes late.
@@ -29,6 +29,28 @@ pub(super) fn check_closed_first(run: &OperationRun) -> Result<(), Refusal> {
     } else {
         Err(Refusal::OpeningUnproven { lacks: "the side whose opening failed is not closed" })
     }
+}
+
+/// A side that came back on another timeline was probed anew, and what this operation had compared before, again.
+fn check_timelines(phase: &PhaseState, run: &OperationRun) -> Result<(), Refusal> {
+    let lacks = |lacks| Err(Refusal::OpeningUnproven { lacks });
+    if !phase.timelines.is_empty() {
+        return lacks("a side came back on another timeline and was not probed anew");
+    }
+    let Some(changed) = phase.timeline_changed.filter(|changed| *changed > run.position) else {
+        return Ok(());
+    };
+    let is_compared = |table: &TableName| {
+        run.effects.iter().any(|record| {
+            record.intent > changed
+                && matches!(record.status, EffectStatus::Succeeded(_))
+                && matches!(&record.effect, Effect::VerifyTable { table: one, .. } if one == table)
+        })
+    };
+    if phase.tables.iter().all(is_compared) {
+        return Ok(());
+    }
+    lacks("the tables were not compared since a side came back on another timeline")
 }
 
 /// The quorum, the roles, the expiry and the binding, once more, of a request whose operation runs.
@@ -78,12 +100,11 @@ pub(super) fn check_opening(
     if run.undo.is_some() {
         return Err(Refusal::Undoing);
     }
-    let breached = state
-        .phases
-        .get(&run.phase)
-        .is_some_and(|phase| phase.breaches.iter().any(|breach| breach.position > run.position));
-    if breached {
-        return Err(lacks("a write passed a fence since this operation began"));
+    if let Some(phase) = state.phases.get(&run.phase) {
+        if phase.breaches.iter().any(|breach| breach.position > run.position) {
+            return Err(lacks("a write passed a fence since this operation began"));
+        }
+        check_timelines(phase, run)?;
     }
     let done = |pick: Pick<'_>| {
         run.effects.iter().any(|record| {

@@ -74,7 +74,7 @@ pub(super) fn release(state: &State, phase: Option<&PhaseName>) -> Result<Vec<Fa
     if current_hold(state, phase)? { Ok(vec![Fact::HoldReleased {}]) } else { Err(Refusal::NotHeld) }
 }
 
-pub(super) fn finish_step(run: &OperationRun, step: Step) -> Result<Vec<Fact>, Refusal> {
+pub(super) fn finish_step(state: &State, run: &OperationRun, step: Step) -> Result<Vec<Fact>, Refusal> {
     if step != run.step || run.blocked.is_some() {
         return Err(Refusal::StepNotDue { step });
     }
@@ -83,10 +83,16 @@ pub(super) fn finish_step(run: &OperationRun, step: Step) -> Result<Vec<Fact>, R
     }
     let mut of_step = run.effects.iter().filter(|record| record.step == step).peekable();
     let none = of_step.peek().is_none();
-    // An index or constraint that failed may have been changed or dropped on the source since: it is not there.
+    let displaced = state.phases.get(&run.phase).map(|phase| &phase.timelines);
     let all_done = of_step.all(|record| match record.status {
         EffectStatus::Succeeded(_) => true,
-        EffectStatus::Failed(_) => matches!(record.effect, Effect::AddSchemaObject { .. }),
+        EffectStatus::Failed(_) => {
+            // It may have been changed or dropped on the source since: it is not there.
+            let is_gone = matches!(record.effect, Effect::AddSchemaObject { .. });
+            // Its side may have come back on yet another timeline, on which it was probed since.
+            let is_probed = |side| displaced.is_none_or(|sides| !sides.contains_key(side));
+            is_gone || matches!(&record.effect, Effect::ProbeAnew { side, .. } if is_probed(side))
+        }
         EffectStatus::Intended | EffectStatus::Unknown(_) => false,
     });
     // An undo may have nothing to undo, and finalize_schema may have nothing to make; every other step does something.

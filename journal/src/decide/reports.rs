@@ -1,8 +1,10 @@
-//! What executors saw of streams and fences.
+//! What executors saw of streams, fences and timelines.
 
 use super::people::known_phase;
 use crate::command::CommandBody;
+use crate::effect::Side;
 use crate::event::Fact;
+use crate::ids::{PhaseName, Timeline};
 use crate::refusal::Refusal;
 use crate::state::{Breach, State};
 
@@ -28,4 +30,17 @@ pub(super) fn breach(state: &State, body: &CommandBody) -> Result<Vec<Fact>, Ref
     }
     let changes = changes.to_string();
     Ok(vec![Fact::FenceBreached { direction: *direction, table: table.clone(), at: at.clone(), changes }])
+}
+
+/// A side is on another timeline than the one it was last known to be on; said again, it is no news.
+pub(super) fn timeline(
+    state: &State,
+    phase: &PhaseName,
+    side: Side,
+    timeline: Timeline,
+) -> Result<Vec<Fact>, Refusal> {
+    match known_phase(state, phase)?.timeline(side) {
+        Some(was) if was != timeline => Ok(vec![Fact::TimelineChanged { side, was, timeline }]),
+        Some(_) | None => Ok(Vec::new()),
+    }
 }

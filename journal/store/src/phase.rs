@@ -34,7 +34,8 @@ pub fn phase_of(state: &State, command: &CommandBody, fact: &Fact) -> Option<Pha
         | Fact::UndoStarted { .. }
         | Fact::OperationFinished { .. }
         | Fact::StreamChanged { .. }
-        | Fact::FenceBreached { .. } => match command {
+        | Fact::FenceBreached { .. }
+        | Fact::TimelineChanged { .. } => match command {
             CommandBody::Approve { request }
             | CommandBody::Deny { request, .. }
             | CommandBody::BreakGlass { request, .. }

@@ -158,6 +158,12 @@ impl Journal {
         self.give(person(who), CommandBody::Approve { request }).map(drop)
     }
 
+    /// An executor meets a side on this timeline.
+    pub fn meet(&mut self, side: Side, timeline: u64) -> usize {
+        let body = CommandBody::ReportTimeline { phase: phase(), side, timeline: Timeline::new(timeline) };
+        self.give(executor(), body).unwrap().len()
+    }
+
     pub fn due(&self) -> Due {
         due(&self.state, &phase(), self.now)
     }
@@ -189,13 +195,14 @@ impl Journal {
                         },
                     }
                 } else {
-                    EffectOutcome::Succeeded { adopted: false, evidence: Evidence::new() }
+                    EffectOutcome::Succeeded { adopted: false, evidence: evidence(&record.effect) }
                 };
                 CommandBody::Conclude { phase, effect, outcome }
             }
             Due::Plan(step) => {
                 let run = self.state.operation(&phase).unwrap();
-                let effects = plan(run.operation, step);
+                let mut effects = anew(self.phase(), run, step);
+                effects.extend(plan(run.operation, step));
                 let is_done = |effect: &&Effect| {
                     run.effects.iter().any(|record| {
                         record.effect == **effect
@@ -229,6 +236,48 @@ impl Journal {
         }
         self.run().unwrap();
     }
+}
+
+fn evidence(effect: &Effect) -> Evidence {
+    let met = matches!(effect, Effect::InstallHome { .. });
+    met.then(|| ("timeline".to_owned(), "1".to_owned())).into_iter().collect()
+}
+
+/// What comes before any step where a side came back on another timeline.
+fn anew(phase: &PhaseState, run: &OperationRun, step: Step) -> Vec<Effect> {
+    if step == Step::Undo {
+        return Vec::new();
+    }
+    let has_home = |side: &Side| {
+        run.evidence(|record| matches!(&record.effect, Effect::InstallHome { side: at, .. } if at == side))
+            .is_some()
+    };
+    let leant_on =
+        phase.timelines.iter().filter(|(side, _)| run.operation != Operation::Start || has_home(side));
+    let looks = leant_on.map(|(side, change)| Effect::ProbeAnew {
+        side: *side,
+        was: change.was,
+        timeline: change.timeline,
+        mode: phase.gates[side],
+        gate: None,
+        fenced: vec![],
+        streams: vec![],
+    });
+    let mut effects: Vec<Effect> = looks.collect();
+    if let Some(changed) = phase.timeline_changed.filter(|changed| *changed > run.position) {
+        let again = Effect::VerifyTable {
+            table: table(),
+            stream: stream(Direction::Forward),
+            moment: format!("anew-{changed}"),
+        };
+        let is_done = |record: &EffectRecord| {
+            record.effect == again && matches!(record.status, EffectStatus::Succeeded(_))
+        };
+        if !run.effects.iter().any(is_done) {
+            effects.push(again);
+        }
+    }
+    effects
 }
 
 /// The least list of effects that each step must have.
