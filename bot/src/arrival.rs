@@ -1,10 +1,12 @@
 //! What a platform's message is to the rest of the bot: who said what, where. The inbox keeps it as JSON.
 
 use journal::plan::Platform;
+use journal::{PersonId, State};
 use journal_store::{Draft, Letter};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
+use crate::github;
 use crate::language::Dialect;
 
 /// What arrived.
@@ -75,6 +77,8 @@ pub enum Said {
     },
     /// A text with commands was edited, or edited into one.
     Edited,
+    /// What happens on GitHub alone.
+    Github(github::Event),
     /// A comment with commands was deleted.
     Deleted {
         /// The id of the commands that it became, without their place in the text.
@@ -130,7 +134,7 @@ pub fn button(value: &str) -> Option<Said> {
 pub const fn dialect(said: &Said) -> Dialect {
     match said {
         Said::Line { .. } | Said::Button { .. } => Dialect::Terminal,
-        Said::Text { .. } | Said::Edited | Said::Deleted { .. } => Dialect::Markdown,
+        Said::Text { .. } | Said::Edited | Said::Deleted { .. } | Said::Github(_) => Dialect::Markdown,
     }
 }
 
@@ -149,6 +153,7 @@ impl Arrival {
             Said::Line { .. } => "line",
             Said::Button { .. } => "button",
             Said::Edited => "edited",
+            Said::Github(_) => "github",
             Said::Deleted { .. } => "deleted",
         };
         Some(Letter {
@@ -159,6 +164,16 @@ impl Arrival {
             body: serde_json::to_value(self).ok()?,
         })
     }
+}
+
+/// Whose account it is.
+#[must_use]
+pub fn person(state: &State, platform: Platform, account: &str) -> Option<PersonId> {
+    let (plan, _) = state.plan.as_ref()?;
+    plan.people
+        .values()
+        .find(|person| person.accounts.get(&platform).is_some_and(|known| known == account))
+        .map(|person| person.id.clone())
 }
 
 /// A message to people, before a platform renders it.

@@ -20,5 +20,6 @@ pub mod proof;
 pub mod service;
 pub mod slack;
 pub mod status;
+pub mod withdrawn;
 pub mod words;
 pub mod worker;

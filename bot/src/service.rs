@@ -16,7 +16,7 @@ use crate::arrival::Place;
 use crate::board::{Audience, Board, Plain};
 use crate::config::Config;
 use crate::discord::DiscordSender;
-use crate::github::{App, GithubSender};
+use crate::github::{App, Client, Desk, GithubAudience, GithubSender, Sweep, Watch};
 use crate::inbound::{DiscordDoor, Doors, GithubDoor, SlackDoor, router};
 use crate::outbound::{Carrier, Sender};
 use crate::proof::Proof;
@@ -59,7 +59,8 @@ impl Service {
     /// It cannot listen, or a platform's settings are not usable: the sentence for it.
     pub async fn start(config: Config, parts: Parts) -> Result<Self, String> {
         config.teach(&parts.scrubber);
-        let carriers = carriers(&config, &parts.clock)?;
+        let desk = desk(&config, &parts)?;
+        let carriers = carriers(&config, desk.as_ref())?;
         let listen = config.http.listen;
         let no_listener = |error: &std::io::Error| words::no_listener(&listen.to_string(), error);
         let listener = TcpListener::bind(listen).await.map_err(|error| no_listener(&error))?;
@@ -76,6 +77,23 @@ impl Service {
             written: Arc::clone(&written),
         };
         tasks.spawn(board.run(stopped.clone()));
+        if let (Some(desk), Some(github)) = (&desk, &config.github) {
+            let sweep = Sweep {
+                client: Arc::clone(&desk.client),
+                mailroom: Arc::clone(&parts.mailroom),
+                clock: Arc::clone(&parts.clock),
+                arrived: Arc::clone(&arrived),
+                every: github.sweep,
+            };
+            tasks.spawn(sweep.run(stopped.clone()));
+            let watch = Watch {
+                desk: desk.clone(),
+                mailroom: Arc::clone(&parts.mailroom),
+                clock: Arc::clone(&parts.clock),
+                written: Arc::clone(&written),
+            };
+            tasks.spawn(watch.run(stopped.clone()));
+        }
         let doors = Arc::new(doors(config, &parts, &arrived));
         let mut until = stopped.clone();
         let served = axum::serve(listener, router(doors)).with_graceful_shutdown(async move {
@@ -93,6 +111,7 @@ impl Service {
             holder: parts.holder.clone(),
             clock: Arc::clone(&parts.clock),
             arrived,
+            desk,
             proof: parts.proof.clone(),
             written: Arc::clone(&written),
         };
@@ -153,7 +172,7 @@ fn doors(config: Config, parts: &Parts, arrived: &Arc<Notify>) -> Doors {
 fn audiences(config: &Config) -> Vec<Box<dyn Audience>> {
     let mut audiences: Vec<Box<dyn Audience>> = Vec::new();
     if config.github.is_some() {
-        audiences.push(Box::new(Plain { platform: Platform::Github, channel: None }));
+        audiences.push(Box::new(GithubAudience));
     }
     if let Some(slack) = &config.slack {
         let first = slack.channels.first().cloned();
@@ -168,17 +187,29 @@ fn audiences(config: &Config) -> Vec<Box<dyn Audience>> {
     audiences
 }
 
-fn carriers(config: &Config, clock: &Arc<dyn Clock>) -> Result<Vec<Box<dyn Carrier>>, String> {
+/// What reads GitHub, if it is configured.
+fn desk(config: &Config, parts: &Parts) -> Result<Option<Desk>, String> {
+    let Some(github) = &config.github else { return Ok(None) };
+    let app = App {
+        id: github.app_id,
+        key: &github.private_key,
+        api: &github.api_url,
+        repository: &github.repository,
+    };
+    let client = Client::new(&app, Arc::clone(&parts.clock));
+    let client = client.map_err(|error| words::no_client(Platform::Github, &error))?;
+    Ok(Some(Desk {
+        client: Arc::new(client),
+        store: Arc::clone(&parts.store),
+        plan_path: github.plan_path.clone(),
+        proof: parts.proof.clone(),
+    }))
+}
+
+fn carriers(config: &Config, desk: Option<&Desk>) -> Result<Vec<Box<dyn Carrier>>, String> {
     let mut carriers: Vec<Box<dyn Carrier>> = Vec::new();
-    if let Some(github) = &config.github {
-        let app = App {
-            id: github.app_id,
-            key: &github.private_key,
-            api: &github.api_url,
-            repository: &github.repository,
-        };
-        let sender = GithubSender::new(&app, Arc::clone(clock));
-        carriers.push(Box::new(sender.map_err(|error| words::no_client(Platform::Github, &error))?));
+    if let Some(desk) = desk {
+        carriers.push(Box::new(GithubSender::new(Arc::clone(&desk.client))));
     }
     if let Some(slack) = &config.slack {
         let sender = SlackSender::new(&slack.api_url, slack.bot_token.clone());

@@ -8,20 +8,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use journal::plan::Platform;
-use journal::{
-    Actor, ApprovalWord, Command, CommandBody, CommandId, Fact, Holder, Origin, PersonId, Position, Recorded,
-    RequestStatus, State,
-};
-use journal_store::{Draft, ExecuteError, Mailroom, Store, StoreError, Taken};
+use journal::{Bound, Holder, Origin, Position, RequestStatus, State};
+use journal_store::{Draft, Mailroom, Store, StoreError, Taken};
 use runtime::Clock;
 use runtime::retry::Backoff;
 use tokio::sync::{Notify, watch};
 
-use crate::arrival::{Arrival, Asks, Message, Place, Said, Word, dialect};
+use crate::arrival::{Arrival, Asks, Message, Place, Said, Word, dialect, person};
 use crate::board;
 use crate::conversation::{Conversation, Reply, Utterance};
+use crate::github::{Binding, Desk, Event, Stopped};
 use crate::language;
 use crate::proof::Proof;
+use crate::withdrawn::{Withdrawal, take_back};
 use crate::words;
 
 /// How long a row is one instance's. Far above what a command takes; what it takes longer is done once all the same.
@@ -33,8 +32,8 @@ const POLL: Duration = Duration::from_millis(250);
 /// Tries of one row before its person is told: with the waits between them, some five minutes.
 const TRIES: i64 = 20;
 
-/// How many events are read at once.
-const PAGE: u32 = 1000;
+/// Tries of a row for which GitHub has to be read: a few seconds, since others' words wait behind it.
+const READS: i64 = 4;
 
 /// Takes rows of the inbox, one at a time.
 #[derive(Debug)]
@@ -49,6 +48,8 @@ pub struct Worker {
     pub clock: Arc<dyn Clock>,
     /// Told of each arrival.
     pub arrived: Arc<Notify>,
+    /// Reads GitHub, if it is configured.
+    pub desk: Option<Desk>,
     /// Puts log checkpoints into answers.
     pub proof: Option<Proof>,
     /// Told of each reply.
@@ -96,7 +97,7 @@ impl Worker {
     async fn one(&self, taken: &Taken) {
         let meaning = &taken.letter.meaning;
         let replies = match serde_json::from_value::<Arrival>(taken.letter.body.clone()) {
-            Ok(arrival) => match self.answer(taken.letter.platform, meaning, &arrival).await {
+            Ok(arrival) => match self.answer(taken, &arrival).await {
                 Done::Replies(replies) => replies,
                 Done::Later(why) if taken.tries < TRIES => {
                     tracing::warn!(%meaning, why, tries = taken.tries, "not done yet");
@@ -123,7 +124,8 @@ impl Worker {
         }
     }
 
-    async fn answer(&self, platform: Platform, meaning: &str, arrival: &Arrival) -> Done {
+    async fn answer(&self, taken: &Taken, arrival: &Arrival) -> Done {
+        let (platform, meaning) = (taken.letter.platform, taken.letter.meaning.as_str());
         let state = match self.store.state().await {
             Ok(state) => state,
             Err(error) => return error.into(),
@@ -132,11 +134,12 @@ impl Worker {
         let text = match &arrival.said {
             Said::Edited => return Done::Replies(vec![said(place, words::edits_do_not_count())]),
             Said::Deleted { meaning, by } => {
-                return match self.deleted(meaning, by).await {
-                    Ok(told) => Done::Replies(told.into_iter().map(|text| said(place, text)).collect()),
+                return match self.deleted(platform, arrival, (meaning, by)).await {
+                    Ok(told) => Done::Replies(told),
                     Err(error) => error.into(),
                 };
             }
+            Said::Github(event) => return self.of_github(taken, arrival, event).await,
             Said::Text { text } => text.clone(),
             Said::Line { line } => line.clone(),
             Said::Button { word, request, plan, reason } => {
@@ -161,13 +164,17 @@ impl Worker {
             let text = words::unmapped(platform, &arrival.name, &arrival.account);
             return Done::Replies(vec![said(place, text)]);
         };
+        let bound = match self.bound(meaning, taken.tries, arrival, &text).await {
+            Ok(bound) => bound,
+            Err(done) => return done,
+        };
         let conversation = Conversation::new(Arc::clone(&self.store)).proven_by(self.proof.clone());
         let origin = Origin {
             platform,
             account: arrival.account.clone(),
             place: place.name(),
             message: Some(meaning.to_owned()),
-            bound: None,
+            bound,
         };
         let said = Utterance {
             person: &person,
@@ -192,79 +199,70 @@ impl Worker {
     }
 
     /// Takes back the approvals that a deleted comment gave, if they are still their persons' latest words. Who deleted
-    /// it is in the command's id, and so in the journal.
-    async fn deleted(&self, meaning: &str, by: &str) -> Result<Vec<String>, StoreError> {
-        let mut told = Vec::new();
-        for (index, (person, request, at)) in self.approvals(meaning).await?.into_iter().enumerate() {
-            let state = self.store.state().await?;
-            let Some(bound) = state.requests.get(&request) else { continue };
-            let latest = bound.words.get(&person);
-            let id = format!("{meaning}:deleted:by:{by}.{index}");
-            let stands =
-                latest.is_some_and(|word| word.word == ApprovalWord::Approved && word.position == at);
-            let Ok(id) = CommandId::new(id) else { continue };
-            let body = CommandBody::Revoke { request };
-            let command = Command::new(Actor::Person(person.clone()), body);
-            let is_repeat = latest.is_some_and(|word| word.position > at);
-            if !stands && !is_repeat {
-                continue;
-            }
-            match self.revoke(id, command, stands).await? {
-                true => told.push(words::approval_deleted(&person, bound)),
-                false => {
-                    tracing::info!(%request, %person, "the approval of a deleted comment stands no more");
-                }
-            }
-        }
-        Ok(told)
-    }
-
-    /// Whether it was revoked, now or by this very command before.
-    async fn revoke(&self, id: CommandId, command: Command, stands: bool) -> Result<bool, StoreError> {
-        if !stands {
-            // Only a repeat of the same command may say so again; a new one would take back a later word.
-            return self.was_done(&id).await;
-        }
-        match self.store.execute(id, None, command).await {
-            Ok(_) => Ok(true),
-            Err(ExecuteError::Store(error)) => Err(error),
-            Err(_) => Ok(false),
-        }
-    }
-
-    async fn was_done(&self, id: &CommandId) -> Result<bool, StoreError> {
-        Ok(self.events(|event| event.envelope.command_id == *id).await?.into_iter().next().is_some())
-    }
-
-    /// Who approved what in a comment, and where.
-    async fn approvals(&self, meaning: &str) -> Result<Vec<(PersonId, Position, Position)>, StoreError> {
-        let prefix = format!("{meaning}.");
-        let events = self.events(|event| event.envelope.command_id.as_str().starts_with(&prefix)).await?;
-        Ok(events
-            .into_iter()
-            .filter_map(|event| match (&event.envelope.actor, &event.body) {
-                (Actor::Person(person), Fact::Approved { request, .. }) => {
-                    Some((person.clone(), *request, event.envelope.position))
-                }
-                _ => None,
+    /// it is in the event's origin.
+    async fn deleted(
+        &self,
+        platform: Platform,
+        arrival: &Arrival,
+        (meaning, by): (&str, &str),
+    ) -> Result<Vec<Draft>, StoreError> {
+        let id = format!("{meaning}:deleted");
+        let withdrawal = Withdrawal {
+            prefix: &format!("{meaning}."),
+            id: &id,
+            origin: Origin {
+                platform,
+                account: by.to_owned(),
+                place: arrival.place.name(),
+                message: Some(id.clone()),
+                bound: None,
+            },
+        };
+        let gone = take_back(&self.store, &withdrawal).await?;
+        Ok(gone
+            .iter()
+            .map(|gone| {
+                let text = words::approval_deleted(&gone.person, &gone.request);
+                Draft { living: Some(id.clone()), ..said(&arrival.place, text) }
             })
             .collect())
     }
 
-    async fn events(&self, wanted: impl Fn(&Recorded) -> bool) -> Result<Vec<Recorded>, StoreError> {
-        let mut found = Vec::new();
-        let mut after = Position::default();
-        loop {
-            let page = self.store.stored(after, PAGE).await?;
-            let Some((last, _)) = page.last() else { return Ok(found) };
-            after = *last;
-            for (position, bytes) in &page {
-                let event = Recorded::from_bytes(bytes)
-                    .map_err(|source| StoreError::Unreadable { position: *position, source })?;
-                if wanted(&event) {
-                    found.push(event);
+    async fn of_github(&self, taken: &Taken, arrival: &Arrival, event: &Event) -> Done {
+        let Some(desk) = &self.desk else { return Done::Replies(Vec::new()) };
+        match desk.answer(arrival, event).await {
+            Ok(replies) => Done::Replies(replies),
+            Err(Stopped::Github(why)) if taken.tries > READS => {
+                tracing::warn!(meaning = %taken.letter.meaning, %why, "GitHub cannot be read");
+                match self.store.state().await {
+                    Ok(state) => Done::Replies(Desk::unread(&state, arrival, event, &why.to_string())),
+                    Err(error) => error.into(),
                 }
             }
+            Err(why) => Done::Later(why.to_string()),
+        }
+    }
+
+    /// What a text is bound to where it was said.
+    async fn bound(
+        &self,
+        meaning: &str,
+        tries: i64,
+        arrival: &Arrival,
+        text: &str,
+    ) -> Result<Option<Bound>, Done> {
+        let Some(desk) = &self.desk else { return Ok(None) };
+        let reply = |text| Done::Replies(vec![said(&arrival.place, text)]);
+        match desk.bind(meaning, arrival, text).await {
+            Ok(Binding::Free) => Ok(None),
+            Ok(Binding::Bound(bound)) => Ok(Some(bound)),
+            Ok(Binding::Gone) => Err(Done::Replies(Vec::new())),
+            Ok(Binding::Refused(answer)) => Err(reply(answer)),
+            // What others say waits behind it, so it is not tried for long.
+            Err(why @ Stopped::Github(_)) if tries > READS => {
+                Err(reply(words::github_unread(&why.to_string())))
+            }
+            Err(why) => Err(Done::Later(why.to_string())),
         }
     }
 }
@@ -275,15 +273,6 @@ fn tries(taken: &Taken) -> u32 {
 
 fn said(place: &Place, text: String) -> Draft {
     place.draft(&Message { text, asks: None })
-}
-
-/// Whose account it is.
-fn person(state: &State, platform: Platform, account: &str) -> Option<PersonId> {
-    let (plan, _) = state.plan.as_ref()?;
-    plan.people
-        .values()
-        .find(|person| person.accounts.get(&platform).is_some_and(|known| known == account))
-        .map(|person| person.id.clone())
 }
 
 /// A reply; where there are buttons, with those of the request that it leaves open.

@@ -8,6 +8,7 @@ mod read;
 mod tests;
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use ed25519_dalek::VerifyingKey;
 use journal::plan::Platform;
@@ -59,6 +60,8 @@ pub struct Github {
     pub repository: String,
     /// The plan's file in the repository.
     pub plan_path: String,
+    /// How often what webhooks did not bring is looked for.
+    pub sweep: Duration,
     /// Where the API is.
     pub api_url: String,
 }

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::ops::Range;
+use std::time::Duration;
 
 use ed25519_dalek::VerifyingKey;
 use runtime::Secret;
@@ -34,7 +35,8 @@ struct RawGithub {
     private_key: Spanned<String>,
     webhook_secrets: Spanned<Vec<Spanned<String>>>,
     repository: Spanned<String>,
-    plan_path: Option<String>,
+    plan_path: Option<Spanned<String>>,
+    sweep_seconds: Option<Spanned<u64>>,
     api_url: Option<Spanned<String>>,
 }
 
@@ -219,12 +221,22 @@ impl Reader<'_> {
             self.problem(raw.repository.span(), "`repository` must be owner/name");
         }
         let api_url = self.api(raw.api_url.as_ref(), "https://api.github.com");
+        let sweep = raw.sweep_seconds.as_ref().map_or(60, |seconds| *seconds.get_ref());
+        if let Some(seconds) = raw.sweep_seconds.as_ref().filter(|_| !(1..=3600).contains(&sweep)) {
+            self.problem(seconds.span(), "`sweep_seconds` must be from 1 to 3600");
+        }
+        let plan_path = raw.plan_path.as_ref().map_or("switchyard.toml", |path| path.get_ref().as_str());
+        let is_path = plan_path.split('/').all(|part| !matches!(part, "" | "." | ".."));
+        if let Some(path) = raw.plan_path.as_ref().filter(|_| !is_path) {
+            self.problem(path.span(), "`plan_path` must be a path in the repository, as in plans/shop.toml");
+        }
         Some(Github {
             app_id,
             private_key: private_key?,
             webhook_secrets: webhook_secrets?,
             repository: repository.clone(),
-            plan_path: raw.plan_path.clone().unwrap_or_else(|| "switchyard.toml".to_owned()),
+            plan_path: plan_path.to_owned(),
+            sweep: Duration::from_secs(sweep),
             api_url: api_url?,
         })
     }

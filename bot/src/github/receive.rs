@@ -4,13 +4,16 @@ use journal::plan::Platform;
 use journal_store::Letter;
 use serde::Deserialize;
 
-use crate::arrival::{Arrival, Place, Said};
+use super::event::Event;
+use super::repository::User;
+use super::send::Shown;
+use crate::arrival::{Arrival, Place, Said, Word};
 use crate::language::{Dialect, read};
 
 /// What a delivery is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Arrived {
-    /// Something to answer.
+    /// Something to answer, or to look at.
     Letter(Box<Letter>),
     /// Part of the life cycle: `ping`, `installation`.
     Known,
@@ -20,13 +23,23 @@ pub enum Arrived {
     Malformed,
 }
 
+/// What every delivery of use has.
 #[derive(Deserialize)]
-struct CommentEvent {
+struct About {
     action: String,
-    issue: Issue,
-    comment: Comment,
     repository: Repository,
     sender: User,
+}
+
+#[derive(Deserialize)]
+struct Repository {
+    full_name: String,
+}
+
+#[derive(Deserialize)]
+struct IssueComment {
+    issue: Issue,
+    comment: Comment,
 }
 
 #[derive(Deserialize)]
@@ -34,6 +47,12 @@ struct Issue {
     number: u64,
     /// There if the issue is a pull request.
     pull_request: Option<serde::de::IgnoredAny>,
+}
+
+#[derive(Deserialize)]
+struct DiffComment {
+    pull_request: Pull,
+    comment: Comment,
 }
 
 #[derive(Deserialize)]
@@ -45,145 +64,244 @@ struct Comment {
 }
 
 #[derive(Deserialize)]
-struct Repository {
-    full_name: String,
+struct Reviewed {
+    pull_request: Pull,
+    review: Review,
 }
 
 #[derive(Deserialize)]
-struct User {
+struct Review {
     id: u64,
-    login: String,
-    #[serde(rename = "type")]
-    kind: String,
+    state: String,
+    body: Option<String>,
+    /// None: the account was deleted.
+    user: Option<User>,
+}
+
+#[derive(Deserialize)]
+struct Changed {
+    pull_request: Pull,
+    changes: Option<Changes>,
+}
+
+#[derive(Deserialize)]
+struct Changes {
+    base: Option<serde::de::IgnoredAny>,
+}
+
+#[derive(Deserialize)]
+struct Pull {
+    number: u64,
+    updated_at: Option<String>,
+    #[serde(default)]
+    merged: bool,
+    merge_commit_sha: Option<String>,
+    head: Head,
+}
+
+#[derive(Deserialize)]
+struct Head {
+    sha: String,
+}
+
+#[derive(Deserialize)]
+struct Pressed {
+    check_run: Check,
+    requested_action: Option<Action>,
+}
+
+#[derive(Deserialize)]
+struct Check {
+    id: u64,
+    external_id: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Action {
+    identifier: String,
+}
+
+/// One delivery.
+struct Delivery<'d> {
+    guid: &'d str,
+    body: &'d [u8],
+    about: About,
 }
 
 /// Reads a delivery of the event that its header names, about the configured repository.
 #[must_use]
-pub fn receive(event: &str, delivery: &str, body: &[u8], repository: &str) -> Arrived {
+pub fn receive(event: &str, guid: &str, body: &[u8], repository: &str) -> Arrived {
     match event {
-        "ping" | "installation" | "installation_repositories" => Arrived::Known,
-        "issue_comment" => match serde_json::from_slice::<CommentEvent>(body) {
-            Ok(event) => comment(event, delivery, repository),
-            Err(_) => Arrived::Malformed,
-        },
-        _ => Arrived::Nothing,
+        "ping" | "installation" | "installation_repositories" => return Arrived::Known,
+        "issue_comment"
+        | "pull_request_review_comment"
+        | "pull_request_review"
+        | "pull_request"
+        | "check_run" => {}
+        _ => return Arrived::Nothing,
     }
-}
-
-fn comment(event: CommentEvent, delivery: &str, repository: &str) -> Arrived {
-    let text = event.comment.body.unwrap_or_default();
-    // People alone are heard: no App, no bot, not this one's own comments, not an account that is gone.
-    let Some(author) = event.comment.user.filter(|user| user.kind == "User") else { return Arrived::Nothing };
-    let concerns = event.issue.pull_request.is_some()
-        && event.repository.full_name.eq_ignore_ascii_case(repository)
-        && !read(&text, Dialect::Markdown).is_empty();
-    if !concerns {
+    let Ok(about) = serde_json::from_slice::<About>(body) else { return Arrived::Malformed };
+    if !about.repository.full_name.eq_ignore_ascii_case(repository) {
         return Arrived::Nothing;
     }
-    let id = format!("github:comment:{}", event.comment.id);
-    let by = event.sender;
-    let (meaning, said) = match event.action.as_str() {
-        "created" if by.id == author.id => (id, Said::Text { text }),
-        "edited" if by.kind == "User" => (format!("{id}:edited"), Said::Edited),
-        "deleted" => (format!("{id}:deleted"), Said::Deleted { meaning: id, by: by.id.to_string() }),
-        _ => return Arrived::Nothing,
+    let delivery = Delivery { guid, body, about };
+    let read = match event {
+        "issue_comment" => delivery.issue_comment(),
+        "pull_request_review_comment" => delivery.diff_comment(),
+        "pull_request_review" => delivery.review(),
+        "pull_request" => delivery.pull(),
+        _ => delivery.press(),
     };
-    let place = Place::PullRequest { repository: event.repository.full_name, number: event.issue.number };
-    let arrival = Arrival { account: by.id.to_string(), name: by.login, place, said };
-    match arrival.letter(Platform::Github, Some(delivery), &meaning) {
-        Some(letter) => Arrived::Letter(Box::new(letter)),
-        None => Arrived::Malformed,
-    }
+    read.unwrap_or(Arrived::Malformed)
 }
 
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
+/// What a comment is called in the journal.
+#[must_use]
+pub(super) fn comment_id(id: u64, is_on_diff: bool) -> String {
+    if is_on_diff { format!("github:diff_comment:{id}") } else { format!("github:comment:{id}") }
+}
 
-    use super::*;
+/// What a merge is called in the journal.
+#[must_use]
+pub(super) fn merge_id(number: u64, commit: &str) -> String {
+    format!("github:merge:{number}:{commit}")
+}
 
-    fn event(action: &str, text: &str) -> serde_json::Value {
-        let anna = json!({"id": 583_231, "login": "anna", "type": "User"});
-        json!({
-            "action": action,
-            "issue": {"number": 7, "pull_request": {"url": "…"}},
-            "comment": {"id": 99, "body": text, "user": anna},
-            "repository": {"full_name": "acme/shop"},
-            "sender": anna,
+/// What a review is called in the journal.
+#[must_use]
+pub(super) fn review_id(id: u64) -> String {
+    format!("github:review:{id}")
+}
+
+fn parsed<'d, T: Deserialize<'d>>(body: &'d [u8]) -> Option<T> {
+    serde_json::from_slice(body).ok()
+}
+
+/// Whether commands stand in a text, right or wrong ones.
+pub(super) fn has_commands(text: &str) -> bool {
+    !read(text, Dialect::Markdown).is_empty()
+}
+
+impl Delivery<'_> {
+    fn letter(&self, number: u64, meaning: &str, said: Said) -> Arrived {
+        let sender = &self.about.sender;
+        let place = Place::PullRequest { repository: self.about.repository.full_name.clone(), number };
+        let arrival = Arrival { account: sender.id.to_string(), name: sender.login.clone(), place, said };
+        match arrival.letter(Platform::Github, Some(self.guid), meaning) {
+            Some(letter) => Arrived::Letter(Box::new(letter)),
+            None => Arrived::Malformed,
+        }
+    }
+
+    fn issue_comment(&self) -> Option<Arrived> {
+        let IssueComment { issue, comment } = parsed(self.body)?;
+        if issue.pull_request.is_none() {
+            return Some(Arrived::Nothing);
+        }
+        Some(self.comment(issue.number, comment, false))
+    }
+
+    fn diff_comment(&self) -> Option<Arrived> {
+        let DiffComment { pull_request, comment } = parsed(self.body)?;
+        Some(self.comment(pull_request.number, comment, true))
+    }
+
+    fn comment(&self, number: u64, comment: Comment, is_on_diff: bool) -> Arrived {
+        let text = comment.body.unwrap_or_default();
+        // People alone are heard: no App, no bot, not this one's own comments, not an account that is gone.
+        let Some(author) = comment.user.filter(User::is_human) else { return Arrived::Nothing };
+        if !has_commands(&text) {
+            return Arrived::Nothing;
+        }
+        let id = comment_id(comment.id, is_on_diff);
+        let by = &self.about.sender;
+        match self.about.action.as_str() {
+            "created" if by.id == author.id => self.letter(number, &id, Said::Text { text }),
+            "edited" if by.is_human() => self.letter(number, &format!("{id}:edited"), Said::Edited),
+            "deleted" => {
+                let said = Said::Deleted { meaning: id.clone(), by: by.id.to_string() };
+                self.letter(number, &format!("{id}:deleted"), said)
+            }
+            _ => Arrived::Nothing,
+        }
+    }
+
+    fn review(&self) -> Option<Arrived> {
+        let Reviewed { pull_request, review } = parsed(self.body)?;
+        let Some(reviewer) = review.user.filter(User::is_human) else { return Some(Arrived::Nothing) };
+        let id = review_id(review.id);
+        let text = review.body.unwrap_or_default();
+        let by = &self.about.sender;
+        let number = pull_request.number;
+        Some(match self.about.action.as_str() {
+            "submitted" if by.id == reviewer.id => {
+                // It says nothing by its state alone, and no command stands in it.
+                if review.state == "commented" && !has_commands(&text) {
+                    return Some(Arrived::Nothing);
+                }
+                let meaning = format!("{id}:{}", review.state);
+                let said = Said::Github(Event::Review { id: review.id, state: review.state, text });
+                self.letter(number, &meaning, said)
+            }
+            "edited" if by.is_human() && has_commands(&text) => {
+                self.letter(number, &format!("{id}:edited"), Said::Edited)
+            }
+            "dismissed" => {
+                let said = Said::Github(Event::Dismissed { id: review.id, reviewer: reviewer.login });
+                self.letter(number, &format!("{id}:dismissed"), said)
+            }
+            _ => Arrived::Nothing,
         })
     }
 
-    fn read(event: &serde_json::Value) -> Arrived {
-        receive("issue_comment", "d-1", event.to_string().as_bytes(), "Acme/shop")
-    }
-
-    fn letter(event: &serde_json::Value) -> (Letter, Arrival) {
-        let Arrived::Letter(letter) = read(event) else { panic!("{event}") };
-        let arrival = serde_json::from_value(letter.body.clone()).unwrap();
-        (*letter, arrival)
-    }
-
-    #[test]
-    fn a_comment_with_a_command_is_kept_by_its_number() {
-        let (letter, arrival) = letter(&event("created", "Now.\n\n/migrate region-b cutover"));
-        assert_eq!(letter.meaning, "github:comment:99");
-        assert_eq!(letter.transport.as_deref(), Some("d-1"));
-        assert_eq!((arrival.account.as_str(), arrival.name.as_str()), ("583231", "anna"));
-        assert_eq!(arrival.place, Place::PullRequest { repository: "acme/shop".to_owned(), number: 7 });
-    }
-
-    #[test]
-    fn case_13_a_command_in_code_quotes_or_html_comments_is_text() {
-        for text in [
-            "`/migrate a start`",
-            "> /migrate a start",
-            "<!--\n/migrate a start\n-->",
-            "```\n/migrate a start\n```",
-            "",
-        ] {
-            assert_eq!(read(&event("created", text)), Arrived::Nothing, "{text}");
-        }
-    }
-
-    #[test]
-    fn case_26_bots_other_repositories_issues_and_the_deleted_are_not_heard() {
-        let command = "/migrate a start";
-        let change = |path: &str, value: serde_json::Value| {
-            let mut event = event("created", command);
-            *event.pointer_mut(path).unwrap() = value;
-            event
+    fn pull(&self) -> Option<Arrived> {
+        let Changed { pull_request, changes } = parsed(self.body)?;
+        let action = self.about.action.as_str();
+        let concerns = match action {
+            "opened" | "synchronize" | "reopened" | "closed" => true,
+            "edited" => changes.is_some_and(|changes| changes.base.is_some()),
+            _ => false,
         };
-        for event in [
-            change("/comment/user/type", json!("Bot")),
-            change("/comment/user/type", json!("Organization")),
-            change("/comment/user", json!(null)),
-            change("/repository/full_name", json!("acme/shop-fork")),
-            change("/issue/pull_request", json!(null)),
-            change("/sender/id", json!(1)),
-            change("/action", json!("pinned")),
-        ] {
-            assert_eq!(read(&event), Arrived::Nothing, "{event}");
+        if !concerns {
+            return Some(Arrived::Nothing);
         }
+        let Pull { number, updated_at, merged, merge_commit_sha, head } = pull_request;
+        if let Some(commit) = merge_commit_sha.filter(|_| merged) {
+            return Some(self.letter(number, &merge_id(number, &commit), Said::Github(Event::Merged)));
+        }
+        let at = updated_at.unwrap_or_default();
+        let meaning = format!("github:pull:{number}:{action}:{}:{at}", head.sha);
+        Some(self.letter(number, &meaning, Said::Github(Event::Pull)))
     }
 
-    #[test]
-    fn cases_5_and_6_an_edit_and_a_deletion_are_meanings_of_their_own() {
-        let (edited, arrival) = letter(&event("edited", "/migrate a start"));
-        assert_eq!((edited.meaning.as_str(), &arrival.said), ("github:comment:99:edited", &Said::Edited));
-        let mut deletion = event("deleted", "/migrate approve #4");
-        deletion["sender"] = json!({"id": 5, "login": "mod", "type": "User"});
-        let (deleted, arrival) = letter(&deletion);
-        assert_eq!(deleted.meaning, "github:comment:99:deleted");
-        let said = Said::Deleted { meaning: "github:comment:99".to_owned(), by: "5".to_owned() };
-        assert_eq!(arrival.said, said);
-    }
-
-    #[test]
-    fn other_events_and_bodies_are_told_apart() {
-        assert_eq!(receive("ping", "d", b"{}", "a/b"), Arrived::Known);
-        assert_eq!(receive("star", "d", b"{}", "a/b"), Arrived::Nothing);
-        for body in [&b""[..], b"{}", b"[]", b"{\"action\":1}", b"\xff"] {
-            assert_eq!(receive("issue_comment", "d", body, "a/b"), Arrived::Malformed);
-        }
+    fn press(&self) -> Option<Arrived> {
+        let Pressed { check_run, requested_action } = parsed(self.body)?;
+        let by = &self.about.sender;
+        let is_press = self.about.action == "requested_action" && by.is_human();
+        let Some(action) = requested_action.filter(|_| is_press) else { return Some(Arrived::Nothing) };
+        let Some((word, request)) = button(&action.identifier) else { return Some(Arrived::Nothing) };
+        // What the App itself wrote there when it made the check run; of others' check runs it hears nothing.
+        let shown = check_run.external_id.as_deref().and_then(Shown::read);
+        let Some(Shown { number, plan, .. }) = shown.filter(|shown| shown.request == request) else {
+            return Some(Arrived::Nothing);
+        };
+        let meaning = format!("github:check:{}:{}:{}", check_run.id, action.identifier, by.id);
+        let said = Said::Button { word, request, plan, reason: None };
+        Some(self.letter(number, &meaning, said))
     }
 }
+
+/// What a button of a check run says: `approve-41`.
+fn button(identifier: &str) -> Option<(Word, u64)> {
+    let (word, request) = identifier.split_once('-')?;
+    let word = match word {
+        "approve" => Word::Approve,
+        "deny" => Word::Deny,
+        _ => return None,
+    };
+    Some((word, request.parse().ok()?))
+}
+
+#[cfg(test)]
+#[path = "receive_tests.rs"]
+mod tests;

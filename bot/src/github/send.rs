@@ -1,222 +1,381 @@
-//! Comments on pull requests, as the App.
+//! From the outbox to GitHub: comments, check runs, deployments, and comments that are minimised.
 //!
-//! Each comment carries a hidden mark with its row's number. A row that was tried before may be there: it is looked for
-//! by its mark before it is posted again.
+//! A row that was tried before may be there already. Whatever is made carries a mark by which it is looked for before it is
+//! made again: a comment its row's number, a check run and a deployment their operation's. A comment that people deleted is
+//! made anew.
 
+use std::fmt::Write as _;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use axum::http::HeaderMap;
 use journal::Timestamp;
 use journal::plan::Platform;
 use journal_store::Outgoing;
-use octocrab::Octocrab;
-use octocrab::models::{AppId, InstallationId};
-use runtime::{Clock, Secret};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use tokio::sync::Mutex;
 
-use crate::arrival::{Message, Place};
+use super::client::{Client, Failure};
+use super::repository::Comment;
 use crate::markup::{Flavour, render};
 use crate::outbound::{Carrier, Delivery};
 
 /// GitHub asks for a second between two requests that make content.
 const PACE: Duration = Duration::from_secs(1);
 
-/// What GitHub asks for after a refusal for haste that names no time.
-const SECONDARY: Duration = Duration::from_secs(60);
+/// What check runs take, in characters of their output's summary and text; less than 65,535, since marks count.
+const LONGEST_OUTPUT: usize = 60_000;
 
-/// Comments a page, and pages read to find a mark.
-const PAGE: usize = 100;
-const PAGES: usize = 20;
+/// What a deployment's status takes, in characters.
+const LONGEST_DESCRIPTION: usize = 140;
 
-/// The App cannot be spoken for.
-#[derive(Debug, thiserror::Error)]
-pub enum GithubError {
-    /// The key or the address is wrong.
-    #[error("its key or address is not usable: {0}")]
-    Settings(String),
+/// Where a row goes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "at", rename_all = "snake_case")]
+pub(super) enum Target {
+    /// A pull request's conversation; written as [`crate::arrival::Place`] writes it.
+    PullRequest {
+        /// `owner/name`.
+        repository: String,
+        /// Its number.
+        number: u64,
+    },
+    /// A commit's checks.
+    Commit {
+        /// The commit.
+        head: String,
+    },
+    /// A phase's deployments.
+    Environment {
+        /// The phase.
+        phase: String,
+    },
+    /// The comments in a pull request that show older operations of a phase.
+    Older {
+        /// The pull request's number.
+        number: u64,
+    },
 }
 
-/// Posts as the App's installation in one repository.
-#[derive(Debug)]
-pub struct GithubSender {
-    app: Octocrab,
-    repository: String,
-    /// The installation's client; it renews its own token.
-    installed: Mutex<Option<Octocrab>>,
-    clock: std::sync::Arc<dyn Clock>,
+/// A comment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Told {
+    /// What it says, as the terminal would print it.
+    pub(super) text: String,
+    /// The phase of the operation that it shows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) phase: Option<String>,
+    /// A text in GitHub's own Markdown, which follows it as it is: nothing that people wrote stands in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) markdown: Option<String>,
 }
 
-/// What the App is.
-#[derive(Debug)]
-pub struct App<'s> {
-    /// Its number.
-    pub id: u64,
-    /// Its private key, PEM.
-    pub key: &'s Secret,
-    /// Where the API is.
-    pub api: &'s str,
-    /// `owner/name`.
-    pub repository: &'s str,
+/// A check run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Run {
+    /// Its name.
+    pub(super) name: String,
+    /// What it shows.
+    pub(super) shown: Shown,
+    /// `queued`, `in_progress`, `completed`.
+    pub(super) status: String,
+    /// How it ended.
+    pub(super) conclusion: Option<String>,
+    /// One line.
+    pub(super) title: String,
+    /// What the living comment says.
+    pub(super) summary: String,
+    /// The evidence.
+    pub(super) text: String,
+    /// The request that its buttons approve or deny, as long as it has some.
+    pub(super) asks: Option<u64>,
 }
 
-/// A response, read.
-struct Answered {
-    status: u16,
-    headers: HeaderMap,
-    body: Value,
+/// What a check run shows, and what a press on its buttons is checked against.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Shown {
+    /// The request.
+    pub(super) request: u64,
+    /// The first digits of its plan's hash.
+    pub(super) plan: String,
+    /// The pull request in which it was asked for.
+    pub(super) number: u64,
 }
 
-/// Reads a response; a macro, since the client does not say the type of its bodies.
-macro_rules! read {
-    ($client:expr, $response:expr) => {{
-        let response = $response.await.map_err(later)?;
-        let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        let text = $client.body_to_string(response).await.map_err(later)?;
-        Answered { status, headers, body: serde_json::from_str(&text).unwrap_or_default() }
-    }};
-}
+impl Shown {
+    /// As it stands in the check run: `41:12345678:7`.
+    fn external_id(&self) -> String {
+        format!("{}:{}:{}", self.request, self.plan, self.number)
+    }
 
-/// Why there is no success.
-enum No {
-    Delivery(Delivery),
-    /// Its token is not taken any more.
-    Unauthorized,
-}
-
-impl From<Delivery> for No {
-    fn from(delivery: Delivery) -> Self {
-        Self::Delivery(delivery)
+    /// What stands in a check run; none if it is not one of these.
+    pub(super) fn read(external_id: &str) -> Option<Self> {
+        let mut parts = external_id.split(':');
+        let request = parts.next()?.parse().ok()?;
+        let plan = parts.next().filter(|plan| plan.len() >= 8)?.to_owned();
+        let number = parts.next()?.parse().ok()?;
+        parts.next().is_none().then_some(Self { request, plan, number })
     }
 }
 
-fn later(why: impl ToString) -> Delivery {
-    Delivery::Later { wait: None, why: why.to_string() }
+/// A deployment and its newest status.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Deployed {
+    /// The request.
+    pub(super) request: u64,
+    /// The operation.
+    pub(super) operation: String,
+    /// The plan it runs by.
+    pub(super) plan: String,
+    /// The commit; none: the newest one of the default branch.
+    pub(super) head: Option<String>,
+    /// `in_progress`, `success`, `failure`, …
+    pub(super) state: String,
+    /// One line.
+    pub(super) description: String,
+}
+
+/// A phase whose older comments are minimised.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Superseded {
+    /// The phase.
+    pub(super) phase: String,
+    /// The request that took their place.
+    pub(super) request: u64,
+}
+
+/// Delivers to GitHub.
+#[derive(Debug)]
+pub struct GithubSender {
+    client: Arc<Client>,
+}
+
+fn id_of(made: &Value) -> Result<String, Failure> {
+    match made.get("id").and_then(Value::as_u64) {
+        Some(id) => Ok(id.to_string()),
+        None => Err(Failure::Later { wait: None, why: "GitHub's answer has no id".to_owned() }),
+    }
+}
+
+fn body_of<T: serde::de::DeserializeOwned>(outgoing: &Outgoing) -> Result<T, Failure> {
+    serde_json::from_value(outgoing.draft.body.clone())
+        .map_err(|error| Failure::Refused(format!("the row cannot be read: {error}")))
+}
+
+fn mark(outgoing: &Outgoing) -> String {
+    format!("<!-- switchyard:{} -->", outgoing.id)
+}
+
+/// The mark of the comment that shows an operation, up to the phase.
+const SHOWN: &str = "<!-- switchyard:request:";
+
+impl Told {
+    fn body(&self, outgoing: &Outgoing) -> String {
+        let mut body = render(&self.text, Flavour::Github);
+        if let Some(markdown) = &self.markdown {
+            let _written = write!(body, "\n\n{markdown}");
+        }
+        body.push_str("\n\n");
+        let request = outgoing.draft.living.as_deref().and_then(|key| key.strip_prefix("request:"));
+        if let (Some(request), Some(phase)) = (request, &self.phase) {
+            let _written = writeln!(body, "{SHOWN}{request}:{phase} -->");
+        }
+        body.push_str(&mark(outgoing));
+        body
+    }
+}
+
+/// The operation that a comment shows, by its mark: its request and its phase.
+fn shown_by(body: &str) -> Option<(u64, &str)> {
+    let (_, rest) = body.rsplit_once(SHOWN)?;
+    let (request, phase) = rest.split_once(" -->")?.0.split_once(':')?;
+    Some((request.parse().ok()?, phase))
+}
+
+impl Run {
+    fn body(&self, head: Option<&str>) -> Value {
+        let cut = |text: &str| -> String { text.chars().take(LONGEST_OUTPUT).collect() };
+        let mut body = json!({
+            "name": self.name,
+            "external_id": self.shown.external_id(),
+            "status": self.status,
+            "output": {
+                "title": self.title,
+                "summary": cut(&render(&self.summary, Flavour::Github)),
+                "text": cut(&self.text),
+            },
+            "actions": self.actions(),
+        });
+        if let Some(body) = body.as_object_mut() {
+            if let Some(head) = head {
+                body.insert("head_sha".to_owned(), json!(head));
+            }
+            if let Some(conclusion) = &self.conclusion {
+                body.insert("conclusion".to_owned(), json!(conclusion));
+            }
+        }
+        body
+    }
+
+    fn actions(&self) -> Vec<Value> {
+        let Some(request) = self.asks else { return Vec::new() };
+        let button = |word: &str, label: &str, description: &str| {
+            json!({
+                "label": format!("{label} #{request}"),
+                "description": description,
+                "identifier": format!("{word}-{request}"),
+            })
+        };
+        vec![
+            button("approve", "Approve", crate::words::approve_described()),
+            button("deny", "Deny", crate::words::deny_described()),
+        ]
+    }
 }
 
 impl GithubSender {
-    /// A sender. Nothing is connected yet. To be called within a tokio runtime.
-    ///
-    /// # Errors
-    /// The key is no RSA key in PEM, the address is none.
-    pub fn new(app: &App<'_>, clock: std::sync::Arc<dyn Clock>) -> Result<Self, GithubError> {
-        let wrong = |error: octocrab::Error| GithubError::Settings(error.to_string());
-        let built = Octocrab::builder()
-            .base_uri(app.api)
-            .and_then(|builder| builder.app_from_rsa_pem(AppId(app.id), app.key.expose()))
-            .map_err(wrong)?
-            .set_connect_timeout(Some(Duration::from_secs(10)))
-            .set_read_timeout(Some(Duration::from_secs(30)))
-            .build()
-            .map_err(wrong)?;
-        Ok(Self { app: built, repository: app.repository.to_owned(), installed: Mutex::new(None), clock })
+    /// A sender.
+    #[must_use]
+    pub const fn new(client: Arc<Client>) -> Self {
+        Self { client }
     }
 
-    async fn client(&self) -> Result<Octocrab, No> {
-        let mut installed = self.installed.lock().await;
-        if let Some(client) = installed.as_ref() {
-            return Ok(client.clone());
-        }
-        let path = format!("/repos/{}/installation", self.repository);
-        let found = self.checked(read!(self.app, self.app._get(path)))?;
-        let Some(id) = found.body.get("id").and_then(Value::as_u64) else {
-            return Err(later("the App's installation has no id").into());
-        };
-        let client = self.app.installation(InstallationId(id)).map_err(later)?;
-        *installed = Some(client.clone());
-        Ok(client)
-    }
-
-    /// The response, if it is a success; otherwise what to do.
-    fn checked(&self, answered: Answered) -> Result<Answered, No> {
-        match answered.status {
-            200..300 => Ok(answered),
-            401 => Err(No::Unauthorized),
-            _ => Err(self.refused(&answered).into()),
-        }
-    }
-
-    fn refused(&self, answered: &Answered) -> Delivery {
-        let said = answered.body.get("message").and_then(Value::as_str).unwrap_or("no message");
-        let why = format!("GitHub answered {}: {said}", answered.status);
-        let number = |name: &str| answered.headers.get(name)?.to_str().ok()?.trim().parse::<i64>().ok();
-        let is_limited = answered.status == 429
-            || (answered.status == 403
-                && (number("retry-after").is_some()
-                    || number("x-ratelimit-remaining") == Some(0)
-                    || said.contains("rate limit")));
-        if is_limited {
-            let until_reset = number("x-ratelimit-reset")
-                .filter(|_| number("x-ratelimit-remaining") == Some(0))
-                .map(|reset| reset - self.clock.now_millis().div_euclid(1000));
-            let seconds = number("retry-after").or(until_reset).and_then(|wait| u64::try_from(wait).ok());
-            let wait = seconds.map_or(SECONDARY, Duration::from_secs);
-            return Delivery::Later { wait: Some(wait), why };
-        }
-        match answered.status {
-            // Gone, locked, or not writable for the App: to say it again changes nothing.
-            403 | 404 | 410 | 422 => Delivery::Never(why),
-            _ => later(why),
-        }
-    }
-
-    async fn post(&self, number: u64, outgoing: &Outgoing, message: &Message) -> Result<String, No> {
-        let client = self.client().await?;
-        let mark = format!("<!-- switchyard:{} -->", outgoing.id);
-        let body = json!({ "body": format!("{}\n\n{mark}", render(&message.text, Flavour::Github)) });
+    async fn comment(&self, number: u64, outgoing: &Outgoing) -> Result<String, Failure> {
+        let told: Told = body_of(outgoing)?;
+        let body = json!({ "body": told.body(outgoing) });
         let known = match &outgoing.edits {
             Some(id) => Some(id.clone()),
-            None if outgoing.attempts > 1 => self.find(&client, number, outgoing, &mark).await?,
+            None if outgoing.attempts > 1 => self.posted(number, outgoing).await?,
             None => None,
         };
-        let repository = &self.repository;
-        let answered = match known {
-            Some(id) => {
-                let path = format!("/repos/{repository}/issues/comments/{id}");
-                self.checked(read!(client, client._patch(path, Some(&body))))
+        if let Some(id) = known {
+            match self.client.patch(&format!("/issues/comments/{id}"), &body).await {
+                Ok(edited) => return id_of(&edited),
+                // Somebody deleted it: a new one takes its place.
+                Err(Failure::Missing) => {}
+                Err(other) => return Err(other),
             }
-            None => {
-                let path = format!("/repos/{repository}/issues/{number}/comments");
-                self.checked(read!(client, client._post(path, Some(&body))))
-            }
-        }?;
-        match answered.body.get("id").and_then(Value::as_u64) {
-            Some(id) => Ok(id.to_string()),
-            None => Err(later("GitHub's answer has no comment id").into()),
         }
+        id_of(&self.client.post(&format!("/issues/{number}/comments"), &body).await?)
     }
 
-    /// The comment with this mark among those that are not older than the row.
-    async fn find(
-        &self,
-        client: &Octocrab,
-        number: u64,
-        outgoing: &Outgoing,
-        mark: &str,
-    ) -> Result<Option<String>, No> {
+    /// The comments of this App in a conversation that are not older than a moment.
+    async fn own(&self, number: u64, since: Timestamp) -> Result<Vec<Comment>, Failure> {
+        let mut found = self.client.conversation_since(number, since).await?;
+        found.retain(|comment| comment.user.as_ref().is_some_and(|user| user.kind == "Bot"));
+        Ok(found)
+    }
+
+    /// The comment with this row's mark.
+    async fn posted(&self, number: u64, outgoing: &Outgoing) -> Result<Option<String>, Failure> {
+        let mark = mark(outgoing);
         // A minute for clocks that differ.
         let since = Timestamp::from_millis(outgoing.written_at.millis() - 60_000);
-        for page in 1..=PAGES {
-            let path = format!(
-                "/repos/{}/issues/{number}/comments?since={since}&per_page={PAGE}&page={page}",
-                self.repository
-            );
-            let answered = self.checked(read!(client, client._get(path)))?;
-            let comments = answered.body.as_array().cloned().unwrap_or_default();
-            let found = comments.iter().find(|comment| {
-                let is_app = comment.pointer("/user/type").and_then(Value::as_str) == Some("Bot");
-                let text = comment.get("body").and_then(Value::as_str).unwrap_or_default();
-                is_app && text.trim_end().ends_with(mark)
-            });
-            if let Some(id) = found.and_then(|comment| comment.get("id")).and_then(Value::as_u64) {
-                return Ok(Some(id.to_string()));
+        let own = self.own(number, since).await?;
+        let is_it =
+            |comment: &&Comment| comment.body.as_deref().unwrap_or_default().trim_end().ends_with(&mark);
+        Ok(own.iter().find(is_it).map(|comment| comment.id.to_string()))
+    }
+
+    async fn check(&self, head: &str, outgoing: &Outgoing) -> Result<String, Failure> {
+        let run: Run = body_of(outgoing)?;
+        let known = match &outgoing.edits {
+            Some(id) => Some(id.clone()),
+            None if outgoing.attempts > 1 => self.made(head, &run).await?,
+            None => None,
+        };
+        let made = match known {
+            Some(id) => self.client.patch(&format!("/check-runs/{id}"), &run.body(None)).await,
+            None => self.client.post("/check-runs", &run.body(Some(head))).await,
+        };
+        id_of(&made?)
+    }
+
+    /// The check run of this operation, if it is there.
+    async fn made(&self, head: &str, run: &Run) -> Result<Option<String>, Failure> {
+        let found = self.client.of_repository(&format!("/commits/{head}/check-runs?per_page=100")).await?;
+        let runs = found.get("check_runs").and_then(Value::as_array);
+        let external_id = run.shown.external_id();
+        let is_it =
+            |one: &&Value| one.get("external_id").and_then(Value::as_str) == Some(external_id.as_str());
+        Ok(runs
+            .into_iter()
+            .flatten()
+            .find(is_it)
+            .and_then(|one| one.get("id")?.as_u64())
+            .map(|id| id.to_string()))
+    }
+
+    async fn deployment(&self, phase: &str, outgoing: &Outgoing) -> Result<String, Failure> {
+        let deployed: Deployed = body_of(outgoing)?;
+        let known = match &outgoing.edits {
+            Some(id) => Some(id.clone()),
+            None if outgoing.attempts > 1 => self.deployed(phase, deployed.request).await?,
+            None => None,
+        };
+        let id = match known {
+            Some(id) => id,
+            None => self.deploy(phase, &deployed).await?,
+        };
+        let description: String = deployed.description.chars().take(LONGEST_DESCRIPTION).collect();
+        let status = json!({ "state": deployed.state, "description": description, "auto_inactive": true });
+        self.client.post(&format!("/deployments/{id}/statuses"), &status).await?;
+        Ok(id)
+    }
+
+    async fn deploy(&self, phase: &str, deployed: &Deployed) -> Result<String, Failure> {
+        let reference = match &deployed.head {
+            Some(head) => head.clone(),
+            None => {
+                let repository = self.client.of_repository("").await?;
+                repository.get("default_branch").and_then(Value::as_str).unwrap_or("main").to_owned()
             }
-            if comments.len() < PAGE {
-                break;
+        };
+        let body = json!({
+            "ref": reference,
+            "environment": phase,
+            "task": deployed.operation,
+            "description": deployed.description.chars().take(LONGEST_DESCRIPTION).collect::<String>(),
+            "auto_merge": false,
+            // The checks of the commit are this program's own, and not over yet.
+            "required_contexts": [],
+            "payload": { "request": deployed.request.to_string(), "plan": deployed.plan },
+        });
+        id_of(&self.client.post("/deployments", &body).await?)
+    }
+
+    /// The deployment of this operation, if it is there.
+    async fn deployed(&self, phase: &str, request: u64) -> Result<Option<String>, Failure> {
+        let found =
+            self.client.of_repository(&format!("/deployments?environment={phase}&per_page=100")).await?;
+        let request = request.to_string();
+        let is_it =
+            |one: &&Value| one.pointer("/payload/request").and_then(Value::as_str) == Some(request.as_str());
+        let found = found.as_array().and_then(|all| all.iter().find(is_it));
+        Ok(found.and_then(|one| one.get("id")?.as_u64()).map(|id| id.to_string()))
+    }
+
+    /// Minimises the comments that show older operations of a phase.
+    async fn minimise(&self, number: u64, outgoing: &Outgoing) -> Result<String, Failure> {
+        let superseded: Superseded = body_of(outgoing)?;
+        let own = self.own(number, Timestamp::from_millis(0)).await?;
+        let older = own.into_iter().filter(|comment| {
+            let shown = shown_by(comment.body.as_deref().unwrap_or_default());
+            shown.is_some_and(|(request, phase)| request < superseded.request && phase == superseded.phase)
+        });
+        for comment in older {
+            let query = "mutation($subject: ID!, $classifier: ReportedContentClassifiers!) { \
+                         minimizeComment(input: {subjectId: $subject, classifier: $classifier}) { \
+                         minimizedComment { isMinimized } } }";
+            let variables = json!({ "subject": comment.node_id, "classifier": "OUTDATED" });
+            match self.client.graphql(&json!({ "query": query, "variables": variables })).await {
+                Ok(_) | Err(Failure::Missing) => {}
+                // It is not worth more: the comment stays as it is.
+                Err(Failure::Refused(why)) => tracing::warn!(comment = comment.id, why, "not minimised"),
+                Err(later) => return Err(later),
             }
         }
-        Ok(None)
+        Ok(format!("older-than:{}", superseded.request))
     }
 }
 
@@ -231,18 +390,39 @@ impl Carrier for GithubSender {
     }
 
     async fn deliver(&self, outgoing: &Outgoing) -> Delivery {
-        let place = serde_json::from_str(&outgoing.draft.destination);
-        let message = serde_json::from_value::<Message>(outgoing.draft.body.clone());
-        let (Ok(Place::PullRequest { number, .. }), Ok(message)) = (place, message) else {
-            return Delivery::Never("the row cannot be read".to_owned());
+        let sent = match serde_json::from_str(&outgoing.draft.destination) {
+            Ok(Target::PullRequest { number, .. }) => self.comment(number, outgoing).await,
+            Ok(Target::Commit { head }) => self.check(&head, outgoing).await,
+            Ok(Target::Environment { phase }) => self.deployment(&phase, outgoing).await,
+            Ok(Target::Older { number }) => self.minimise(number, outgoing).await,
+            Err(error) => Err(Failure::Refused(format!("the row cannot be read: {error}"))),
         };
-        match self.post(number, outgoing, &message).await {
+        match sent {
             Ok(id) => Delivery::Sent(id),
-            Err(No::Delivery(delivery)) => delivery,
-            Err(No::Unauthorized) => {
-                *self.installed.lock().await = None;
-                later("GitHub does not take the App's key or token")
-            }
+            Err(Failure::Later { wait, why }) => Delivery::Later { wait, why },
+            Err(failure @ (Failure::Missing | Failure::Refused(_))) => Delivery::Never(failure.to_string()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Shown, shown_by};
+
+    #[test]
+    fn a_comment_tells_which_operation_it_shows() {
+        let body = "text\n\n<!-- switchyard:request:41:region-a -->\n<!-- switchyard:7 -->";
+        assert_eq!(shown_by(body), Some((41, "region-a")));
+        assert_eq!(shown_by("<!-- switchyard:7 -->"), None);
+        assert_eq!(shown_by("<!-- switchyard:request:x:region-a -->"), None);
+    }
+
+    #[test]
+    fn a_check_run_tells_what_it_shows() {
+        let shown = Shown { request: 41, plan: "12345678".to_owned(), number: 7 };
+        assert_eq!(Shown::read(&shown.external_id()), Some(shown));
+        for other in ["", "41", "41:12345678", "41:1234:7", "x:12345678:7", "41:12345678:7:8"] {
+            assert_eq!(Shown::read(other), None, "{other}");
         }
     }
 }

@@ -12,6 +12,7 @@ mod plan;
 mod platforms;
 mod problem;
 mod proof;
+mod pulls;
 mod refusal;
 mod status;
 #[cfg(test)]
@@ -44,6 +45,7 @@ pub use proof::{
     key_not_written, new_key, no_key, no_signing_key, no_witness, nothing_witnessed, publisher_refuses,
     witness_failed,
 };
+pub use pulls::*;
 pub use refusal::refusal;
 pub use status::{next, status};
 pub use told::*;

@@ -119,7 +119,8 @@ pub trait Mailroom: fmt::Debug + Send + Sync + 'static {
     async fn put_back(&self, taken: &Taken, wait: Duration) -> Result<bool, StoreError>;
 
     /// Writes what is to be sent without having been asked. A state of a living message whose newest row has an equal
-    /// body is not written again, here and wherever drafts are written.
+    /// body is not written again, here and wherever drafts are written. One that may leave sooner than the state that it
+    /// takes the place of brings the message forward, unless that was tried already.
     async fn write(&self, drafts: &[Draft]) -> Result<(), StoreError>;
 
     /// Writes what a reader of the journal has to say of the events up to a position, and raises the reader's watermark

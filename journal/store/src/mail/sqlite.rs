@@ -100,7 +100,8 @@ async fn write(tx: &mut Transaction<'static, Sqlite>, draft: &Draft, now: i64) -
         }
         let replaced = sqlx::query(
             "update outbox
-             set body = ?1, priority = ?2
+             set body = ?1, priority = ?2,
+                 due_at = case when attempts = 0 then min(due_at, ?7) else due_at end
              where destination = ?3 and living = ?4 and platform = ?5
                and sent_at is null and given_up_at is null and taken_until <= ?6",
         )
@@ -110,6 +111,7 @@ async fn write(tx: &mut Transaction<'static, Sqlite>, draft: &Draft, now: i64) -
         .bind(living)
         .bind(word(draft.platform))
         .bind(now)
+        .bind(now.saturating_add(millis(draft.wait)))
         .execute(&mut **tx)
         .await
         .map_err(failed)?;

@@ -327,6 +327,25 @@ pub async fn a_readers_watermark_and_what_it_says_are_written_together<O: Office
     assert_eq!(left, ["of 7", "1", "of 5"]);
 }
 
+pub async fn a_state_that_may_leave_sooner_brings_its_message_forward<O: Office>() {
+    let (_office, clock, room) = opened::<O>().await;
+    let soon = |text| Draft { wait: Duration::from_secs(3), ..state(text) };
+    room.write(&[Draft { wait: Duration::from_secs(60), ..state("slow") }, soon("sooner")]).await.unwrap();
+    assert!(all_leave(&*room, "c1").await.is_empty());
+    clock.advance(Duration::from_secs(3));
+    assert_eq!(all_leave(&*room, "c1").await, [("sooner".to_owned(), None)]);
+    // One that may leave later does not put it off.
+    room.write(&[soon("1"), Draft { wait: Duration::from_secs(60), ..state("2") }]).await.unwrap();
+    clock.advance(Duration::from_secs(3));
+    let out = room.take_outgoing(Platform::Github, &holder("a"), TERM).await.unwrap().unwrap();
+    // What a platform asked to wait for waits.
+    assert!(room.postpone(&out, Duration::from_secs(60), "too fast").await.unwrap());
+    room.write(&[state("3")]).await.unwrap();
+    assert!(all_leave(&*room, "c1").await.is_empty());
+    clock.advance(Duration::from_secs(60));
+    assert_eq!(all_leave(&*room, "c1").await, [("3".to_owned(), Some("c1".to_owned()))]);
+}
+
 pub async fn a_living_message_is_known_by_the_platforms_id<O: Office>() {
     let (_office, _clock, room) = opened::<O>().await;
     let id = async |destination, key| room.living(destination, key).await.unwrap();
@@ -363,6 +382,7 @@ macro_rules! mail_conformance {
             what_was_not_sent_is_tried_again_until_it_is_given_up
             of_a_living_message_the_newest_state_is_sent
             a_state_that_says_what_the_newest_says_is_not_written_again
+            a_state_that_may_leave_sooner_brings_its_message_forward
             a_readers_watermark_and_what_it_says_are_written_together
             a_living_message_is_known_by_the_platforms_id
         );

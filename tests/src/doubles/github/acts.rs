@@ -294,6 +294,7 @@ impl Github {
                 is_expected: true,
             };
             let id = comment.id;
+            world.touch(thread.number(), &comment.created_at);
             world.comments.insert(id, comment);
             id
         });
@@ -388,6 +389,7 @@ impl Github {
                 submitted_at: time,
             };
             let id = review.id;
+            world.touch(number, &review.submitted_at);
             world.reviews.insert(id, review);
             Ok(id)
         })?;
@@ -396,8 +398,12 @@ impl Github {
     }
 
     fn change_review(&self, id: u64, change: impl FnOnce(&mut Review)) -> Result<()> {
+        let time = self.time();
         self.world(|world| {
-            change(world.reviews.get_mut(&id).with_context(|| format!("no review {id}"))?);
+            let review = world.reviews.get_mut(&id).with_context(|| format!("no review {id}"))?;
+            change(review);
+            let number = review.number;
+            world.touch(number, &time);
             Ok(())
         })
     }
@@ -444,6 +450,13 @@ impl Github {
 }
 
 impl World {
+    /// A pull request changed at that time.
+    fn touch(&mut self, number: u64, time: &str) {
+        if let Some(pull) = self.pulls.get_mut(&number) {
+            time.clone_into(&mut pull.updated_at);
+        }
+    }
+
     fn change(&mut self, author: u64, parent: &str, changes: &[(&str, Option<&str>)]) -> String {
         let mut files: Files =
             self.commits.get(parent).map(|commit| commit.files.clone()).unwrap_or_default();

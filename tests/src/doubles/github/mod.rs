@@ -10,6 +10,7 @@ mod api;
 mod auth;
 mod hooks;
 mod limits;
+pub mod scene;
 mod settings;
 mod shapes;
 mod told;

@@ -60,6 +60,18 @@ impl World {
         })
     }
 
+    /// The same in a list, which tells less.
+    #[must_use]
+    pub fn listed_pull(&self, pull: &Pull) -> Value {
+        let mut shown = self.pull(pull);
+        if let Some(shown) = shown.as_object_mut() {
+            shown.remove("merged");
+            shown.remove("merged_by");
+            shown.remove("commits");
+        }
+        shown
+    }
+
     /// A pull request or an issue, as events about issues write it.
     #[must_use]
     pub fn issue(&self, thread: Thread) -> Value {
@@ -84,10 +96,15 @@ impl World {
     pub fn comment(&self, comment: &Comment) -> Value {
         let number = comment.thread.number();
         let is_app = comment.author == Some(APP_USER);
+        let page = match comment.thread {
+            Thread::Pull(_) => format!("pull/{number}#issuecomment-{}", comment.id),
+            Thread::Issue(_) => format!("issues/{number}#issuecomment-{}", comment.id),
+            Thread::Diff(_) => format!("pull/{number}#discussion_r{}", comment.id),
+        };
         let mut shown = json!({
             "id": comment.id, "node_id": format!("IC_{}", comment.id), "user": self.user(comment.author),
             "body": comment.body, "created_at": comment.created_at, "updated_at": comment.updated_at,
-            "html_url": self.url(&format!("pull/{number}#issuecomment-{}", comment.id)),
+            "html_url": self.url(&page),
             "author_association": if is_app { "NONE" } else { "CONTRIBUTOR" },
             "performed_via_github_app": if is_app { json!({"id": APP, "slug": "switchyard"}) } else { Value::Null },
         });

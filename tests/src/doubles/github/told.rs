@@ -11,6 +11,14 @@ use crate::wait::{Seen, wait_until};
 /// How long an answer may take on a loaded machine.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// The first request's number in a text: `#41`.
+#[must_use]
+pub fn number_in(text: &str) -> Option<u64> {
+    let (_, rest) = text.split_once('#')?;
+    let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
+    digits.parse().ok()
+}
+
 impl Github {
     /// Waits until something is so.
     ///

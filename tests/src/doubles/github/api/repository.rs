@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use super::super::world::{Comment, Thread};
+use super::super::world::{Comment, Pull, Thread};
 use super::{Answer, Answered, Api, Request, not_found};
 
 impl Api<'_> {
@@ -18,19 +18,28 @@ impl Api<'_> {
             ["pulls"] => {
                 self.needs("pull_requests", "read")?;
                 let wanted = request.query.get("state").map_or("open", String::as_str).to_owned();
-                let pulls: Vec<Value> = self
+                let mut found: Vec<&Pull> = self
                     .world
                     .pulls
                     .values()
                     .rev()
                     .filter(|pull| wanted == "all" || (wanted == "open") == pull.is_open)
-                    .map(|pull| self.world.pull(pull))
                     .collect();
+                if request.query.get("sort").is_some_and(|sort| sort == "updated") {
+                    found.sort_by(|one, other| other.updated_at.cmp(&one.updated_at));
+                }
+                let pulls: Vec<Value> = found.into_iter().map(|pull| self.world.listed_pull(pull)).collect();
                 Ok(self.page(request, &pulls))
             }
             ["pulls", "comments"] => {
                 self.needs("pull_requests", "read")?;
                 self.comments(request, |comment| matches!(comment.thread, Thread::Diff(_)))
+            }
+            ["pulls", "comments", id] => {
+                self.needs("pull_requests", "read")?;
+                let comment = id.parse().ok().and_then(|id: u64| self.world.comments.get(&id));
+                let comment = comment.filter(|comment| matches!(comment.thread, Thread::Diff(_)));
+                Ok(Answer::ok(self.world.comment(comment.ok_or_else(not_found)?)))
             }
             ["pulls", number, what @ ..] => self.pull(request, number, what),
             ["issues", "comments"] => {
@@ -40,6 +49,7 @@ impl Api<'_> {
             ["issues", "comments", id] => {
                 self.needs("issues", "read")?;
                 let comment = id.parse().ok().and_then(|id: u64| self.world.comments.get(&id));
+                let comment = comment.filter(|comment| !matches!(comment.thread, Thread::Diff(_)));
                 Ok(Answer::ok(self.world.comment(comment.ok_or_else(not_found)?)))
             }
             ["issues", number, "comments"] => {
@@ -48,6 +58,14 @@ impl Api<'_> {
                 self.comments(request, |comment| {
                     !matches!(comment.thread, Thread::Diff(_)) && comment.thread.number() == number
                 })
+            }
+            ["commits", reference] => {
+                self.needs("contents", "read")?;
+                let sha = self.world.resolve(Some(reference));
+                // A branch or a commit that is not there is unprocessable, as the real one has it.
+                let sha = sha
+                    .ok_or_else(|| Answer::refusal(422, &format!("No commit found for SHA: {reference}")))?;
+                Ok(Answer::ok(json!({"sha": sha, "commit": {"message": "a change"}})))
             }
             ["commits", reference, "check-runs"] => {
                 self.needs("checks", "read")?;
