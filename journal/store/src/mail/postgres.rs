@@ -159,7 +159,8 @@ async fn is_said(
     }
     let replaced = sqlx::query(
         "update switchyard_journal.outbox
-         set body = $1, priority = $2
+         set body = $1, priority = $2,
+             due_at = case when attempts = 0 then least(due_at, $7) else due_at end
          where destination = $3 and living = $4 and platform = $5
            and sent_at is null and given_up_at is null and taken_until <= $6",
     )
@@ -169,6 +170,7 @@ async fn is_said(
     .bind(living)
     .bind(word(draft.platform))
     .bind(now)
+    .bind(now.saturating_add(millis(draft.wait)))
     .execute(&mut **tx)
     .await
     .map_err(failed)?;

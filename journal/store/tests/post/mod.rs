@@ -328,21 +328,21 @@ pub async fn a_readers_watermark_and_what_it_says_are_written_together<O: Office
 }
 
 pub async fn a_state_that_may_leave_sooner_brings_its_message_forward<O: Office>() {
-    let (_office, clock, room) = opened::<O>().await;
+    let (office, clock, room) = opened::<O>().await;
     let soon = |text| Draft { wait: Duration::from_secs(3), ..state(text) };
     room.write(&[Draft { wait: Duration::from_secs(60), ..state("slow") }, soon("sooner")]).await.unwrap();
     assert!(all_leave(&*room, "c1").await.is_empty());
-    clock.advance(Duration::from_secs(3));
+    office.advance(&clock, Duration::from_secs(3)).await;
     assert_eq!(all_leave(&*room, "c1").await, [("sooner".to_owned(), None)]);
     // One that may leave later does not put it off.
     room.write(&[soon("1"), Draft { wait: Duration::from_secs(60), ..state("2") }]).await.unwrap();
-    clock.advance(Duration::from_secs(3));
+    office.advance(&clock, Duration::from_secs(3)).await;
     let out = room.take_outgoing(Platform::Github, &holder("a"), TERM).await.unwrap().unwrap();
     // What a platform asked to wait for waits.
     assert!(room.postpone(&out, Duration::from_secs(60), "too fast").await.unwrap());
     room.write(&[state("3")]).await.unwrap();
     assert!(all_leave(&*room, "c1").await.is_empty());
-    clock.advance(Duration::from_secs(60));
+    office.advance(&clock, Duration::from_secs(60)).await;
     assert_eq!(all_leave(&*room, "c1").await, [("3".to_owned(), Some("c1".to_owned()))]);
 }
 
