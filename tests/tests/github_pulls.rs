@@ -147,7 +147,7 @@ async fn an_approving_review_at_the_very_commit_approves_the_one_open_request() 
     scene.reviews(CHRIS, Approved, "fine by me").await?;
     scene.answered(&["chris approved request"]).await?;
     let journal = scene.journal_with("operation_started", 1).await?;
-    assert_eq!(journal.operation_of(request).is_some(), true);
+    assert!(journal.operation_of(request).is_some());
     scene.github.comment_says(shown, &["Approved by ben, chris"]).await?;
     let journal = scene.ends().await?;
     let approved = journal.of("approved").next().unwrap().value().to_string();

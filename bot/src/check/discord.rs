@@ -177,7 +177,7 @@ impl Rights<'_> {
         let of_roles = roles.filter(|role| id(role) == self.home || mine.contains(&id(role)));
         let base = of_roles.fold(0, |all, role| all | bits(role, "permissions"));
         if base & ADMINISTRATOR != 0 || self.guild.get("owner_id").and_then(Value::as_str) == Some(self.me) {
-            return u64::MAX & !if base & ADMINISTRATOR == 0 { ADMINISTRATOR } else { 0 };
+            return !if base & ADMINISTRATOR == 0 { ADMINISTRATOR } else { 0 };
         }
         let exceptions = list(self.channel, "permission_overwrites");
         let of = |wanted: &dyn Fn(&str) -> bool| {
@@ -219,6 +219,6 @@ mod tests {
         assert_eq!(rights(&guild, &channel, &member), 65536 | 2048);
         assert_eq!(rights(&guild, &channel, &json!({"roles": ["3"]})), u64::MAX);
         let owned = json!({"owner_id": "9", "roles": []});
-        assert_eq!(rights(&owned, &channel, &member), u64::MAX & !ADMINISTRATOR);
+        assert_eq!(rights(&owned, &channel, &member), !ADMINISTRATOR);
     }
 }

@@ -89,11 +89,7 @@ impl<'p> At<'p> {
     }
 
     /// The requests that were made in it and are as the test wants them, oldest first.
-    pub(super) fn requests<'s>(
-        self,
-        state: &'s State,
-        wanted: impl Fn(&RequestStatus) -> bool,
-    ) -> Vec<&'s Request> {
+    pub(super) fn requests(self, state: &State, wanted: impl Fn(&RequestStatus) -> bool) -> Vec<&Request> {
         let here = |request: &&Request| request.bound().is_some_and(|bound| self.holds(bound));
         state.requests.values().filter(|request| wanted(&request.status)).filter(here).collect()
     }
