@@ -13,6 +13,7 @@ use journal::{
 use journal_store::{ExecuteError, Store, StoreError};
 
 use crate::language::{Command, Dialect, Heard, read};
+use crate::metrics;
 use crate::proof::Proof;
 use crate::status::Report;
 use crate::words::{self, Narrator, World};
@@ -92,6 +93,19 @@ struct Yes {
     made: Option<Position>,
 }
 
+/// Counts a command and what came of it.
+fn measured(utterance: &Utterance<'_>, command: Option<&Command>, no: Option<&No>) {
+    let platform = utterance.origin.as_ref().map_or("terminal", |origin| metrics::word(origin.platform));
+    let outcome = match (command, no) {
+        (_, None) => "done",
+        (_, Some(no)) if no.code == words::STORE_FAILED => "failed",
+        (None, Some(_)) => "misread",
+        (Some(_), Some(_)) => "refused",
+    };
+    let verb = command.map_or("none", |command| command.verb().word());
+    metrics::count(&metrics::names::COMMANDS, &[platform, verb, outcome]);
+}
+
 /// Executes what people say.
 #[derive(Debug, Clone)]
 pub struct Conversation {
@@ -135,6 +149,7 @@ impl Conversation {
                     Err(error) => Err(error.into()),
                 },
             };
+            measured(utterance, said.as_ref().ok(), ended.as_ref().err());
             match ended {
                 Ok(yes) => {
                     told.push(yes.text);

@@ -14,6 +14,7 @@ pub mod inbound;
 pub mod language;
 pub mod local;
 pub mod markup;
+pub mod metrics;
 pub mod outbound;
 pub mod people;
 pub mod proof;

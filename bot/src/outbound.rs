@@ -11,6 +11,8 @@ use journal_store::{Mailroom, Outgoing};
 use runtime::{Clock, Scrubber, failpoint};
 use tokio::sync::{Notify, watch};
 
+use crate::metrics;
+
 /// How long a row is one instance's: above the longest request.
 const TERM: Duration = Duration::from_secs(90);
 
@@ -101,6 +103,12 @@ impl Sender {
             Err(_) => Delivery::Later { wait: None, why: format!("no answer in {} s", LIMIT.as_secs()) },
         };
         failpoint::hit("mail.before_sent");
+        let outcome = match &delivery {
+            Delivery::Sent(_) => "sent",
+            Delivery::Later { .. } => "later",
+            Delivery::Never(_) => "given_up",
+        };
+        metrics::count(&metrics::names::MESSAGES, &[metrics::word(platform), outcome]);
         let noted = match delivery {
             Delivery::Sent(message) => {
                 tracing::info!(?platform, outbox = outgoing.id, %message, "sent");

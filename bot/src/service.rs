@@ -22,7 +22,7 @@ use crate::outbound::{Carrier, Sender};
 use crate::proof::Proof;
 use crate::slack::SlackSender;
 use crate::worker::Worker;
-use crate::{discord, slack, words};
+use crate::{discord, metrics, slack, words};
 
 /// How long what is under way may take when it is told to stop. It goes on after the next start all the same.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -76,6 +76,7 @@ impl Service {
             clock: Arc::clone(&parts.clock),
             written: Arc::clone(&written),
         };
+        board.audiences.iter().for_each(|audience| metrics::begin(audience.platform()));
         tasks.spawn(board.run(stopped.clone()));
         if let (Some(desk), Some(github)) = (&desk, &config.github) {
             let sweep = Sweep {
@@ -149,6 +150,7 @@ impl Service {
 
 fn doors(config: Config, parts: &Parts, arrived: &Arc<Notify>) -> Doors {
     Doors {
+        store: Arc::clone(&parts.store),
         mailroom: Arc::clone(&parts.mailroom),
         clock: Arc::clone(&parts.clock),
         arrived: Arc::clone(arrived),

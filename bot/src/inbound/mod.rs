@@ -6,6 +6,7 @@
 //! sender but the challenge of a verified probe.
 
 mod form;
+mod health;
 pub mod signature;
 
 use std::sync::Arc;
@@ -18,13 +19,16 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use ed25519_dalek::VerifyingKey;
-use journal_store::{Letter, Mailroom, Receipt};
+use journal::plan::Platform;
+use journal_store::{Letter, Mailroom, Receipt, Store};
 use runtime::Clock;
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
-use crate::{discord, github, slack, words};
+use crate::{discord, github, metrics, slack, words};
 use signature::{Bad, Labelled};
+
+pub use health::CLOCK_LIMIT;
 
 /// The longest body that is read: GitHub's own limit.
 pub const MOST_BYTES: usize = 25 * 1024 * 1024;
@@ -62,6 +66,8 @@ pub struct DiscordDoor {
 /// All that the endpoints need.
 #[derive(Debug)]
 pub struct Doors {
+    /// The journal, for those who watch.
+    pub store: Arc<dyn Store>,
     /// Where arrivals are kept.
     pub mailroom: Arc<dyn Mailroom>,
     /// The clock that signed times are compared with.
@@ -78,7 +84,8 @@ pub struct Doors {
 
 /// The endpoints. Those of a platform that is not configured are not there.
 pub fn router(doors: Arc<Doors>) -> Router {
-    let mut router = Router::new().route("/healthz", get(health));
+    let mut router =
+        Router::new().route("/healthz", get(health::health)).route("/metrics", get(health::metrics));
     if doors.github.is_some() {
         router = router.route("/github", post(from_github));
     }
@@ -120,11 +127,14 @@ impl Doors {
         match self.mailroom.receive(letter).await {
             Ok(receipt) => {
                 let is_new = receipt == Receipt::New;
+                let word = if is_new { "new" } else { "duplicate" };
+                metrics::count(&metrics::names::LETTERS, &[metrics::word(letter.platform), word]);
                 tracing::info!(meaning = %letter.meaning, kind = %letter.kind, is_new, "received");
                 self.arrived.notify_one();
                 acknowledge()
             }
             Err(error) => {
+                metrics::count(&metrics::names::LETTERS, &[metrics::word(letter.platform), "not_kept"]);
                 tracing::error!(%error, meaning = %letter.meaning, "the inbox did not keep it");
                 StatusCode::SERVICE_UNAVAILABLE.into_response()
             }
@@ -133,31 +143,27 @@ impl Doors {
 
     fn slack(&self, headers: &HeaderMap, body: &[u8]) -> Result<&slack::Settings, StatusCode> {
         let Some(door) = &self.slack else { return Err(StatusCode::NOT_FOUND) };
-        believed("slack", signature::slack(&door.secrets, headers, body, self.seconds()))?;
+        believed(Platform::Slack, signature::slack(&door.secrets, headers, body, self.seconds()))?;
         Ok(&door.settings)
     }
 }
 
-/// Logs what a signature came to.
-fn believed(platform: &'static str, found: Result<&str, Bad>) -> Result<(), StatusCode> {
+/// Logs and counts what a signature came to.
+fn believed(platform: Platform, found: Result<&str, Bad>) -> Result<(), StatusCode> {
     match found {
         Ok(secret) => {
-            tracing::debug!(platform, secret, "signed");
+            tracing::debug!(?platform, secret, "signed");
             Ok(())
         }
         Err(why) => {
-            tracing::warn!(platform, %why, "a request was not believed");
+            let cause = match why {
+                Bad::Wrong => "bad_signature",
+                Bad::Stale { .. } => "stale",
+                Bad::Header(_) | Bad::Form(_) => "bad_header",
+            };
+            metrics::count(&metrics::names::REFUSED, &[metrics::word(platform), cause]);
+            tracing::warn!(?platform, %why, "a request was not believed");
             Err(StatusCode::UNAUTHORIZED)
-        }
-    }
-}
-
-async fn health(State(doors): State<Arc<Doors>>) -> Response {
-    match doors.mailroom.waiting().await {
-        Ok((inbox, outbox)) => json_body(&json!({"status": "ok", "inbox": inbox, "outbox": outbox})),
-        Err(error) => {
-            tracing::error!(%error, "not healthy");
-            (StatusCode::SERVICE_UNAVAILABLE, r#"{"status":"no journal"}"#).into_response()
         }
     }
 }
@@ -168,7 +174,7 @@ async fn from_github(State(doors): State<Arc<Doors>>, headers: HeaderMap, body: 
         Ok(body) => body,
         Err(status) => return status.into_response(),
     };
-    if let Err(status) = believed("github", signature::github(&door.secrets, &headers, &body)) {
+    if let Err(status) = believed(Platform::Github, signature::github(&door.secrets, &headers, &body)) {
         return status.into_response();
     }
     let header = |name| headers.get(name).and_then(|value| value.to_str().ok());
@@ -257,7 +263,7 @@ async fn from_discord(State(doors): State<Arc<Doors>>, headers: HeaderMap, body:
         Err(status) => return status.into_response(),
     };
     let signed = signature::discord(&door.key, &headers, &body, doors.seconds());
-    if let Err(status) = believed("discord", signed.map(|()| "public_key")) {
+    if let Err(status) = believed(Platform::Discord, signed.map(|()| "public_key")) {
         return status.into_response();
     }
     match discord::receive(&body, &door.settings) {

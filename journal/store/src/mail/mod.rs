@@ -152,4 +152,7 @@ pub trait Mailroom: fmt::Debug + Send + Sync + 'static {
 
     /// How many rows wait: of the inbox, and of the outbox.
     async fn waiting(&self) -> Result<(u64, u64), StoreError>;
+
+    /// Since when the oldest of them do: of the inbox, and of the outbox.
+    async fn oldest(&self) -> Result<(Option<Timestamp>, Option<Timestamp>), StoreError>;
 }

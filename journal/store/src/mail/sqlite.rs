@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use journal::plan::Platform;
-use journal::{Holder, Position};
+use journal::{Holder, Position, Timestamp};
 use runtime::{Clock, failpoint};
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions as _, Sqlite, SqliteConnection, SqlitePool, Transaction};
@@ -366,5 +366,17 @@ impl Mailroom for SqliteMailroom {
         .await
         .map_err(failed)?;
         Ok((u64::try_from(inbox).unwrap_or(0), u64::try_from(outbox).unwrap_or(0)))
+    }
+
+    async fn oldest(&self) -> Result<(Option<Timestamp>, Option<Timestamp>), StoreError> {
+        let (inbox, outbox): (Option<i64>, Option<i64>) = sqlx::query_as(
+            "select (select min(received_at) from inbox where finished_at is null),
+                    (select min(written_at) from outbox
+                     where sent_at is null and given_up_at is null)",
+        )
+        .fetch_one(&self.pool)
+        .await
+        .map_err(failed)?;
+        Ok((inbox.map(Timestamp::from_millis), outbox.map(Timestamp::from_millis)))
     }
 }

@@ -105,6 +105,8 @@ pub async fn what_arrives_twice_is_one_row<O: Office>() {
     assert_eq!(room.receive(&letter(None, "m3")).await.unwrap(), Receipt::New);
     assert_eq!(room.receive(&letter(None, "m4")).await.unwrap(), Receipt::New);
     assert_eq!(room.waiting().await.unwrap(), (3, 0));
+    let (inbox, outbox) = room.oldest().await.unwrap();
+    assert!(inbox.is_some() && outbox.is_none(), "{inbox:?} {outbox:?}");
     let taken = room.take(&holder("a"), TERM).await.unwrap().unwrap();
     assert_eq!((taken.letter.clone(), taken.tries), (letter(Some("d1"), "m1"), 1));
     assert!(room.finish(&taken, &[]).await.unwrap());
@@ -240,6 +242,7 @@ pub async fn what_was_not_sent_is_tried_again_until_it_is_given_up<O: Office>() 
     office.advance(&clock, LATER).await;
     assert!(room.take_outgoing(Platform::Github, &b, TERM).await.unwrap().is_none());
     assert_eq!(room.waiting().await.unwrap(), (0, 0));
+    assert_eq!(room.oldest().await.unwrap(), (None, None));
 }
 
 pub async fn of_a_living_message_the_newest_state_is_sent<O: Office>() {
