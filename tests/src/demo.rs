@@ -15,6 +15,7 @@ use product::records::Verdict;
 use product::scene::{PHASE, Scene, Setting, Side};
 use product::shop::{Size, Table};
 use product::switchyard::Serve;
+use product::town::Town;
 use product::wait::{Seen, wait_until};
 use product::workload::{Pace, Workload};
 use serde::Serialize;
@@ -110,6 +111,26 @@ struct Pauses {
     failback: u64,
 }
 
+/// Where somebody says something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Terminal,
+    /// By a comment, or by an approving review at the head.
+    PullRequest,
+    /// By the slash command, or by the button under the message.
+    Slack,
+}
+
+impl Way {
+    fn place(self, town: &Town) -> String {
+        match self {
+            Self::Terminal => "at a terminal".to_owned(),
+            Self::PullRequest => format!("in pull request {}", town.pull()),
+            Self::Slack => "in Slack".to_owned(),
+        }
+    }
+}
+
 struct Demo<'d> {
     story: &'d Story,
     scene: Scene,
@@ -125,11 +146,12 @@ async fn tell(story: &mut Story) -> Result<Closing> {
         lease: "2s",
         max_downtime: "30s",
         chunk_bytes: 256 * 1024,
+        has_town: true,
         ..Setting::default()
     };
     let scene = Scene::set(setting).await?;
     story.tell(&format!(
-        "two PostgreSQL clusters, a pgbouncer, a shop of {} rows in {} tables on the source",
+        "two PostgreSQL clusters, a pgbouncer, a shop of {} rows in {} tables on the source, GitHub and Slack (doubles)",
         thousands(u64::from(Size::DEMO.rows())),
         Table::ALL.len()
     ));
@@ -157,15 +179,41 @@ impl Demo<'_> {
         self.scene.product.serve("a", failpoint)
     }
 
-    /// Asks as anna; ben and chris approve, each at a terminal of their own.
-    async fn order(&self, operation: &str, approved: bool) -> Result<u64> {
-        let request = self.scene.ask(operation).await?;
-        self.story.tell(&format!("anna:  /migrate {PHASE} {operation}   (it is request #{request})"));
-        if approved {
-            for person in ["ben", "chris"] {
-                self.scene.approve(person, request).await?;
-                self.story.tell(&format!("{:6} /migrate approve #{request}", format!("{person}:")));
+    /// Anna asks in one place; ben and chris approve in others, or nobody has to.
+    async fn order(&self, operation: &str, asked: Way, approved: Option<(Way, Way)>) -> Result<u64> {
+        let words = format!("/migrate {PHASE} {operation}");
+        let before = self.scene.head().await;
+        let town = self.scene.town.as_ref().context("the demo's people have no town")?;
+        let request = match asked {
+            Way::Terminal => self.scene.ask(operation).await?,
+            Way::PullRequest => {
+                town.comment("anna", &words).await?;
+                self.scene.asked(operation, before).await?
             }
+            Way::Slack => {
+                town.slash("anna", &format!("{PHASE} {operation}")).await?;
+                self.scene.asked(operation, before).await?
+            }
+        };
+        self.story.tell(&format!("anna, {}: {words}   (it is request #{request})", asked.place(town)));
+        let approvals = approved.map(|(bens, chriss)| [("ben", bens), ("chris", chriss)]);
+        for (person, way) in approvals.into_iter().flatten() {
+            let how = match way {
+                Way::Terminal => {
+                    self.scene.approve(person, request).await?;
+                    format!("/migrate approve #{request}")
+                }
+                Way::PullRequest => {
+                    town.review(person).await?;
+                    "an approving review".to_owned()
+                }
+                Way::Slack => {
+                    town.press_approve(person, request).await?;
+                    format!("the button Approve #{request}")
+                }
+            };
+            self.scene.approved(person, request).await?;
+            self.story.tell(&format!("{person}, {}: {how}", way.place(town)));
         }
         Ok(request)
     }
@@ -226,7 +274,7 @@ impl Demo<'_> {
         self.story.heading("start: load, verify, replicate");
         let mut serve = self.serve(None)?;
         serve.ready().await?;
-        let request = self.order("start", false).await?;
+        let request = self.order("start", Way::PullRequest, None).await?;
         let (copied, all) = self.in_the_load().await?;
         serve.kill9().await?;
         self.kills += 1;
@@ -294,7 +342,7 @@ impl Demo<'_> {
     async fn first_cutover(&mut self, serve: Serve) -> Result<(Serve, Duration)> {
         self.story.heading("cutover: the target becomes the writer");
         let began = Instant::now();
-        let request = self.order("cutover", true).await?;
+        let request = self.order("cutover", Way::PullRequest, Some((Way::PullRequest, Way::Slack))).await?;
         self.killed(serve, IN_THE_WINDOW).await?;
         let serve = self.serve(Some(AT_THE_OPENING))?;
         self.story.tell("started again: the traffic is still held, it goes on from there");
@@ -306,7 +354,7 @@ impl Demo<'_> {
     async fn failback(&mut self, serve: Serve) -> Result<(Serve, Duration)> {
         self.story.heading("failback: the source becomes the writer again");
         let began = Instant::now();
-        let request = self.order("failback", true).await?;
+        let request = self.order("failback", Way::Slack, Some((Way::Slack, Way::Terminal))).await?;
         self.killed(serve, AT_THE_OPENING).await?;
         let serve = self.serve(Some(WHILE_ROUTED))?;
         self.story.tell("started again: the source's gate was open, it adopts that and resumes the traffic");
@@ -318,7 +366,7 @@ impl Demo<'_> {
     async fn second_cutover(&mut self, serve: Serve) -> Result<(Serve, Duration)> {
         self.story.heading("cutover: once more, without a new load");
         let began = Instant::now();
-        let request = self.order("cutover", true).await?;
+        let request = self.order("cutover", Way::Terminal, Some((Way::Slack, Way::Terminal))).await?;
         self.killed(serve, WHILE_ROUTED).await?;
         let serve = self.serve(None)?;
         self.story.tell("started again: the lever points at the target and holds, it goes on from there");
@@ -332,7 +380,7 @@ impl Demo<'_> {
 
     async fn complete(&mut self) -> Result<()> {
         self.story.heading("complete: the way back is given up");
-        let request = self.order("complete", true).await?;
+        let request = self.order("complete", Way::PullRequest, Some((Way::PullRequest, Way::Slack))).await?;
         self.completed(request).await?;
         wait_until(LONG, "no slot to be left", async || {
             let query = "select count(*) from pg_replication_slots";
@@ -359,6 +407,7 @@ impl Demo<'_> {
         ensure!(journal.of("fence_breached").count() == 0, "a fence was breached");
         ensure!(self.kills >= 3, "only {} kills", self.kills);
         ensure!(self.found.rows >= 200_000, "only {} rows", self.found.rows);
+        self.scene.town.as_ref().context("no town")?.is_content()?;
         let checked = self.scene.product.check_journal().await?;
         let records = self.workload.records();
         self.story.tell(&format!(

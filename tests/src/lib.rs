@@ -15,6 +15,8 @@ pub mod shop;
 pub mod supervise;
 pub mod switchyard;
 pub mod talk;
+pub mod town;
 pub mod wait;
 pub mod watch;
+pub mod webhooks;
 pub mod workload;

@@ -15,6 +15,7 @@ use crate::pgbouncer::{Pgbouncer, connect_string};
 use crate::process::find_program;
 use crate::shop::{Size, build, table_list};
 use crate::switchyard::{Answer, Product, token};
+use crate::town::{Town, accounts};
 use crate::wait::{Seen, wait_until};
 use crate::workload::{Pace, Workload};
 
@@ -60,6 +61,8 @@ pub struct Setting {
     pub chunk_bytes: u32,
     /// Lines of `[approvals.…]`.
     pub approvals: &'static str,
+    /// Whether its people talk on GitHub and in Slack too.
+    pub has_town: bool,
 }
 
 impl Default for Setting {
@@ -74,6 +77,7 @@ impl Default for Setting {
             fence_patience: "5s",
             chunk_bytes: 32_768,
             approvals: "",
+            has_town: false,
         }
     }
 }
@@ -89,6 +93,8 @@ pub struct Scene {
     pub source: Cluster,
     /// The database being moved to.
     pub target: Cluster,
+    /// GitHub and Slack, if its people talk there.
+    pub town: Option<Town>,
     /// The server of the journal, if it is in one.
     pub journal: Option<Cluster>,
     setting: Setting,
@@ -118,10 +124,21 @@ impl Scene {
                 Some(server)
             }
         };
-        let product = Product::new(dir.path(), environment)?;
+        let town = if setting.has_town { Some(Town::start().await?) } else { None };
+        environment.extend(town.iter().flat_map(Town::environment));
+        let mut product = Product::new(dir.path(), environment)?;
+        if let Some(town) = &town {
+            let file = dir.path().join("bot.toml");
+            town.write_bot(&file)?;
+            product.hear_with(file);
+        }
         product.make_key().await?;
-        let scene = Self { product, pgbouncer, source, target, journal, setting, dir };
-        std::fs::write(scene.product.plan(), scene.plan_text(&scene.setting)?)?;
+        let mut scene = Self { product, pgbouncer, source, target, town, journal, setting, dir };
+        let plan = scene.plan_text(&scene.setting)?;
+        std::fs::write(scene.product.plan(), &plan)?;
+        if let Some(town) = &mut scene.town {
+            town.open_pull(&plan).await;
+        }
         Ok(scene)
     }
 
@@ -152,7 +169,10 @@ impl Scene {
             .iter()
             .map(|(id, roles)| {
                 let digest = hex::encode(Sha256::digest(token(id)));
-                format!("[[person]]\nid = \"{id}\"\nroles = [{roles}]\nlocal_token_sha256 = \"{digest}\"\n\n")
+                format!(
+                    "[[person]]\nid = \"{id}\"\nroles = [{roles}]\nlocal_token_sha256 = \"{digest}\"\n{}\n",
+                    accounts(id)
+                )
             })
             .collect();
         let reserve =
@@ -290,14 +310,51 @@ esac
     /// # Errors
     /// It is not taken in time.
     pub async fn ask(&self, operation: &str) -> Result<u64> {
-        let before = match self.product.journal().await {
-            Ok(journal) => journal.head(),
-            Err(_) => 0,
-        };
+        let before = self.head().await;
         let newer = |journal: &Journal| journal.request(operation).filter(|number| *number > before);
         let words = format!("/migrate {PHASE} {operation}");
         let journal = self.say_until("anna", &words, |journal| newer(journal).is_some()).await?;
         newer(&journal).context("the request vanished")
+    }
+
+    /// The journal's head; 0 before there is one.
+    pub async fn head(&self) -> u64 {
+        self.product.journal().await.map_or(0, |journal| journal.head())
+    }
+
+    /// Waits for a request of an operation that is newer than a head, wherever it was made.
+    ///
+    /// # Errors
+    /// There is none in time.
+    pub async fn asked(&self, operation: &str, before: u64) -> Result<u64> {
+        wait_until(Duration::from_secs(60), &format!("a request for {operation}"), async || {
+            let journal = self.product.journal().await?;
+            Ok(match journal.request(operation).filter(|number| *number > before) {
+                Some(number) => Seen::Done(number),
+                None => Seen::NotYet(format!("{}\n{}", journal.tail(4), self.product.log_tail("a", 8))),
+            })
+        })
+        .await
+    }
+
+    /// Waits until a person's approval of a request is in the journal, wherever it was given.
+    ///
+    /// # Errors
+    /// It is not in time.
+    pub async fn approved(&self, person: &str, request: u64) -> Result<()> {
+        let actor = format!("\"{person}\"");
+        wait_until(Duration::from_secs(60), &format!("{person}'s approval of #{request}"), async || {
+            let journal = self.product.journal().await?;
+            let is_there = journal
+                .of("approved")
+                .any(|event| event.number("request") == request && event.actor().contains(&actor));
+            Ok(if is_there {
+                Seen::Done(())
+            } else {
+                Seen::NotYet(format!("{}\n{}", journal.tail(4), self.product.log_tail("a", 8)))
+            })
+        })
+        .await
     }
 
     /// Approves a request as a person.

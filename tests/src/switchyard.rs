@@ -45,6 +45,8 @@ pub struct Product {
     binary: PathBuf,
     dir: PathBuf,
     environment: Vec<(String, String)>,
+    /// The bot's file that `serve` is started with.
+    bot: Option<PathBuf>,
     /// The instance that people speak to.
     spoken_to: Mutex<String>,
 }
@@ -67,7 +69,12 @@ impl Product {
     /// The binary was not built.
     pub fn new(dir: &Path, environment: Vec<(String, String)>) -> Result<Self> {
         let spoken_to = Mutex::new("a".to_owned());
-        Ok(Self { binary: binary()?, dir: dir.to_owned(), environment, spoken_to })
+        Ok(Self { binary: binary()?, dir: dir.to_owned(), environment, bot: None, spoken_to })
+    }
+
+    /// From now on `serve` hears the platforms of a bot's file.
+    pub fn hear_with(&mut self, bot: PathBuf) {
+        self.bot = Some(bot);
     }
 
     /// The plan's file.
@@ -121,6 +128,9 @@ impl Product {
         command.args(["--pdeathsig", "KILL", "--"]).arg(&self.binary).arg("serve");
         command.arg("--plan").arg(plan).args(["--instance", instance]);
         command.arg("--socket").arg(&socket).args(more);
+        if let Some(bot) = &self.bot {
+            command.arg("--bot").arg(bot);
+        }
         command.current_dir(&self.dir).envs(self.environment.iter().map(|(key, value)| (key, value)));
         command.env("SWITCHYARD_LOG", std::env::var("SWITCHYARD_LOG").unwrap_or_else(|_| "info".to_owned()));
         if let Some(failpoint) = failpoint {

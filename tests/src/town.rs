@@ -1,0 +1,172 @@
+//! Where a scene's people talk: a repository with a pull request, and a channel, on doubles that sign truly.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+
+use crate::doubles::github::{Github, ReviewState, SECRET, Thread};
+use crate::doubles::slack::{BOT_TOKEN, SIGNING_SECRET, Slack};
+use crate::process::free_port;
+use crate::wait::{Seen, wait_until};
+
+/// The repository that carries the plan.
+const REPOSITORY: &str = "acme/shop";
+
+/// Where the plan is in it.
+const PLAN: &str = "switchyard.toml";
+
+/// The channel of the migration.
+pub const CHANNEL: &str = "C0OPS";
+
+/// People, their accounts' numbers on GitHub and ids in Slack.
+const PEOPLE: [(&str, u64, &str); 4] =
+    [("anna", 1001, "U0ANNA"), ("ben", 1002, "U0BEN"), ("chris", 1003, "U0CHRIS"), ("dora", 1004, "U0DORA")];
+
+/// GitHub and Slack, and where the product hears them.
+#[derive(Debug)]
+pub struct Town {
+    /// GitHub.
+    pub github: Github,
+    /// Slack.
+    pub slack: Slack,
+    /// The pull request that carries the plan, once it is open.
+    pull: u64,
+    port: u16,
+}
+
+/// A person's accounts, as lines of the plan. They are there in every scene, whether anybody uses them or not.
+#[must_use]
+pub fn accounts(person: &str) -> String {
+    PEOPLE.iter().find(|(id, _, _)| *id == person).map_or_else(String::new, |(_, github, slack)| {
+        format!("github = {github}\nslack = \"T0SHOP/{slack}\"\n")
+    })
+}
+
+fn known(person: &str) -> Result<(u64, &'static str)> {
+    let found = PEOPLE.iter().find(|(id, _, _)| *id == person);
+    found.map(|(_, github, slack)| (*github, *slack)).with_context(|| format!("nobody is called {person}"))
+}
+
+impl Town {
+    /// Starts both, with everybody in them.
+    ///
+    /// # Errors
+    /// They cannot listen.
+    pub async fn start() -> Result<Self> {
+        let files = BTreeMap::from([("README.md".to_owned(), "a shop\n".to_owned())]);
+        let github = Github::start(REPOSITORY, files).await?;
+        let slack = Slack::start().await?;
+        for (login, number, user) in PEOPLE {
+            github.person(login, number);
+            slack.member(user, |_| {});
+        }
+        let port = free_port()?;
+        github.deliver_to(&format!("http://127.0.0.1:{port}/github"));
+        slack.aim(&format!("http://127.0.0.1:{port}"));
+        Ok(Self { github, slack, pull: 0, port })
+    }
+
+    /// What the bot's file points at.
+    #[must_use]
+    pub fn environment(&self) -> Vec<(String, String)> {
+        vec![
+            ("GITHUB_KEY".to_owned(), self.github.private_key()),
+            ("GITHUB_SECRET".to_owned(), SECRET.to_owned()),
+            ("SLACK_SIGNING".to_owned(), SIGNING_SECRET.to_owned()),
+            ("SLACK_BOT".to_owned(), BOT_TOKEN.to_owned()),
+        ]
+    }
+
+    /// Writes the bot's file.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn write_bot(&self, file: &Path) -> Result<()> {
+        let text = format!(
+            "[http]\nlisten = \"127.0.0.1:{port}\"\n\n\
+             [github]\napp_id = 123456\nprivate_key = \"env:GITHUB_KEY\"\nwebhook_secrets = [\"env:GITHUB_SECRET\"]\n\
+             repository = \"{REPOSITORY}\"\nplan_path = \"{PLAN}\"\napi_url = \"{github}\"\n\n\
+             [slack]\nsigning_secrets = [\"env:SLACK_SIGNING\"]\nbot_token = \"env:SLACK_BOT\"\nteam = \"{team}\"\n\
+             channels = [\"{CHANNEL}\"]\napi_url = \"{slack}\"\n",
+            port = self.port,
+            github = self.github.url(),
+            team = self.slack.team(),
+            slack = self.slack.api(),
+        );
+        Ok(std::fs::write(file, text)?)
+    }
+
+    /// Anna opens the pull request that carries the plan.
+    pub async fn open_pull(&mut self, plan: &str) {
+        self.pull = self.github.open_pull(1001, "Move region-a", &[(PLAN, Some(plan))]).await;
+    }
+
+    /// The pull request's number.
+    #[must_use]
+    pub const fn pull(&self) -> u64 {
+        self.pull
+    }
+
+    /// A person comments in the pull request.
+    ///
+    /// # Errors
+    /// Nobody is called so.
+    pub async fn comment(&self, person: &str, text: &str) -> Result<()> {
+        let (account, _) = known(person)?;
+        self.github.comment(account, Thread::Pull(self.pull), text).await;
+        Ok(())
+    }
+
+    /// A person approves the pull request at its head.
+    ///
+    /// # Errors
+    /// GitHub does not let them.
+    pub async fn review(&self, person: &str) -> Result<()> {
+        let (account, _) = known(person)?;
+        self.github.review(account, self.pull, ReviewState::Approved, "").await.map(drop)
+    }
+
+    /// A person sends the slash command in the channel.
+    ///
+    /// # Errors
+    /// It is not taken.
+    pub async fn slash(&self, person: &str, text: &str) -> Result<()> {
+        let (_, user) = known(person)?;
+        self.slack.command(CHANNEL, user, text).await?.taken().map(drop)
+    }
+
+    /// A person presses the button that approves a request, and says yes to what is shown.
+    ///
+    /// # Errors
+    /// There is no such button in time, or it is not taken.
+    pub async fn press_approve(&self, person: &str, request: u64) -> Result<()> {
+        let (_, user) = known(person)?;
+        let value = format!("approve:{request}:");
+        let message = wait_until(Duration::from_secs(60), "the button", async || {
+            let messages = self.slack.messages(CHANNEL);
+            let found = messages.iter().find(|(ts, _, _)| {
+                self.slack.pressed(CHANNEL, user, ts, "switchyard_approve").is_ok_and(|pressed| {
+                    pressed["actions"][0]["value"].as_str().is_some_and(|v| v.starts_with(&value))
+                })
+            });
+            Ok(match found {
+                Some((ts, _, _)) => Seen::Done(ts.clone()),
+                None => Seen::NotYet(format!("{messages:?}")),
+            })
+        })
+        .await?;
+        self.slack.press(CHANNEL, user, &message, "switchyard_approve").await?.taken().map(drop)
+    }
+
+    /// Both doubles were treated as the real ones want to be.
+    ///
+    /// # Errors
+    /// What was refused.
+    pub fn is_content(&self) -> Result<()> {
+        let violations = self.github.world(|world| world.violations.clone());
+        ensure!(violations.is_empty(), "GitHub refused: {}", violations.join("; "));
+        Ok(())
+    }
+}
