@@ -160,16 +160,23 @@ impl Talk {
     /// It does not in time.
     pub async fn serve(&self, instance: &str) -> Result<Serve> {
         let mut serve = self.start(instance, None)?;
+        self.listens(instance, &mut serve).await?;
+        Ok(serve)
+    }
+
+    /// Waits until an instance listens, at the terminal's socket and at the endpoints.
+    ///
+    /// # Errors
+    /// It does not in time.
+    pub async fn listens(&self, instance: &str, serve: &mut Serve) -> Result<()> {
         serve.ready().await?;
-        // The terminal's socket is there first, the endpoints after it.
         wait_until(Duration::from_secs(30), "the endpoints", async || {
             Ok(match self.waiting(instance).await {
                 Ok(_) => Seen::Done(()),
                 Err(error) => Seen::NotYet(format!("{error:#}; {}", serve.log_tail(5))),
             })
         })
-        .await?;
-        Ok(serve)
+        .await
     }
 
     /// Waits until the journal has so many events of a kind, and gives it.

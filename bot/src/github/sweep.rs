@@ -5,7 +5,7 @@
 //! GitHub's own: the watermark of a list is the newest time that was seen in it. A bot that is new to a repository begins
 //! with the present, and what it would do hours late it does not do: it says so, and people say it again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,6 +38,9 @@ const ATTEMPTS: usize = 4;
 
 /// How many deliveries are asked for again in one sweep.
 const AT_ONCE: usize = 50;
+
+/// How many meanings are remembered that the inbox is known to have.
+const REMEMBERED: usize = 20_000;
 
 /// A delivery, as the App's list has it.
 #[derive(Debug, Deserialize)]
@@ -100,8 +103,12 @@ impl Sweep {
     /// Sweeps until it is told to stop.
     pub async fn run(self, mut stop: watch::Receiver<bool>) {
         let mut horizon = KEPT;
+        let mut kept = BTreeSet::new();
         while !*stop.borrow() {
-            let wait = match self.once(horizon).await {
+            if kept.len() > REMEMBERED {
+                kept.clear();
+            }
+            let wait = match self.once(horizon, &mut kept).await {
                 Ok(found) => {
                     if found > 0 {
                         tracing::info!(found, "webhooks that did not come");
@@ -128,10 +135,10 @@ impl Sweep {
         Timestamp::from_millis(self.clock.now_millis())
     }
 
-    async fn once(&self, horizon: Duration) -> Result<usize, Stopped> {
-        let mut found = self.comments(List::Comments).await?;
-        found += self.comments(List::DiffComments).await?;
-        found += self.pulls().await?;
+    async fn once(&self, horizon: Duration, kept: &mut BTreeSet<String>) -> Result<usize, Stopped> {
+        let mut found = self.comments(List::Comments, kept).await?;
+        found += self.comments(List::DiffComments, kept).await?;
+        found += self.pulls(kept).await?;
         self.redeliver(horizon).await?;
         Ok(found)
     }
@@ -151,23 +158,24 @@ impl Sweep {
     }
 
     /// Keeps what was found; whether it was new.
-    async fn keep(&self, letter: Option<Letter>) -> Result<usize, StoreError> {
-        let Some(letter) = letter else { return Ok(0) };
+    async fn keep(&self, letter: Option<Letter>, kept: &mut BTreeSet<String>) -> Result<usize, StoreError> {
+        let Some(letter) = letter.filter(|letter| !kept.contains(&letter.meaning)) else { return Ok(0) };
         let is_new = self.mailroom.receive(&letter).await? == Receipt::New;
         if is_new {
             tracing::info!(meaning = %letter.meaning, "found, and not brought by a webhook");
             self.arrived.notify_one();
         }
+        kept.insert(letter.meaning);
         Ok(usize::from(is_new))
     }
 
-    async fn comments(&self, list: List) -> Result<usize, Stopped> {
+    async fn comments(&self, list: List, kept: &mut BTreeSet<String>) -> Result<usize, Stopped> {
         let Some(since) = self.since(list).await? else { return Ok(0) };
         let are_on_diffs = matches!(list, List::DiffComments);
         let comments = self.client.comments_since(since, are_on_diffs).await?;
         let mut found = 0;
         for comment in &comments {
-            found += self.keep(self.letter_of(comment, are_on_diffs)).await?;
+            found += self.keep(self.letter_of(comment, are_on_diffs), kept).await?;
         }
         if let Some(newest) = comments.iter().filter_map(|comment| moment(&comment.updated_at)).max() {
             self.raise(list, newest).await?;
@@ -197,14 +205,14 @@ impl Sweep {
         arrival.letter(Platform::Github, None, meaning)
     }
 
-    async fn pulls(&self) -> Result<usize, Stopped> {
+    async fn pulls(&self, kept: &mut BTreeSet<String>) -> Result<usize, Stopped> {
         let Some(since) = self.since(List::Pulls).await? else { return Ok(0) };
         let pulls = self.client.pulls_since(since).await?;
         let mut found = 0;
         for pull in &pulls {
-            found += self.keep(self.letter_of_pull(pull, since)).await?;
+            found += self.keep(self.letter_of_pull(pull, since), kept).await?;
             for review in self.client.reviews(pull.number).await? {
-                found += self.keep(self.letter_of_review(&review, pull.number, since)).await?;
+                found += self.keep(self.letter_of_review(&review, pull.number, since), kept).await?;
             }
         }
         if let Some(newest) = pulls.iter().filter_map(|pull| moment(&pull.updated_at)).max() {

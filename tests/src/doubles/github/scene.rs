@@ -38,24 +38,25 @@ pub struct Scene {
 }
 
 impl Scene {
-    /// Sets it up: a start needs two approvals, so that it waits for them.
+    /// Sets it up: a start needs two approvals, so that it waits for them, and nothing is swept.
     ///
     /// # Errors
     /// Something is missing or does not start.
     pub async fn set() -> Result<Self> {
-        Self::with("[approvals.start]\nrequired = 2\n", "").await
+        Self::with(3600, "").await
     }
 
-    /// The same with other lines in the plan and in the bot's section.
+    /// The same with a sweep every so many seconds, and more lines in the plan.
     ///
     /// # Errors
     /// Something is missing or does not start.
-    pub async fn with(plan: &str, bot: &str) -> Result<Self> {
+    pub async fn with(sweep_seconds: u64, plan: &str) -> Result<Self> {
         let github = Github::start("acme/shop", BTreeMap::new()).await?;
         for (login, id) in [("anna", ANNA), ("ben", BEN), ("chris", CHRIS), ("zoe", ZOE)] {
             github.person(login, id);
         }
-        let bot = format!("{}{bot}", section(&github));
+        let bot = section(&github, sweep_seconds);
+        let plan = format!("[approvals.start]\nrequired = 2\n\n{plan}");
         let both = "\"operator\", \"approver\"";
         let people = vec![
             Person { id: "anna", roles: both, accounts: "github = 1001" },
@@ -66,7 +67,7 @@ impl Scene {
             ("GITHUB_KEY".to_owned(), github.private_key()),
             ("GITHUB_SECRET".to_owned(), SECRET.to_owned()),
         ];
-        let talk = Talk::set(Setting { people, plan: plan.to_owned(), bot, environment }).await?;
+        let talk = Talk::set(Setting { people, plan, bot, environment }).await?;
         let serve = Some(talk.serve("a").await?);
         github.deliver_to(&format!("{}/github", talk.origin("a")));
         let adopted = std::fs::read_to_string(talk.product.plan())?;
@@ -144,6 +145,33 @@ impl Scene {
         self.talk.journal_with(kind, count).await
     }
 
+    /// Waits until the product has swept once more from now on.
+    ///
+    /// # Errors
+    /// It does not.
+    pub async fn swept(&self) -> Result<()> {
+        const LIST: &str = "GET /app/hook/deliveries";
+        // One that is under way may have read a list before now; the next one reads them all.
+        let before = self.github.requests(LIST);
+        wait_until(Duration::from_secs(60), "two more sweeps", async || {
+            let made = self.github.requests(LIST) - before;
+            Ok(if made >= 2 { Seen::Done(()) } else { Seen::NotYet(format!("{made} so far")) })
+        })
+        .await
+    }
+
+    /// Kills the product with SIGKILL, and starts it again.
+    ///
+    /// # Errors
+    /// It does not die or does not start.
+    pub async fn dies_and_returns(&mut self) -> Result<()> {
+        if let Some(serve) = self.serve.take() {
+            serve.kill9().await?;
+        }
+        self.serve = Some(self.talk.serve("a").await?);
+        Ok(())
+    }
+
     /// Waits until all that was said has been heard, and all that was to be said has been said.
     ///
     /// # Errors
@@ -174,10 +202,10 @@ impl Scene {
 
 /// The bot's section for the double.
 #[must_use]
-pub fn section(github: &Github) -> String {
+pub fn section(github: &Github, sweep_seconds: u64) -> String {
     format!(
         "[github]\napp_id = {APP}\nprivate_key = \"env:GITHUB_KEY\"\nwebhook_secrets = [\"env:GITHUB_SECRET\"]\n\
-         repository = \"acme/shop\"\nsweep_seconds = 3600\napi_url = \"{}\"\n",
+         repository = \"acme/shop\"\nsweep_seconds = {sweep_seconds}\napi_url = \"{}\"\n",
         github.url()
     )
 }

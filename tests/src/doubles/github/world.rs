@@ -207,6 +207,8 @@ pub struct World {
     pub checks: BTreeMap<u64, Check>,
     /// Deployments by number.
     pub deployments: BTreeMap<u64, Deployment>,
+    /// Comments that lists have whatever time is asked for: the list was late, or the bot was away for long.
+    pub listed_late: BTreeSet<u64>,
     /// What the bot did that the real one would not take, or that a good client does not do.
     pub violations: Vec<String>,
     next: u64,
@@ -234,6 +236,7 @@ impl World {
             reviews: BTreeMap::new(),
             checks: BTreeMap::new(),
             deployments: BTreeMap::new(),
+            listed_late: BTreeSet::new(),
             violations: Vec::new(),
             next: 9_000_000_000,
             next_number: 0,

@@ -197,7 +197,8 @@ impl Api<'_> {
             .filter(|comment| wanted(comment))
             .filter(|comment| {
                 let updated = comment.updated_at.parse::<jiff::Timestamp>().ok();
-                since.is_none_or(|since| updated.is_some_and(|updated| updated >= since))
+                let is_late = self.world.listed_late.contains(&comment.id);
+                since.is_none_or(|since| is_late || updated.is_some_and(|updated| updated >= since))
             })
             .collect();
         if request.query.get("sort").is_some_and(|sort| sort == "updated") {
