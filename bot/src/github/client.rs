@@ -102,7 +102,8 @@ pub(super) struct Page {
 pub struct Client {
     app: Octocrab,
     repository: String,
-    graphql: String,
+    /// The base of GraphQL's address, where it is not that of REST.
+    graphql: Option<String>,
     /// The installation's client; it renews its own token.
     installed: Mutex<Option<Octocrab>>,
     clock: Arc<dyn Clock>,
@@ -125,12 +126,9 @@ fn locked<T>(of: &Plain<T>) -> MutexGuard<'_, T> {
     of.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Where GraphQL is asked: beside REST, except that an Enterprise Server has it one step up.
-fn graphql(api: &str) -> String {
-    match api.strip_suffix("/v3") {
-        Some(api) => format!("{api}/graphql"),
-        None => format!("{api}/graphql"),
-    }
+/// Where GraphQL is beside another place than REST: an Enterprise Server has it one step up.
+fn graphql_base(api: &str) -> Option<&str> {
+    api.strip_suffix("/v3")
 }
 
 impl Client {
@@ -151,7 +149,7 @@ impl Client {
         Ok(Self {
             app: built,
             repository: app.repository.to_owned(),
-            graphql: graphql(app.api),
+            graphql: graphql_base(app.api).map(str::to_owned),
             installed: Mutex::new(None),
             clock,
             quiet_until: Plain::new(0),
@@ -338,7 +336,19 @@ impl Client {
     /// # Errors
     /// It was not done, or nobody knows; what GraphQL refuses in its own way is refused.
     pub async fn graphql(&self, body: &Value) -> Result<Value, Failure> {
-        let answered = self.send(Method::Post, &self.graphql, body).await?;
+        const PATH: &str = "/graphql";
+        let answered = match &self.graphql {
+            None => self.send(Method::Post, PATH, body).await?,
+            Some(base) => {
+                self.may_ask()?;
+                let token = self.client().await?.installation_token().await.map_err(Failure::later)?;
+                let beside = Octocrab::builder()
+                    .base_uri(base.as_str())
+                    .and_then(|builder| builder.personal_token(token).build())
+                    .map_err(Failure::later)?;
+                self.checked(read!(beside, beside._post(PATH, Some(body))))?.body
+            }
+        };
         match answered.get("errors").and_then(Value::as_array).filter(|errors| !errors.is_empty()) {
             Some(errors) => {
                 let said: Vec<&str> =
@@ -382,12 +392,12 @@ fn next_cursor(link: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{graphql, next_cursor};
+    use super::{graphql_base, next_cursor};
 
     #[test]
-    fn graphql_is_asked_where_it_is() {
-        assert_eq!(graphql("https://api.github.com"), "https://api.github.com/graphql");
-        assert_eq!(graphql("https://git.example.org/api/v3"), "https://git.example.org/api/graphql");
+    fn an_enterprise_server_has_graphql_one_step_up() {
+        assert_eq!(graphql_base("https://api.github.com"), None);
+        assert_eq!(graphql_base("https://git.example.org/api/v3"), Some("https://git.example.org/api"));
     }
 
     #[test]

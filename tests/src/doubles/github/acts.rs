@@ -1,5 +1,7 @@
 //! What people do on GitHub. Each act changes what it knows, and sends the webhook for it.
 
+use std::time::Instant;
+
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::{Value, json};
 
@@ -95,6 +97,12 @@ impl Github {
         for hook in held {
             self.shared.attempt(&hook, &url, false).await;
         }
+    }
+
+    /// What is held back, oldest first.
+    #[must_use]
+    pub fn held(&self) -> Vec<Hook> {
+        self.shared.lock().post.held.clone()
     }
 
     /// All attempts to deliver, oldest first.
@@ -290,7 +298,7 @@ impl Github {
                 created_at: time.clone(),
                 updated_at: time,
                 minimized: None,
-                versions: vec![text.to_owned()],
+                versions: vec![(Instant::now(), text.to_owned())],
                 is_expected: true,
             };
             let id = comment.id;
@@ -321,7 +329,7 @@ impl Github {
         let time = self.time();
         let from = self.world(|world| {
             let comment = world.comments.get_mut(&id).with_context(|| format!("no comment {id}"))?;
-            comment.versions.push(text.to_owned());
+            comment.versions.push((Instant::now(), text.to_owned()));
             comment.updated_at = time;
             anyhow::Ok(std::mem::replace(&mut comment.body, text.to_owned()))
         })?;

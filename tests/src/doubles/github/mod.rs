@@ -143,6 +143,12 @@ impl Github {
         format!("http://{}", self.address)
     }
 
+    /// Where its API is, if it is taken for an Enterprise Server.
+    #[must_use]
+    pub fn enterprise_url(&self) -> String {
+        format!("http://{}/api/v3", self.address)
+    }
+
     /// The App's private key, PEM.
     #[must_use]
     pub fn private_key(&self) -> String {
@@ -249,6 +255,17 @@ async fn serve(
     answer
 }
 
+/// The parts of a path: at the root, as GitHub has them, or as an Enterprise Server does.
+fn path_of(path: &str) -> Vec<String> {
+    let parts: Vec<String> = path.split('/').filter(|part| !part.is_empty()).map(decoded).collect();
+    let skipped = match parts.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        ["api", "v3", ..] => 2,
+        ["api", "graphql"] => 1,
+        _ => 0,
+    };
+    parts.into_iter().skip(skipped).collect()
+}
+
 type Handled = (Response, Vec<(&'static str, Value)>, Option<u64>);
 
 fn answer(inner: &mut Inner, method: &Method, uri: &Uri, headers: &HeaderMap, body: &Bytes) -> Handled {
@@ -287,7 +304,7 @@ fn answer(inner: &mut Inner, method: &Method, uri: &Uri, headers: &HeaderMap, bo
     let query = uri.query().unwrap_or_default();
     let request = Request {
         method: method.to_string(),
-        path: uri.path().split('/').filter(|part| !part.is_empty()).map(decoded).collect(),
+        path: path_of(uri.path()),
         query: query
             .split('&')
             .filter_map(|pair| pair.split_once('='))

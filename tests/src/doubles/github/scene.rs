@@ -21,6 +21,9 @@ pub const CHRIS: u64 = 1003;
 /// Nobody in the plan.
 pub const ZOE: u64 = 1099;
 
+/// A secret that may take the other's place: `env:GITHUB_NEW_SECRET`.
+pub const NEW_SECRET: &str = "another github secret LEAK";
+
 /// Where the plan is in the repository.
 pub const PLAN: &str = "switchyard.toml";
 
@@ -66,6 +69,7 @@ impl Scene {
         let environment = vec![
             ("GITHUB_KEY".to_owned(), github.private_key()),
             ("GITHUB_SECRET".to_owned(), SECRET.to_owned()),
+            ("GITHUB_NEW_SECRET".to_owned(), NEW_SECRET.to_owned()),
         ];
         let talk = Talk::set(Setting { people, plan, bot, environment }).await?;
         let serve = Some(talk.serve("a").await?);

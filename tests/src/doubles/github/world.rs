@@ -96,8 +96,8 @@ pub struct Comment {
     pub updated_at: String,
     /// Why it was minimised.
     pub minimized: Option<String>,
-    /// Everything it ever said, oldest first.
-    pub versions: Vec<String>,
+    /// Everything it ever said, oldest first, and when by the rig's clock.
+    pub versions: Vec<(std::time::Instant, String)>,
     /// Whether the test expected it.
     pub is_expected: bool,
 }

@@ -1,5 +1,7 @@
 //! What is written into the repository: comments, check runs, deployments.
 
+use std::time::Instant;
+
 use serde_json::{Value, json};
 
 use super::super::world::{APP_USER, Action, Check, Comment, Deployment, Thread};
@@ -143,7 +145,7 @@ impl Api<'_> {
             id: self.world.number(),
             thread,
             author: Some(APP_USER),
-            versions: vec![body.clone()],
+            versions: vec![(Instant::now(), body.clone())],
             body,
             created_at: self.time.clone(),
             updated_at: self.time.clone(),
@@ -168,7 +170,7 @@ impl Api<'_> {
         let time = self.time.clone();
         let comment = self.world.comments.get_mut(&id).ok_or_else(not_found)?;
         let from = std::mem::replace(&mut comment.body, body.clone());
-        comment.versions.push(body);
+        comment.versions.push((Instant::now(), body));
         comment.updated_at = time;
         let (thread, comment) = (comment.thread, comment.clone());
         let shown = self.world.comment(&comment);
