@@ -148,7 +148,10 @@ impl Town {
             let messages = self.slack.messages(CHANNEL);
             let found = messages.iter().find(|(ts, _, _)| {
                 self.slack.pressed(CHANNEL, user, ts, "switchyard_approve").is_ok_and(|pressed| {
-                    pressed["actions"][0]["value"].as_str().is_some_and(|v| v.starts_with(&value))
+                    pressed
+                        .pointer("/actions/0/value")
+                        .and_then(serde_json::Value::as_str)
+                        .is_some_and(|found| found.starts_with(&value))
                 })
             });
             Ok(match found {
