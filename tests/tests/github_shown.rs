@@ -226,7 +226,8 @@ async fn case_21_of_words_in_the_same_second_the_denial_wins() -> Result<()> {
     // Whichever came first: chris's word is answered if the request was open when it was read.
     scene.settled().await?;
     scene.github.world(|world| {
-        let is_one = |body: &str| body.contains("undone") || body.contains("chris");
+        let is_one =
+            |body: &str| ["undone", "chris", "anna denied it"].iter().any(|text| body.contains(text));
         let said = world.comments.values_mut().filter(|comment| is_one(&comment.body));
         said.for_each(|comment| comment.is_expected = true);
     });
