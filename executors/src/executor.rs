@@ -25,7 +25,7 @@ use crate::native::plane::Plane;
 use crate::native::streams::{StreamReports, Streams};
 use crate::phase::{Leases, PhaseLoop, command_id};
 use crate::postgres::database::Database;
-use crate::postgres::receipt::raise_epoch;
+use crate::postgres::receipt::{answers, raise_epoch};
 use crate::postgres::receiver::DatabaseReceiver;
 use crate::postgres::{definitions, facts, survey};
 use crate::seams::{Cause, Lever, Observed, Receiver};
@@ -191,6 +191,10 @@ impl Hands for PhaseHands {
 
     async fn raise_epoch(&self, side: Side, epoch: Epoch) -> Result<bool, Cause> {
         raise_epoch(self.plane.side(side), &self.phase, epoch).await
+    }
+
+    async fn answers(&self, side: Side, epoch: Epoch) -> Result<bool, Cause> {
+        answers(self.plane.side(side), &self.phase, epoch).await
     }
 
     fn expect_identity(&self, side: Side, seen: &Evidence) {

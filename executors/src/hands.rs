@@ -25,6 +25,9 @@ pub(crate) trait Hands: Debug + Send + Sync {
     /// Raises the phase's epoch at a side. `false`: a newer one was there.
     async fn raise_epoch(&self, side: Side, epoch: Epoch) -> Result<bool, Cause>;
 
+    /// Whether a side takes a write for this phase, committed as durably as its gate. `false`: a newer epoch was there.
+    async fn answers(&self, side: Side, epoch: Epoch) -> Result<bool, Cause>;
+
     /// Holds a side's connections against what first contact saw.
     fn expect_identity(&self, side: Side, seen: &Evidence);
 

@@ -16,7 +16,9 @@
 //! - *A finding in the window.* The block is written before the effect's failure, so that a crash in between leaves the
 //!   finding there and not a failure that would be tried again by itself.
 
+mod meeting;
 mod memory;
+mod returning;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -27,7 +29,7 @@ use futures::stream::BoxStream;
 use journal::{
     Actor, Command, CommandBody, CommandId, Due, Effect, EffectId, EffectOutcome, EffectSpec, EffectStatus,
     Finding, Holder, NameError, OperationRun, PhaseName, PhaseState, PlanHash, Recorded, Refusal, Side,
-    State, Step, StreamSpec, Timeline, Timestamp, desired_streams, due,
+    State, Step, StreamSpec, Timestamp, desired_streams, due,
 };
 use journal_store::{ExecuteError, Lease, Progress, Store, StoreError};
 use runtime::retry::Backoff;
@@ -44,9 +46,6 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// Between two looks of an observation that does not hold yet. The receiver has waited already.
 const OBSERVE_AGAIN: Duration = Duration::from_millis(20);
-
-/// How long both sides may take to be met before an opening.
-const MEETING: Duration = Duration::from_secs(2);
 
 /// Between two progress reports while an operation runs, and while none does.
 const REPORT_BUSY: Duration = Duration::from_millis(500);
@@ -368,42 +367,6 @@ impl<'a> Work<'a> {
         }
     }
 
-    /// Tells the journal of a side that is on another timeline than it knows. Whether there was one.
-    async fn tell_timelines(&mut self, state: &State) -> Result<bool, Halt> {
-        let Some((side, timeline)) = self.moved(state) else { return Ok(false) };
-        tracing::warn!(phase = %self.home.name, %side, %timeline, "came back on another timeline");
-        let phase = self.home.name.clone();
-        self.append(CommandBody::ReportTimeline { phase, side, timeline }).await?;
-        Ok(true)
-    }
-
-    /// A side that the newest connection has met on another timeline than the journal knows.
-    fn moved(&self, state: &State) -> Option<(Side, Timeline)> {
-        let phase = state.phases.get(&self.home.name)?;
-        Side::ALL.into_iter().find_map(|side| {
-            let (known, seen) = (phase.timeline(side)?, self.home.hands.timeline(side)?);
-            (known != seen).then_some((side, seen))
-        })
-    }
-
-    /// Meets both sides just before an opening is intended, so that no connection from before a failover stands for a side
-    /// that is another by now. Whether both are what the journal knows.
-    async fn meets(&mut self, state: &State) -> bool {
-        let met = tokio::time::timeout(MEETING, self.home.hands.meet()).await;
-        let cause = match met {
-            Ok(Ok(())) => None,
-            Ok(Err(cause)) => Some(cause.0),
-            Err(_) => Some(format!("no answer from both sides within {MEETING:?}")),
-        };
-        if let Some(cause) = cause {
-            self.shared.doing(Some(format!("before the opening: {cause}")));
-            let wait = self.away.wait();
-            self.wake(wait).await;
-            return false;
-        }
-        self.moved(state).is_none()
-    }
-
     async fn perform(&mut self, next: &Due, state: &State, now: Timestamp) -> Result<(), Halt> {
         let phase = self.home.name.clone();
         match next {
@@ -425,9 +388,7 @@ impl<'a> Work<'a> {
                 Ok(())
             }
             Due::Begin(request) => self.append(CommandBody::Begin { phase, request: *request }).await,
-            Due::BeginUndo(cause) => {
-                self.append(CommandBody::BeginUndo { phase, cause: cause.clone() }).await
-            }
+            Due::BeginUndo(cause) => self.begin_undo(state, cause).await,
             Due::CallPerson(finding) => match running(state, &phase) {
                 Some((_, run)) => self.block(run.step, finding.clone()).await,
                 None => Ok(()),

@@ -244,6 +244,8 @@ pub enum CommandBody {
         phase: PhaseName,
         /// Why.
         cause: UndoCause,
+        /// What the side that it returns to answered to a write, where it must have.
+        answered: Evidence,
     },
     /// A stream changed.
     ReportStream {

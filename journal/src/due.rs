@@ -3,7 +3,7 @@
 #![deny(clippy::wildcard_enum_match_arm)]
 
 use crate::approvals::{binding_change, quorum, waits};
-use crate::effect::EffectClass;
+use crate::effect::{EffectClass, Side};
 use crate::ids::{EffectId, PhaseName, Position};
 use crate::operation::{Operation, Step};
 use crate::plan::FailbackDeadline;
@@ -116,7 +116,7 @@ fn end_of_the_window(state: &State, run: &OperationRun, now: Timestamp) -> Optio
     let failed = failed_in_the_window(run)
         .or_else(|| lapsed_in_the_window(state, run, now))
         .or_else(|| displaced_in_the_window(state, run));
-    if !holds_at_deadline(run) {
+    if !holds(run) {
         let cause = if overdue { Some(UndoCause::Deadline) } else { failed };
         return cause.map(Due::BeginUndo);
     }
@@ -135,9 +135,17 @@ fn end_of_the_window(state: &State, run: &OperationRun, now: Timestamp) -> Optio
     (overdue && !run.overtime).then_some(Due::CallPerson(finding))
 }
 
-/// Whether an operation whose downtime is over waits for a person instead of undoing by itself.
-#[must_use]
-pub(crate) fn holds_at_deadline(run: &OperationRun) -> bool {
+/// The code of a failback that should return to a target that does not answer.
+pub const UNANSWERED: &str = "SW-0524";
+
+/// Whether an operation in its window is ended by a person alone: a failback whose plan says so, or that could not return
+/// by itself and called one.
+pub(crate) fn holds(run: &OperationRun) -> bool {
+    let is_unanswered = run.blocked.as_ref().is_some_and(|finding| finding.code == UNANSWERED);
+    holds_by_plan(run) || (run.operation == Operation::Failback && (run.overtime || is_unanswered))
+}
+
+fn holds_by_plan(run: &OperationRun) -> bool {
     run.operation == Operation::Failback
         && run
             .plan
@@ -149,7 +157,38 @@ pub(crate) fn holds_at_deadline(run: &OperationRun) -> bool {
 /// Whether nothing returns the traffic of this operation but a person's word.
 #[must_use]
 pub fn waits_for_a_person(run: &OperationRun) -> bool {
-    run.operation == Operation::FailbackTargetLost || holds_at_deadline(run)
+    never_returns(run) || holds(run)
+}
+
+/// Whether nothing but a person's word has ever returned the traffic of this operation.
+#[must_use]
+pub fn never_returns(run: &OperationRun) -> bool {
+    run.operation == Operation::FailbackTargetLost || holds_by_plan(run)
+}
+
+/// The side that must answer a write before an undo of this cause begins. A cutover's source had the writes until now; a
+/// failback's target may be the very reason for going back. Whom a person sends back there, goes.
+#[must_use]
+pub fn must_answer(run: &OperationRun, cause: &UndoCause) -> Option<Side> {
+    let by_itself = matches!(cause, UndoCause::Deadline | UndoCause::StepFailed { .. });
+    (run.operation == Operation::Failback && by_itself).then_some(Side::Target)
+}
+
+/// What a person has to know of a failback that cannot return to its target by itself.
+#[must_use]
+pub fn unanswered(run: &OperationRun, why: &str) -> Finding {
+    Finding {
+        code: UNANSWERED.to_owned(),
+        what: format!(
+            "The failback cannot go on, and the target, to which the plan returns it, does not answer a write ({why}). The \
+             traffic is held: nobody can write"
+        ),
+        remedy: format!(
+            "Say `retry` to go on towards the source without a limit, or `abort` to return as soon as the target answers. If \
+             the target is lost: `/migrate {} failback --target-lost`.",
+            run.phase
+        ),
+    }
 }
 
 /// A request that lapsed in the window can never open the other side, so there is nothing to wait for.

@@ -212,6 +212,9 @@ pub enum Fact {
         operation: Position,
         /// Why.
         cause: UndoCause,
+        /// What the target answered to a write, where a failback returns to it by itself.
+        #[serde(default, skip_serializing_if = "Evidence::is_empty")]
+        answered: Evidence,
     },
     /// The operation is over.
     OperationFinished {

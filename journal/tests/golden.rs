@@ -292,8 +292,10 @@ fn shapes() -> Vec<Recorded> {
         UndoCause::Aborted { person: ana.clone(), reason: text("no") },
         UndoCause::ApprovalLost { person: ana },
     ] {
-        facts.push(Fact::UndoStarted { operation, cause });
+        facts.push(Fact::UndoStarted { operation, cause, answered: Evidence::new() });
     }
+    let answered = Evidence::from([(text("side"), text("target"))]);
+    facts.push(Fact::UndoStarted { operation, cause: UndoCause::Deadline, answered });
     for health in [
         StreamHealth::CaughtUp,
         StreamHealth::Lagging,

@@ -46,7 +46,7 @@ enum Move {
     OpenWrongly(bool),
     UndoWrongly,
     Breach,
-    /// A side comes back on the timeline of this number, if it is a small one: failovers are rarer than people.
+    /// A side comes back on the timeline of this number.
     Failover(bool, u8),
 }
 
@@ -71,7 +71,7 @@ fn moves() -> impl Strategy<Value = Move> {
         2 => any::<bool>().prop_map(Move::OpenWrongly),
         1 => Just(Move::UndoWrongly),
         1 => Just(Move::Breach),
-        1 => (any::<bool>(), 1u8..12).prop_map(|(target, timeline)| Move::Failover(target, timeline)),
+        1 => (any::<bool>(), 1u8..4).prop_map(|(target, timeline)| Move::Failover(target, timeline)),
     ]
 }
 
@@ -132,7 +132,10 @@ fn play(journal: &mut Journal, step: &Move) {
             return;
         }
         Move::UndoWrongly => {
-            let _ = journal.give(executor(), CommandBody::BeginUndo { phase, cause: UndoCause::Deadline });
+            let _ = journal.give(
+                executor(),
+                CommandBody::BeginUndo { phase, cause: UndoCause::Deadline, answered: Evidence::new() },
+            );
             return;
         }
         Move::Breach => {
@@ -148,11 +151,7 @@ fn play(journal: &mut Journal, step: &Move) {
         }
         Move::Failover(target, timeline) => {
             let side = if *target { Side::Target } else { Side::Source };
-            let timeline = Timeline::new(u64::from((*timeline).min(4)));
-            if timeline.get() == 4 {
-                return;
-            }
-            let _ = journal.give(executor(), CommandBody::ReportTimeline { phase, side, timeline });
+            journal.meet(side, u64::from(*timeline));
             return;
         }
         Move::Ask(person, what) => {

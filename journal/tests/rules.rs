@@ -157,7 +157,8 @@ fn from_the_openings_intent_on_nothing_is_undone() {
         refused(&mut journal, person("ben"), CommandBody::Revoke { request }),
         Refusal::PointOfNoReturn
     );
-    let undo = CommandBody::BeginUndo { phase: phase(), cause: UndoCause::Deadline };
+    let undo =
+        CommandBody::BeginUndo { phase: phase(), cause: UndoCause::Deadline, answered: Evidence::new() };
     assert_eq!(refused(&mut journal, executor(), undo), Refusal::PointOfNoReturn);
     journal.run().unwrap();
     assert_eq!(journal.phase().status, PhaseStatus::OnTarget);
@@ -168,7 +169,8 @@ fn the_deadline_undoes_from_the_stop_on() {
     let (mut journal, _) = cutover_until("await_writers:source");
     journal.now = journal.now.plus(std::time::Duration::from_secs(49));
     assert!(!matches!(journal.due(), Due::BeginUndo(_)));
-    let early = CommandBody::BeginUndo { phase: phase(), cause: UndoCause::Deadline };
+    let early =
+        CommandBody::BeginUndo { phase: phase(), cause: UndoCause::Deadline, answered: Evidence::new() };
     assert!(journal.give(executor(), early).is_err());
     journal.now = journal.now.plus(std::time::Duration::from_secs(1));
     assert_eq!(journal.due(), Due::BeginUndo(UndoCause::Deadline));
@@ -433,4 +435,67 @@ fn the_diagram_in_the_documentation_is_the_table() {
     let page = include_str!("../../docs/transitions.md");
     let drawn = page.split("```mermaid\n").nth(1).unwrap().split("```").next().unwrap();
     assert_eq!(drawn, diagram(), "put the table's diagram into docs/transitions.md");
+}
+
+/// A failback of a plan that returns by itself, in its window.
+fn failing_back() -> Journal {
+    let plan = PLAN.replace("[phase.lever]", "failback_deadline = \"return\"\n[phase.lever]");
+    let mut journal = Journal::under(&plan);
+    journal.live(Operation::Start);
+    journal.live(Operation::Cutover);
+    let request = journal.ask("ana", Operation::Failback).unwrap();
+    journal.approve("ana", request).unwrap();
+    journal.approve("ben", request).unwrap();
+    while journal.state.operation(&phase()).is_none_or(|run| run.step != Step::DrainFailback) {
+        assert!(journal.tick(&|_| false).unwrap());
+    }
+    journal
+}
+
+#[test]
+fn a_failback_returns_by_itself_only_to_a_target_that_answered_a_write() {
+    let mut journal = failing_back();
+    journal.wait(50);
+    assert_eq!(journal.due(), Due::BeginUndo(UndoCause::Deadline));
+    let undo = |answered| CommandBody::BeginUndo { phase: phase(), cause: UndoCause::Deadline, answered };
+    let refused = journal.give(executor(), undo(Evidence::new()));
+    assert!(matches!(refused, Err(Refusal::OpeningUnproven { .. })), "{refused:?}");
+    let answered = Evidence::from([("target".to_owned(), "answered a write".to_owned())]);
+    journal.give(executor(), undo(answered)).unwrap();
+    journal.run().unwrap();
+    assert_eq!((journal.phase().status, journal.phase().writer()), (PhaseStatus::OnTarget, Writer::Target));
+}
+
+#[test]
+fn a_failback_whose_target_does_not_answer_is_ended_by_a_person_alone() {
+    let mut journal = failing_back();
+    journal.wait(50);
+    let run = journal.state.operation(&phase()).unwrap();
+    let finding = unanswered(run, "no answer");
+    let block = CommandBody::Block { phase: phase(), step: Step::DrainFailback, finding };
+    journal.give(executor(), block).unwrap();
+    journal.wait(600);
+    assert!(matches!(journal.due(), Due::Blocked(finding) if finding.code == UNANSWERED));
+    let answered = Evidence::from([("target".to_owned(), "answered a write".to_owned())]);
+    let undo = CommandBody::BeginUndo { phase: phase(), cause: UndoCause::Deadline, answered };
+    assert_eq!(journal.give(executor(), undo), Err(Refusal::StepNotDue { step: Step::Undo }));
+
+    let mut returned = journal.clone();
+    let abort = CommandBody::Abort { phase: phase(), reason: "it is back".to_owned() };
+    returned.give(person("ana"), abort).unwrap();
+    returned.run().unwrap();
+    assert_eq!(returned.phase().writer(), Writer::Target);
+
+    journal.give(person("ana"), CommandBody::Retry { phase: phase() }).unwrap();
+    // From here on a failure calls a person again, and no deadline returns it.
+    journal.tick(&|_| false).unwrap();
+    journal.tick(&|effect| matches!(effect, Effect::AwaitMarker { .. })).unwrap();
+    journal.run().unwrap();
+    assert!(matches!(journal.due(), Due::Blocked(_)), "{:?}", journal.due());
+    journal.give(person("ana"), CommandBody::Retry { phase: phase() }).unwrap();
+    journal.run().unwrap();
+    assert_eq!(
+        (journal.phase().status, journal.phase().writer()),
+        (PhaseStatus::Replicating, Writer::Source)
+    );
 }

@@ -239,6 +239,24 @@ impl Cluster {
         self.dir.path().join("data")
     }
 
+    /// Kills it as a power cut would: every process of it, at once.
+    ///
+    /// # Errors
+    /// It had ended already.
+    pub async fn kill9(&mut self) -> Result<()> {
+        self.server.signal_all(Signal::KILL)?;
+        self.server.ended(Duration::from_secs(10)).await.map(drop)
+    }
+
+    /// Starts it again, where it was, behind its port.
+    ///
+    /// # Errors
+    /// It does not come up.
+    pub async fn start_again(&mut self) -> Result<()> {
+        self.server = Self::run(&self.name, self.dir.path(), self.port)?;
+        self.come_up().await.with_context(|| self.log_tail(20))
+    }
+
     /// The last lines of its log.
     #[must_use]
     pub fn log_tail(&self, lines: usize) -> String {

@@ -130,6 +130,17 @@ impl Process {
         kill_process(pid, signal).with_context(|| format!("signalling {}", self.name))
     }
 
+    /// Sends it and its own children a signal.
+    pub(crate) fn signal_all(&self, signal: Signal) -> Result<()> {
+        let children = children_of(self.child.id());
+        self.signal(signal)?;
+        for child in children.into_iter().filter_map(|child| Pid::from_raw(i32::try_from(child).ok()?)) {
+            // It may have gone with its parent.
+            kill_process(child, signal).ok();
+        }
+        Ok(())
+    }
+
     /// Waits for its end.
     pub async fn ended(&mut self, within: Duration) -> Result<ExitStatus> {
         let until = Instant::now() + within;

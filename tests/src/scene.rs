@@ -63,6 +63,8 @@ pub struct Setting {
     pub approvals: &'static str,
     /// Whether its people talk on GitHub and in Slack too.
     pub has_town: bool,
+    /// `failback_deadline`.
+    pub failback_deadline: &'static str,
 }
 
 impl Default for Setting {
@@ -78,6 +80,7 @@ impl Default for Setting {
             chunk_bytes: 32_768,
             approvals: "",
             has_town: false,
+            failback_deadline: "hold",
         }
     }
 }
@@ -185,7 +188,8 @@ impl Scene {
              {people}{approvals}\n\
              [load]\nlanes = 2\nchunk_bytes = {chunk_bytes}\n\n\
              [[phase]]\nname = \"{PHASE}\"\ntables = [{tables}]\nmax_downtime = \"{max_downtime}\"\n{reserve}\
-             fence_patience = \"{fence_patience}\"\nlag_limit = \"5s\"\n\n{lever}",
+             fence_patience = \"{fence_patience}\"\nlag_limit = \"5s\"\n\
+             failback_deadline = \"{failback_deadline}\"\n\n{lever}",
             dir = self.dir.path().display(),
             journal = match setting.journal {
                 JournalKind::Sqlite => format!("sqlite:{}/journal.db", self.dir.path().display()),
@@ -197,6 +201,7 @@ impl Scene {
             tables = table_list(),
             max_downtime = setting.max_downtime,
             fence_patience = setting.fence_patience,
+            failback_deadline = setting.failback_deadline,
             lever = self.lever_text(setting.lever)?,
         ))
     }

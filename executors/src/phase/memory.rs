@@ -41,7 +41,7 @@ use std::time::{Duration, Instant};
 
 use journal::{
     CommandBody, Due, Effect, EffectSpec, Epoch, Finding, OperationRun, Party, Position, Side, State, Step,
-    Timestamp, UndoCause, waits_for_a_person,
+    Timestamp, UndoCause, never_returns, waits_for_a_person,
 };
 use journal_store::StoreError;
 use runtime::failpoint;
@@ -343,7 +343,7 @@ impl Work<'_> {
     pub(super) async fn prove(&mut self, state: &State) -> Result<(), Halt> {
         let run = running(state, &self.home.name).map(|(_, run)| run);
         let window = run.filter(|run| run.stopped.is_some() && run.undo.is_none() && !run.opened);
-        let window = window.filter(|run| !waits_for_a_person(run));
+        let window = window.filter(|run| !never_returns(run));
         let Some((run, opens)) = window.and_then(|run| Some((run, run.operation.opens()?))) else {
             self.proof = Proof::Clear;
             return Ok(());

@@ -69,6 +69,8 @@ struct World {
     raised: Mutex<Vec<(Side, Epoch)>>,
     /// The highest position each side has admitted.
     positions: Mutex<BTreeMap<Side, Position>>,
+    /// Sides that answer no write.
+    dumb: Mutex<BTreeSet<Side>>,
     /// The timeline that each side is on.
     timelines: Mutex<BTreeMap<Side, Timeline>>,
     /// How often both sides were met anew.
@@ -186,6 +188,13 @@ impl Hands for Pretend {
         let newest = self.0.newest(side);
         self.0.raised.lock().unwrap().push((side, epoch));
         Ok(newest <= epoch)
+    }
+
+    async fn answers(&self, side: Side, _epoch: Epoch) -> Result<bool, Cause> {
+        if self.0.dumb.lock().unwrap().contains(&side) {
+            return Err(Cause(format!("the {side} cannot be reached")));
+        }
+        Ok(true)
     }
 
     fn expect_identity(&self, _side: Side, _seen: &Evidence) {}
@@ -781,6 +790,65 @@ async fn a_failback_at_its_deadline_calls_a_person_who_may_go_on_or_return() {
     trial.world.trick("drain_failback/await_marker:failback", Trick::Definite);
     let request = trial.ask(Operation::Failback).await;
     trial.until("failed", blocked).await;
+    trial.world.tricks.lock().unwrap().clear();
+    trial.say(person("ana"), CommandBody::Retry { phase: phase() }).await;
+    assert_eq!(trial.finished(request).await, Outcome::Completed);
+    assert_eq!(trial.store.state().await.unwrap().phases[&phase()].writer(), journal::Writer::Source);
+    trial.tasks.stop().await;
+}
+
+/// A failback that returns by itself, whose target answers no write when its drain hangs until the deadline.
+async fn unanswered() -> (Trial, Position) {
+    let plan = PLAN.replace("[phase.lever]", "failback_deadline = \"return\"\n[phase.lever]");
+    let trial = Trial::begin_with(&plan).await;
+    trial.run("one");
+    assert_eq!(trial.finished(trial.ask(Operation::Start).await).await, Outcome::Completed);
+    assert_eq!(trial.finished(trial.ask(Operation::Cutover).await).await, Outcome::Completed);
+    trial.world.trick("drain_failback/await_marker:failback", Trick::Hang);
+    trial.world.dumb.lock().unwrap().insert(Side::Target);
+    let request = trial.ask(Operation::Failback).await;
+    let blocked = |state: &State| {
+        let finding = state.operation(&phase()).and_then(|run| run.blocked.clone());
+        finding.is_some_and(|finding| finding.code == journal::UNANSWERED)
+    };
+    trial.until("unanswered", blocked).await;
+    (trial, request)
+}
+
+#[tokio::test]
+async fn a_failback_returns_by_itself_to_a_target_that_answers() {
+    let plan = PLAN.replace("[phase.lever]", "failback_deadline = \"return\"\n[phase.lever]");
+    let trial = Trial::begin_with(&plan).await;
+    trial.run("one");
+    assert_eq!(trial.finished(trial.ask(Operation::Start).await).await, Outcome::Completed);
+    assert_eq!(trial.finished(trial.ask(Operation::Cutover).await).await, Outcome::Completed);
+    trial.world.trick("drain_failback/await_marker:failback", Trick::Hang);
+    let request = trial.ask(Operation::Failback).await;
+    assert_eq!(trial.finished(request).await, Outcome::Undone);
+    assert_eq!(trial.store.state().await.unwrap().phases[&phase()].writer(), journal::Writer::Target);
+    let answered = trial.events().await.into_iter().find_map(|event| match event.body {
+        Fact::UndoStarted { answered, .. } => Some(answered),
+        _ => None,
+    });
+    assert_eq!(answered.unwrap()["target"], "answered a write");
+    trial.tasks.stop().await;
+}
+
+#[tokio::test]
+async fn a_failback_holds_before_a_target_that_does_not_answer_until_a_person_returns_it() {
+    let (trial, request) = unanswered().await;
+    trial.world.dumb.lock().unwrap().clear();
+    // It does not change its mind by itself: the person who was called decides.
+    trial.until("still held", |state| state.operation(&phase()).is_some_and(|run| run.undo.is_none())).await;
+    trial.say(person("ana"), CommandBody::Abort { phase: phase(), reason: "it is back".to_owned() }).await;
+    assert_eq!(trial.finished(request).await, Outcome::Undone);
+    assert_eq!(trial.store.state().await.unwrap().phases[&phase()].writer(), journal::Writer::Target);
+    trial.tasks.stop().await;
+}
+
+#[tokio::test]
+async fn a_failback_whose_target_does_not_answer_goes_on_towards_the_source_when_told() {
+    let (trial, request) = unanswered().await;
     trial.world.tricks.lock().unwrap().clear();
     trial.say(person("ana"), CommandBody::Retry { phase: phase() }).await;
     assert_eq!(trial.finished(request).await, Outcome::Completed);

@@ -24,17 +24,13 @@ use tokio_postgres::Client;
 use crate::native::{Barrier, Checkpoint, Fenced, Gatekeeper};
 use crate::postgres::database::Database;
 use crate::postgres::home::word;
-use crate::postgres::receipt::{self, acted, admit, leave, lock_gate};
+use crate::postgres::receipt::{self, STRONGEST_COMMIT, acted, admit, leave, lock_gate};
 use crate::postgres::writers::{WaitOut, Waits};
 use crate::postgres::{fence, marker};
 use crate::seams::{Acted, Authority, Cause, EffectError, Probe};
 
 /// How long the other side may take to say what its gate says.
 const OTHER_SIDE: Duration = Duration::from_millis(500);
-
-/// The strongest durability there is: the standby's too, where one is waited for.
-pub const STRONGEST_COMMIT: &str = "select set_config('synchronous_commit', \
-     case when current_setting('synchronous_standby_names') = '' then 'on' else 'remote_apply' end, true)";
 
 /// `CloseGate`, `OpenGate`: receipt, row and function agree under the row's lock.
 pub async fn probe(database: &Database, spec: &EffectSpec, mode: GateMode) -> Probe {

@@ -18,6 +18,10 @@ use crate::seams::{Acted, Authority, Cause, EffectError, Probe};
 /// How long a probe or an effect waits for the gate row. An effect in flight holds it for its own transaction.
 pub const GATE_LOCK_TIMEOUT: &str = "set local lock_timeout = '2s'";
 
+/// The strongest durability there is: the standby's too, where one is waited for.
+pub const STRONGEST_COMMIT: &str = "select set_config('synchronous_commit', \
+     case when current_setting('synchronous_standby_names') = '' then 'on' else 'remote_apply' end, true)";
+
 /// The answer of the gate row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Admission {
@@ -213,6 +217,20 @@ pub async fn raise_epoch(database: &Database, phase: &PhaseName, epoch: Epoch) -
     }
 }
 
+/// Whether a side takes a write for this phase, over a connection of its own and committed as durably as its gate: the
+/// epoch, raised. `false`: a newer one was here.
+///
+/// # Errors
+/// It does not.
+pub async fn answers(database: &Database, phase: &PhaseName, epoch: Epoch) -> Result<bool, Cause> {
+    let mut client = database.connect().await?;
+    match raised(&mut client, database, phase, epoch).await {
+        Ok(Some(newest)) => Ok(newest <= signed(epoch.get())),
+        Ok(None) => Err(Cause(format!("the {} has no gate row of phase {phase}", database.side()))),
+        Err(error) => Err(held_up(database, phase, "does not take a write", &error).await),
+    }
+}
+
 async fn raised(
     client: &mut Client,
     database: &Database,
@@ -221,6 +239,7 @@ async fn raised(
 ) -> Result<Option<i64>, tokio_postgres::Error> {
     let tx = client.transaction().await?;
     tx.batch_execute(GATE_LOCK_TIMEOUT).await?;
+    tx.query_one(STRONGEST_COMMIT, &[]).await?;
     let sql = "update _switchyard.gate set epoch = greatest(epoch, $3) where migration = $1 and phase = $2 \
                returning epoch";
     let values: [&(dyn tokio_postgres::types::ToSql + Sync); 3] =

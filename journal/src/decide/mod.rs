@@ -112,7 +112,9 @@ fn execute(state: &State, now: Timestamp, body: &CommandBody) -> Result<Vec<Fact
         }
         CommandBody::FinishStep { phase, step } => finish_step(state, running(state, phase)?, *step),
         CommandBody::Block { phase, step, finding } => block(running(state, phase)?, *step, finding),
-        CommandBody::BeginUndo { phase, cause } => begin_undo(now, running(state, phase)?, cause),
+        CommandBody::BeginUndo { phase, cause, answered } => {
+            begin_undo(now, running(state, phase)?, cause, answered)
+        }
         CommandBody::ReportStream { .. } => reports::stream(state, body),
         CommandBody::ReportBreach { .. } => reports::breach(state, body),
         CommandBody::ReportTimeline { phase, side, timeline } => {

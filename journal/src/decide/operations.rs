@@ -2,8 +2,8 @@
 
 use super::effects::gives_up;
 use super::people::{current_plan, known_phase, reason_given, running};
-use crate::due::{holds_at_deadline, in_the_window, may_undo};
-use crate::effect::Effect;
+use crate::due::{holds, in_the_window, may_undo, must_answer};
+use crate::effect::{Effect, Evidence};
 use crate::event::Fact;
 use crate::ids::PhaseName;
 use crate::operation::Step;
@@ -123,6 +123,7 @@ pub(super) fn begin_undo(
     now: Timestamp,
     run: &OperationRun,
     cause: &UndoCause,
+    answered: &Evidence,
 ) -> Result<Vec<Fact>, Refusal> {
     if !may_undo(run) {
         return Err(Refusal::PointOfNoReturn);
@@ -131,14 +132,17 @@ pub(super) fn begin_undo(
         return Err(Refusal::Undoing);
     }
     let founded = match cause {
-        UndoCause::Deadline => {
-            !holds_at_deadline(run) && run.stopped.as_ref().is_some_and(|(_, undo)| now >= undo.at)
-        }
-        UndoCause::StepFailed { .. } => in_the_window(run) && !holds_at_deadline(run),
+        UndoCause::Deadline => !holds(run) && run.stopped.as_ref().is_some_and(|(_, undo)| now >= undo.at),
+        UndoCause::StepFailed { .. } => in_the_window(run) && !holds(run),
         UndoCause::Aborted { .. } | UndoCause::ApprovalLost { .. } => run.undo_asked.as_ref() == Some(cause),
     };
     if !founded {
         return Err(Refusal::StepNotDue { step: Step::Undo });
     }
-    Ok(vec![Fact::UndoStarted { operation: run.position, cause: cause.clone() }])
+    if must_answer(run, cause).is_some() && answered.is_empty() {
+        let lacks = "the side that it would return to has not answered a write";
+        return Err(Refusal::OpeningUnproven { lacks });
+    }
+    let (cause, answered) = (cause.clone(), answered.clone());
+    Ok(vec![Fact::UndoStarted { operation: run.position, cause, answered }])
 }

@@ -100,7 +100,11 @@ impl Migration {
                     return self.append(&now, number, CommandBody::Begin { phase, request });
                 }
                 Due::BeginUndo(cause) => {
-                    return self.append(&now, number, CommandBody::BeginUndo { phase, cause });
+                    return self.append(
+                        &now,
+                        number,
+                        CommandBody::BeginUndo { phase, cause, answered: Evidence::new() },
+                    );
                 }
                 Due::CallPerson(finding) => {
                     let step = now.run()?.step;
@@ -220,7 +224,11 @@ impl Migration {
             return request;
         };
         if run.undo.is_none() && run.opening.is_some() {
-            let body = CommandBody::BeginUndo { phase: phase(), cause: UndoCause::Deadline };
+            let body = CommandBody::BeginUndo {
+                phase: phase(),
+                cause: UndoCause::Deadline,
+                answered: Evidence::new(),
+            };
             return self.append(world, number, body);
         }
         let to = run.operation.opens()?;

@@ -361,9 +361,10 @@ fn overheard(state: &State, body: &CommandBody) -> Option<Vec<Fact>> {
                 consumes: vec![],
             }])
         }
-        CommandBody::BeginUndo { phase, cause } => {
+        CommandBody::BeginUndo { phase, cause, answered } => {
             let run = state.operation(phase).filter(|run| run.undo.is_none())?;
-            Some(vec![Fact::UndoStarted { operation: run.position, cause: cause.clone() }])
+            let (operation, cause, answered) = (run.position, cause.clone(), answered.clone());
+            Some(vec![Fact::UndoStarted { operation, cause, answered }])
         }
         CommandBody::AdoptPlan { text, .. } => {
             let plan = Plan::parse(text).unwrap();

@@ -179,7 +179,12 @@ impl Journal {
             Due::Idle | Due::Blocked(_) | Due::Paused | Due::AwaitWitness => return Ok(false),
             Due::VoidStale => CommandBody::VoidStale { phase },
             Due::Begin(request) => CommandBody::Begin { phase, request },
-            Due::BeginUndo(cause) => CommandBody::BeginUndo { phase, cause },
+            Due::BeginUndo(cause) => {
+                let answers = must_answer(self.state.operation(&phase).unwrap(), &cause);
+                let answered =
+                    answers.map(|side| ("side".to_owned(), side.to_string())).into_iter().collect();
+                CommandBody::BeginUndo { phase, cause, answered }
+            }
             Due::CallPerson(finding) => {
                 let step = self.state.operation(&phase).unwrap().step;
                 CommandBody::Block { phase, step, finding }
