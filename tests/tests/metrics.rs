@@ -33,7 +33,7 @@ async fn what_was_refused_received_done_and_sent_is_counted() -> Result<()> {
     github.person("anna", 1001);
     let bot = format!(
         "[github]\napp_id = 123456\nprivate_key = \"env:GITHUB_KEY\"\nwebhook_secrets = [\"env:GITHUB_SECRET\"]\n\
-         repository = \"acme/shop\"\napi_url = \"{}\"\n\n\
+         repository = \"acme/shop\"\nsweep_seconds = 3600\napi_url = \"{}\"\n\n\
          [slack]\nsigning_secrets = [\"env:GITHUB_SECRET\"]\nbot_token = \"env:GITHUB_SECRET\"\nteam = \"T0SHOP\"\n\
          api_url = \"http://127.0.0.1:9\"\n",
         github.url()
@@ -80,7 +80,8 @@ async fn what_was_refused_received_done_and_sent_is_counted() -> Result<()> {
     let counted = [
         ("switchyard_requests_refused_total{platform=\"github\",cause=\"bad_signature\"}", 1.0),
         ("switchyard_requests_refused_total{platform=\"slack\",cause=\"stale\"}", 1.0),
-        ("switchyard_letters_total{platform=\"github\",receipt=\"new\"}", 1.0),
+        // The pull request's opening is one, too.
+        ("switchyard_letters_total{platform=\"github\",receipt=\"new\"}", 2.0),
         ("switchyard_letters_total{platform=\"github\",receipt=\"duplicate\"}", 1.0),
         ("switchyard_commands_total{platform=\"github\",verb=\"whoami\",outcome=\"done\"}", 1.0),
         ("switchyard_messages_total{platform=\"github\",outcome=\"sent\"}", 1.0),
