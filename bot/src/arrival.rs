@@ -40,6 +40,11 @@ pub enum Place {
         /// The message whose thread it is.
         thread: Option<String>,
     },
+    /// Somebody's home tab in Slack: a place to show things, where nothing is said.
+    SlackHome {
+        /// Whose.
+        user: String,
+    },
     /// A channel of Discord.
     DiscordChannel {
         /// Its id.
@@ -205,6 +210,7 @@ impl Place {
             Self::SlackChannel { channel, thread: None } | Self::DiscordChannel { channel, .. } => {
                 channel.clone()
             }
+            Self::SlackHome { user } => user.clone(),
         }
     }
 
@@ -229,14 +235,27 @@ impl Place {
     }
 
     /// The outbox's row for a message to this place.
+    ///
+    /// What is only a way to answer, an interaction's token, goes with the message: the place of a living message is the
+    /// same whoever spoke there.
     #[must_use]
     pub fn draft(&self, message: &Message) -> Draft {
+        let mut body = serde_json::to_value(message).unwrap_or_default();
+        let destination = match self {
+            Self::DiscordChannel { channel, token: Some(token) } => {
+                if let Some(fields) = body.as_object_mut() {
+                    fields.insert("token".to_owned(), token.as_str().into());
+                }
+                serde_json::to_string(&Self::DiscordChannel { channel: channel.clone(), token: None })
+            }
+            place => serde_json::to_string(place),
+        };
         Draft {
             platform: self.platform(),
-            destination: serde_json::to_string(self).unwrap_or_default(),
+            destination: destination.unwrap_or_default(),
             living: None,
             priority: 0,
-            body: serde_json::to_value(message).unwrap_or_default(),
+            body,
             wait: Duration::ZERO,
         }
     }
@@ -246,7 +265,7 @@ impl Place {
     pub const fn platform(&self) -> Platform {
         match self {
             Self::PullRequest { .. } => Platform::Github,
-            Self::SlackChannel { .. } => Platform::Slack,
+            Self::SlackChannel { .. } | Self::SlackHome { .. } => Platform::Slack,
             Self::DiscordChannel { .. } => Platform::Discord,
         }
     }

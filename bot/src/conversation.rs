@@ -337,7 +337,9 @@ fn body(command: &Command) -> Option<CommandBody> {
         Command::Pause { phase } => CommandBody::Pause { phase: phase.clone() },
         Command::Resume { phase } => CommandBody::Resume { phase: phase.clone() },
         Command::Retry { phase } => CommandBody::Retry { phase: phase.clone() },
-        Command::Approve { request } => CommandBody::Approve { request: *request },
+        Command::Approve { request, reason } => {
+            CommandBody::Approve { request: *request, reason: reason.clone() }
+        }
         Command::Deny { request, reason } => CommandBody::Deny { request: *request, reason: given(reason) },
         Command::BreakGlass { request, reason } => {
             CommandBody::BreakGlass { request: *request, reason: given(reason) }
@@ -358,7 +360,7 @@ fn body(command: &Command) -> Option<CommandBody> {
 fn followed(command: &Command, at: Position, state: &State) -> Option<Position> {
     match command {
         Command::Request { .. } => Some(at),
-        Command::Approve { request }
+        Command::Approve { request, .. }
         | Command::Deny { request, .. }
         | Command::BreakGlass { request, .. }
         | Command::Revoke { request } => Some(*request),

@@ -21,6 +21,7 @@ pub mod proof;
 pub mod service;
 pub mod slack;
 pub mod status;
+mod websocket;
 pub mod withdrawn;
 pub mod words;
 pub mod worker;

@@ -20,7 +20,7 @@ use crate::github::{App, Client, Desk, GithubAudience, GithubSender, Sweep, Watc
 use crate::inbound::{DiscordDoor, Doors, GithubDoor, SlackDoor, router};
 use crate::outbound::{Carrier, Sender};
 use crate::proof::Proof;
-use crate::slack::SlackSender;
+use crate::slack::{Readers, SlackAudience, SlackSender, Sockets, Windows};
 use crate::worker::Worker;
 use crate::{discord, metrics, slack, words};
 
@@ -60,7 +60,9 @@ impl Service {
     pub async fn start(config: Config, parts: Parts) -> Result<Self, String> {
         config.teach(&parts.scrubber);
         let desk = desk(&config, &parts)?;
-        let carriers = carriers(&config, desk.as_ref())?;
+        let slack = slack_client(&config)?;
+        let readers = Arc::new(Readers::new(Arc::clone(&parts.clock)));
+        let carriers = carriers(&config, &parts, desk.as_ref(), slack.as_ref())?;
         let listen = config.http.listen;
         let no_listener = |error: &std::io::Error| words::no_listener(&listen.to_string(), error);
         let listener = TcpListener::bind(listen).await.map_err(|error| no_listener(&error))?;
@@ -72,7 +74,7 @@ impl Service {
         let board = Board {
             store: Arc::clone(&parts.store),
             mailroom: Arc::clone(&parts.mailroom),
-            audiences: audiences(&config),
+            audiences: audiences(&config, &readers),
             clock: Arc::clone(&parts.clock),
             written: Arc::clone(&written),
         };
@@ -95,7 +97,14 @@ impl Service {
             };
             tasks.spawn(watch.run(stopped.clone()));
         }
-        let doors = Arc::new(doors(config, &parts, &arrived));
+        let by_socket = config.slack.as_ref().is_some_and(|slack| slack.app_token.is_some());
+        let slack_parts = slack.clone().map(|client| (client, readers));
+        let doors = Arc::new(doors(config, &parts, &arrived, slack_parts));
+        if let Some(client) = slack.clone().filter(|_| by_socket) {
+            let clock = Arc::clone(&parts.clock);
+            let sockets = Sockets { client, doors: Arc::clone(&doors), clock };
+            tasks.spawn(sockets.run(stopped.clone()));
+        }
         let mut until = stopped.clone();
         let served = axum::serve(listener, router(doors)).with_graceful_shutdown(async move {
             // An error means that the sender is gone, which is a stop too.
@@ -113,6 +122,7 @@ impl Service {
             clock: Arc::clone(&parts.clock),
             arrived,
             desk,
+            slack,
             proof: parts.proof.clone(),
             written: Arc::clone(&written),
         };
@@ -148,7 +158,12 @@ impl Service {
     }
 }
 
-fn doors(config: Config, parts: &Parts, arrived: &Arc<Notify>) -> Doors {
+fn doors(
+    config: Config,
+    parts: &Parts,
+    arrived: &Arc<Notify>,
+    slack: Option<(Arc<slack::Client>, Arc<Readers>)>,
+) -> Doors {
     Doors {
         store: Arc::clone(&parts.store),
         mailroom: Arc::clone(&parts.mailroom),
@@ -157,9 +172,11 @@ fn doors(config: Config, parts: &Parts, arrived: &Arc<Notify>) -> Doors {
         github: config
             .github
             .map(|github| GithubDoor { secrets: github.webhook_secrets, repository: github.repository }),
-        slack: config.slack.map(|slack| SlackDoor {
+        slack: config.slack.zip(slack).map(|(slack, (client, readers))| SlackDoor {
             secrets: slack.signing_secrets,
             settings: slack::Settings { team: slack.team, channels: slack.channels },
+            windows: Windows { client, store: Arc::clone(&parts.store) },
+            readers,
         }),
         discord: config.discord.map(|discord| DiscordDoor {
             key: discord.public_key,
@@ -171,15 +188,21 @@ fn doors(config: Config, parts: &Parts, arrived: &Arc<Notify>) -> Doors {
     }
 }
 
-fn audiences(config: &Config) -> Vec<Box<dyn Audience>> {
+/// What calls Slack, if it is configured.
+fn slack_client(config: &Config) -> Result<Option<Arc<slack::Client>>, String> {
+    let Some(slack) = &config.slack else { return Ok(None) };
+    let client = slack::Client::new(&slack.api_url, slack.bot_token.clone(), slack.app_token.clone());
+    client.map(|client| Some(Arc::new(client))).map_err(|error| words::no_client(Platform::Slack, &error))
+}
+
+fn audiences(config: &Config, readers: &Arc<Readers>) -> Vec<Box<dyn Audience>> {
     let mut audiences: Vec<Box<dyn Audience>> = Vec::new();
     if config.github.is_some() {
         audiences.push(Box::new(GithubAudience));
     }
     if let Some(slack) = &config.slack {
-        let first = slack.channels.first().cloned();
-        let channel = first.map(|channel| Place::SlackChannel { channel, thread: None });
-        audiences.push(Box::new(Plain { platform: Platform::Slack, channel }));
+        let channel = slack.channels.first().cloned();
+        audiences.push(Box::new(SlackAudience::new(channel, Arc::clone(readers))));
     }
     if let Some(discord) = &config.discord {
         let channel = discord.channel.to_string();
@@ -208,14 +231,22 @@ fn desk(config: &Config, parts: &Parts) -> Result<Option<Desk>, String> {
     }))
 }
 
-fn carriers(config: &Config, desk: Option<&Desk>) -> Result<Vec<Box<dyn Carrier>>, String> {
+fn carriers(
+    config: &Config,
+    parts: &Parts,
+    desk: Option<&Desk>,
+    slack: Option<&Arc<slack::Client>>,
+) -> Result<Vec<Box<dyn Carrier>>, String> {
     let mut carriers: Vec<Box<dyn Carrier>> = Vec::new();
     if let Some(desk) = desk {
         carriers.push(Box::new(GithubSender::new(Arc::clone(&desk.client))));
     }
-    if let Some(slack) = &config.slack {
-        let sender = SlackSender::new(&slack.api_url, slack.bot_token.clone());
-        carriers.push(Box::new(sender.map_err(|error| words::no_client(Platform::Slack, &error))?));
+    if let (Some(slack), Some(client)) = (&config.slack, slack) {
+        carriers.push(Box::new(SlackSender {
+            client: Arc::clone(client),
+            mailroom: Arc::clone(&parts.mailroom),
+            channel: slack.channels.first().cloned(),
+        }));
     }
     if let Some(discord) = &config.discord {
         let api = discord.api_url.as_deref();

@@ -20,6 +20,7 @@ use crate::conversation::{Conversation, Reply, Utterance};
 use crate::github::{Binding, Desk, Event, Stopped};
 use crate::language;
 use crate::proof::Proof;
+use crate::slack;
 use crate::withdrawn::{Withdrawal, take_back};
 use crate::words;
 
@@ -50,6 +51,8 @@ pub struct Worker {
     pub arrived: Arc<Notify>,
     /// Reads GitHub, if it is configured.
     pub desk: Option<Desk>,
+    /// Looks at accounts of Slack, if it is configured.
+    pub slack: Option<Arc<slack::Client>>,
     /// Puts log checkpoints into answers.
     pub proof: Option<Proof>,
     /// Told of each reply.
@@ -149,7 +152,7 @@ impl Worker {
                 }
                 let request = Position::new(*request);
                 let command = match word {
-                    Word::Approve => language::Command::Approve { request },
+                    Word::Approve => language::Command::Approve { request, reason: reason.clone() },
                     Word::Deny => {
                         let reason = reason.clone().unwrap_or_else(|| words::denied_by_button().to_owned());
                         let reason = Some(reason);
@@ -168,6 +171,18 @@ impl Worker {
             Ok(bound) => bound,
             Err(done) => return done,
         };
+        if platform == Platform::Slack
+            && let Some(client) = &self.slack
+        {
+            match slack::standing(client, &arrival.account).await {
+                Ok(None) => {}
+                Ok(Some(standing)) => {
+                    tracing::warn!(meaning, account = %arrival.account, ?standing, "an account that does not count");
+                    return Done::Replies(vec![said(place, words::not_vouched(standing))]);
+                }
+                Err(why) => return Done::Later(why),
+            }
+        }
         let conversation = Conversation::new(Arc::clone(&self.store)).proven_by(self.proof.clone());
         let origin = Origin {
             platform,

@@ -145,7 +145,7 @@ impl Stage {
         let request = self.say(person("anna")?, body).await?;
         if operation.default_approvals() > 0 {
             for who in ["anna", "ben"] {
-                self.say(person(who)?, CommandBody::Approve { request }).await?;
+                self.say(person(who)?, CommandBody::Approve { request, reason: None }).await?;
             }
         }
         Ok(request)

@@ -127,6 +127,9 @@ pub enum CommandBody {
     Approve {
         /// The request.
         request: Position,
+        /// Why, if the person said.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
     },
     /// Denies a request.
     Deny {

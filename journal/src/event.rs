@@ -58,6 +58,9 @@ pub enum Fact {
         request: Position,
         /// The hash that was approved.
         plan_hash: PlanHash,
+        /// Why, if the person said.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
     },
     /// A person denied a request.
     Denied {

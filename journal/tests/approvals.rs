@@ -107,7 +107,7 @@ fn who_is_no_person_of_the_plan_has_no_vote() {
     assert_eq!(journal.approve("eve", request), Err(unknown.clone()));
     assert_eq!(journal.deny("eve", request), Err(unknown.clone()));
     assert_eq!(journal.break_glass("eve", request), Err(unknown));
-    let approve = CommandBody::Approve { request };
+    let approve = CommandBody::Approve { request, reason: None };
     assert_eq!(journal.give(executor(), approve.clone()).unwrap_err(), Refusal::NotAPerson);
     assert_eq!(journal.give(Actor::Operator, approve).unwrap_err(), Refusal::NotAPerson);
 }

@@ -46,8 +46,8 @@ fn approved() -> (Journal, Position) {
     let mut journal = Journal::under(PLAN);
     journal.live(Operation::Start);
     let request = said(&mut journal, "ana", cutover(), HEAD).unwrap();
-    said(&mut journal, "ana", CommandBody::Approve { request }, HEAD).unwrap();
-    said(&mut journal, "ben", CommandBody::Approve { request }, HEAD).unwrap();
+    said(&mut journal, "ana", CommandBody::Approve { request, reason: None }, HEAD).unwrap();
+    said(&mut journal, "ben", CommandBody::Approve { request, reason: None }, HEAD).unwrap();
     (journal, request)
 }
 
@@ -124,7 +124,7 @@ fn a_push_after_the_beginning_changes_nothing() {
 fn an_approval_at_another_commit_does_not_count() {
     let (mut journal, request) = approved();
     journal.revoke("ben", request).unwrap();
-    let late = said(&mut journal, "ben", CommandBody::Approve { request }, PUSHED);
+    let late = said(&mut journal, "ben", CommandBody::Approve { request, reason: None }, PUSHED);
     assert_eq!(late, Err(Refusal::OtherCommit { request, bound: HEAD.to_owned() }));
     // A word from elsewhere is about the request, which names its commit.
     journal.approve("ben", request).unwrap();

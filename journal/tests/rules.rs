@@ -422,7 +422,7 @@ fn what_was_retired_can_be_started_again_under_new_names() {
 fn executors_and_persons_cannot_do_each_others_work() {
     let mut journal = started();
     let request = journal.ask("ana", Operation::Cutover).unwrap();
-    let approve = CommandBody::Approve { request };
+    let approve = CommandBody::Approve { request, reason: None };
     assert_eq!(journal.give(executor(), approve), Err(Refusal::NotAPerson));
     let begin = CommandBody::Begin { phase: phase(), request };
     assert_eq!(journal.give(person("ana"), begin), Err(Refusal::NotAnExecutor));

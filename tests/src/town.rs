@@ -160,7 +160,10 @@ impl Town {
             })
         })
         .await?;
-        self.slack.press(CHANNEL, user, &message, "switchyard_approve").await?.taken().map(drop)
+        self.slack.press(CHANNEL, user, &message, "switchyard_approve").await?.taken()?;
+        let title = format!("Approve #{request}");
+        let window = self.slack.ledger().hear(&format!("window/{user}"), &title).await?;
+        self.slack.submit(user, &window.message, &[]).await?.taken().map(drop)
     }
 
     /// Both doubles were treated as the real ones want to be.

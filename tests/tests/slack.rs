@@ -1,14 +1,16 @@
 //! Slack, spoken to through the real binary: every conversation ends with nothing broken and nothing unexpected.
+#![allow(clippy::allow_attributes, clippy::indexing_slicing, reason = "tests")]
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use product::doubles::http::Fault;
-use product::doubles::ledger::plain;
+use product::doubles::ledger::{SOON, Said, plain};
 use product::doubles::slack::{APP_TOKEN, BOT_TOKEN, SIGNING_SECRET, Slack};
 use product::events::{Event, Journal};
 use product::switchyard::Serve;
 use product::talk::{Person, Setting, Talk};
+use product::wait::{Seen, wait_until};
 
 const OPS: &str = "C0OPS";
 
@@ -56,10 +58,44 @@ async fn scene() -> Result<(Slack, Talk)> {
     Ok((slack, talk))
 }
 
-/// Nothing waits, nothing was broken, nothing was said beyond what was heard, no secret was written.
+/// Anna asks for a start; gives the living message and the request's number.
+async fn asks(slack: &Slack, talk: &Talk, phase: &str) -> Result<(String, u64)> {
+    slack.command(OPS, "U0ANNA", &format!("{phase} start")).await?.taken()?;
+    let asked = slack.ledger().hear(OPS, &format!("start of {phase}")).await?;
+    Ok((asked.message, request(talk).await?))
+}
+
+/// Waits until a living message says something now.
+async fn shows(slack: &Slack, message: &str, needle: &str) -> Result<()> {
+    wait_until(SOON, &format!("“{needle}” in {message}"), async || {
+        let messages = slack.messages(OPS);
+        let found = messages.iter().find(|(id, ..)| id == message).map(|(.., text)| plain(text));
+        Ok(match found {
+            Some(text) if text.contains(needle) => Seen::Done(()),
+            other => Seen::NotYet(format!("{other:?}")),
+        })
+    })
+    .await?;
+    slack.ledger().follow(message);
+    Ok(())
+}
+
+/// Nothing waits, nothing was broken, nothing was said beyond what was heard, no secret was written. Living messages may
+/// have gone on.
 async fn close(slack: &Slack, talk: &Talk, serve: Serve) -> Result<()> {
     talk.settled("a").await?;
     serve.end().await?;
+    ended(slack, talk).await
+}
+
+async fn ended(slack: &Slack, talk: &Talk) -> Result<()> {
+    let living: Vec<String> =
+        slack.ledger().said().into_iter().filter(Said::is_heard).map(|said| said.message).collect();
+    slack.ledger().said().iter().filter(|said| said.is_edit && living.contains(&said.message)).for_each(
+        |said| {
+            slack.ledger().follow(&said.message);
+        },
+    );
     talk.kept_its_secrets().await?;
     ensure!(slack.faults().are_spent(), "a fault did not happen");
     slack.ledger().close()
@@ -126,9 +162,7 @@ async fn an_acknowledgement_comes_within_three_seconds_and_the_answer_by_the_bot
 async fn case_4_one_human_with_two_accounts_is_one_vote() -> Result<()> {
     let (slack, talk) = scene().await?;
     let serve = talk.serve("a").await?;
-    slack.command(OPS, "U0ANNA", "region-a start").await?.taken()?;
-    slack.ledger().hear(OPS, "start of region-a").await?;
-    let number = request(&talk).await?;
+    let (_, number) = asks(&slack, &talk, "region-a").await?;
     slack.command(OPS, "U0BEN", &format!("approve #{number}")).await?.taken()?;
     slack.ledger().hear(OPS, "1 of 2 approvals").await?;
     // The terminal is another way for the same person.
@@ -136,6 +170,280 @@ async fn case_4_one_human_with_two_accounts_is_one_vote() -> Result<()> {
     ensure!(!again.text.contains("2 of 2"), "ben counts twice: {}", again.text);
     let journal = talk.product.journal().await?;
     ensure!(words(&journal).len() == 1, "{:?}", words(&journal));
+    close(&slack, &talk, serve).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_persons_approve_from_windows_and_one_message_tells_it() -> Result<()> {
+    let (slack, talk) = scene().await?;
+    let serve = talk.serve("a").await?;
+    let (message, number) = asks(&slack, &talk, "region-a").await?;
+    shows(&slack, &message, "waits for approvals").await?;
+    // The press opens a window that shows what is approved; it is no word yet.
+    slack.press(OPS, "U0BEN", &message, "switchyard_approve").await?.taken()?;
+    let window = slack.ledger().hear("window/U0BEN", &format!("Approve #{number}")).await?;
+    for shown in ["start of region-a", "anna", "The whole plan's hash: ", "region-a"] {
+        ensure!(plain(&window.text).contains(shown), "the window does not show {shown}: {}", window.text);
+    }
+    ensure!(words(&talk.product.journal().await?).is_empty(), "a press alone was a word");
+    slack.submit("U0BEN", &window.message, &[("reason", "read it, twice")]).await?.taken()?;
+    let told = slack.ledger().hear(OPS, "ben approved request").await?;
+    ensure!(told.text.contains("1 of 2 approvals") && told.text.contains("read it, twice"), "{}", told.text);
+    shows(&slack, &message, "Approved by ben").await?;
+    // Another workspace's member, who is chris in the plan; without a reason.
+    slack.press(OPS, "U0CHRIS", &message, "switchyard_approve").await?.taken()?;
+    let window = slack.ledger().hear("window/U0CHRIS", "Approve #").await?;
+    slack.submit("U0CHRIS", &window.message, &[]).await?.taken()?;
+    slack.ledger().hear(OPS, "2 of 2 approvals").await?;
+    let journal = talk.journal_with("approved", 2).await?;
+    ensure!(
+        words(&journal)
+            == [
+                ("approved".to_owned(), "ben".to_owned(), number),
+                ("approved".to_owned(), "chris".to_owned(), number)
+            ],
+        "{:?}",
+        words(&journal)
+    );
+    let approved = journal.of("approved").next().map(|event| event.value().to_string()).unwrap_or_default();
+    for kept in ["read it, twice", "T0SHOP/U0BEN", OPS] {
+        ensure!(approved.contains(kept), "the journal does not keep {kept}: {approved}");
+    }
+    // Answers to words stand in the thread of the living message.
+    let thread = slack
+        .messages(OPS)
+        .into_iter()
+        .find(|(id, ..)| *id == told.message)
+        .and_then(|(_, thread, _)| thread);
+    ensure!(thread.as_deref() == Some(message.as_str()), "not in the thread: {thread:?}");
+    close(&slack, &talk, serve).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_denial_needs_its_reason_and_voids_the_request() -> Result<()> {
+    let (slack, talk) = scene().await?;
+    let serve = talk.serve("a").await?;
+    let (message, number) = asks(&slack, &talk, "region-a").await?;
+    slack.press(OPS, "U0BEN", &message, "switchyard_deny").await?.taken()?;
+    let window = slack.ledger().hear("window/U0BEN", &format!("Deny #{number}")).await?;
+    ensure!(
+        slack.submit("U0BEN", &window.message, &[]).await.is_err(),
+        "Slack lets a denial without a reason through"
+    );
+    slack.submit("U0BEN", &window.message, &[("reason", "not on a <!channel> Friday")]).await?.taken()?;
+    slack.ledger().hear(OPS, "ben denied request").await?;
+    shows(&slack, &message, "is void").await?;
+    let journal = talk.journal_with("denied", 1).await?;
+    ensure!(
+        journal.of("denied").all(|event| event.text("reason") == "not on a <!channel> Friday"),
+        "{}",
+        journal.tail(3)
+    );
+    // Its buttons are gone.
+    ensure!(
+        slack.pressed(OPS, "U0CHRIS", &message, "switchyard_approve").is_err(),
+        "a void request has buttons"
+    );
+    close(&slack, &talk, serve).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_window_that_came_too_late_says_how_to_go_on() -> Result<()> {
+    let (slack, talk) = scene().await?;
+    let serve = talk.serve("a").await?;
+    let (message, number) = asks(&slack, &talk, "region-a").await?;
+    slack.let_triggers_live(Duration::ZERO);
+    slack.press(OPS, "U0BEN", &message, "switchyard_approve").await?.taken()?;
+    slack.ledger().hear(&format!("{OPS}/U0BEN"), &format!("/migrate approve #{number}")).await?;
+    ensure!(words(&talk.product.journal().await?).is_empty(), "a press alone was a word");
+    close(&slack, &talk, serve).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_window_sent_twice_and_a_captured_one_are_one_word() -> Result<()> {
+    let (slack, talk) = scene().await?;
+    let serve = talk.serve("a").await?;
+    let (message, number) = asks(&slack, &talk, "region-a").await?;
+    slack.press(OPS, "U0BEN", &message, "switchyard_approve").await?.taken()?;
+    let window = slack.ledger().hear("window/U0BEN", "Approve #").await?;
+    let sent = slack.submitted("U0BEN", &window.message, &[])?;
+    for _ in 0..3 {
+        slack.interact(&sent).await?.taken()?;
+    }
+    let captured = slack.last_request()?;
+    slack.replay(&captured).await?.taken()?;
+    slack.ledger().hear(OPS, "ben approved request").await?;
+    talk.settled("a").await?;
+    ensure!(
+        words(&talk.product.journal().await?) == [("approved".to_owned(), "ben".to_owned(), number)],
+        "not once"
+    );
+    close(&slack, &talk, serve).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_button_of_another_plan_opens_nothing() -> Result<()> {
+    let (slack, talk) = scene().await?;
+    let serve = talk.serve("a").await?;
+    let (message, _) = asks(&slack, &talk, "region-a").await?;
+    let mut press = slack.pressed(OPS, "U0BEN", &message, "switchyard_approve")?;
+    let value = press["actions"][0]["value"].as_str().unwrap_or_default().to_owned();
+    let (front, _) = value.rsplit_once(':').unwrap_or_default();
+    press["actions"][0]["value"] = serde_json::json!(format!("{front}:00000000"));
+    slack.interact(&press).await?.taken()?;
+    slack.ledger().hear(&format!("{OPS}/U0BEN"), "is not for request").await?;
+    close(&slack, &talk, serve).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_is_looked_at_when_its_word_is_used() -> Result<()> {
+    let (slack, talk) = scene().await?;
+    let serve = talk.serve("a").await?;
+    let (message, number) = asks(&slack, &talk, "region-a").await?;
+    slack.press(OPS, "U0BEN", &message, "switchyard_approve").await?.taken()?;
+    let window = slack.ledger().hear("window/U0BEN", "Approve #").await?;
+    // Between the press and the word ben leaves the company.
+    slack.member("U0BEN", |user| user.is_deleted = true);
+    slack.submit("U0BEN", &window.message, &[]).await?.taken()?;
+    slack.ledger().hear(OPS, "this account was deactivated").await?;
+    slack.member("U0BEN", |user| user.is_restricted = true);
+    slack.command(OPS, "U0BEN", &format!("approve #{number}")).await?.taken()?;
+    slack.ledger().hear(OPS, "guests of the workspace have no word").await?;
+    slack.member("U0BEN", |user| user.is_bot = true);
+    slack.command(OPS, "U0BEN", &format!("approve #{number}")).await?.taken()?;
+    slack.ledger().hear(OPS, "this account is a program's").await?;
+    // Slack cannot be asked for a moment: the word waits, and is not lost.
+    slack.member("U0BEN", |_| {});
+    slack.faults().next("users.info", Fault::Status(503));
+    slack.command(OPS, "U0BEN", &format!("approve #{number}")).await?.taken()?;
+    slack.ledger().hear(OPS, "ben approved request").await?;
+    ensure!(words(&talk.product.journal().await?).len() == 1, "a word counted that must not");
+    slack.take_scope("users:read");
+    slack.command(OPS, "U0ANNA", &format!("approve #{number}")).await?.taken()?;
+    slack.ledger().hear(OPS, "users:read").await?;
+    close(&slack, &talk, serve).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_of_another_workspace_with_the_same_id_is_nobody() -> Result<()> {
+    let (slack, talk) = scene().await?;
+    let serve = talk.serve("a").await?;
+    let (message, _) = asks(&slack, &talk, "region-a").await?;
+    slack.member("U0BEN", |user| user.team = "T0EVIL".to_owned());
+    slack.press(OPS, "U0BEN", &message, "switchyard_approve").await?.taken()?;
+    let window = slack.ledger().hear("window/U0BEN", "Approve #").await?;
+    slack.submit("U0BEN", &window.message, &[]).await?.taken()?;
+    slack.ledger().hear(OPS, "slack = \"T0EVIL/U0BEN\"").await?;
+    ensure!(words(&talk.product.journal().await?).is_empty(), "another team's member was heard");
+    close(&slack, &talk, serve).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn case_17_a_deleted_living_message_is_posted_anew_and_goes_on() -> Result<()> {
+    let (slack, talk) = scene().await?;
+    let serve = talk.serve("a").await?;
+    let (message, number) = asks(&slack, &talk, "region-a").await?;
+    shows(&slack, &message, "waits for approvals").await?;
+    slack.delete(OPS, &message);
+    slack.command(OPS, "U0BEN", &format!("approve #{number}")).await?.taken()?;
+    slack.ledger().hear(OPS, "ben approved request").await?;
+    let anew = slack.ledger().hear(OPS, "Approved by ben").await?;
+    ensure!(anew.message != message && !anew.is_edit, "it was not posted anew: {anew:?}");
+    slack.press(OPS, "U0CHRIS", &anew.message, "switchyard_deny").await?.taken()?;
+    let window = slack.ledger().hear("window/U0CHRIS", "Deny #").await?;
+    slack.submit("U0CHRIS", &window.message, &[("reason", "no")]).await?.taken()?;
+    slack.ledger().hear(OPS, "chris denied request").await?;
+    shows(&slack, &anew.message, "is void").await?;
+    close(&slack, &talk, serve).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn case_18_states_of_a_living_message_are_three_seconds_apart() -> Result<()> {
+    let (slack, talk) = scene().await?;
+    let serve = talk.serve("a").await?;
+    let (message, number) = asks(&slack, &talk, "region-a").await?;
+    for (person, word) in [("ben", "approve"), ("ben", "revoke"), ("ben", "approve"), ("ben", "revoke")] {
+        talk.product.chat(person, &format!("{word} #{number}")).await?;
+    }
+    talk.product.chat("chris", &format!("deny #{number} --reason enough")).await?;
+    shows(&slack, &message, "is void").await?;
+    talk.settled("a").await?;
+    let states: Vec<Instant> = slack
+        .ledger()
+        .said()
+        .iter()
+        .filter(|said| said.message == message && said.is_edit)
+        .map(|said| said.at)
+        .collect();
+    ensure!(states.len() <= 3, "{} states of five words", states.len());
+    let last_is_free = states.len().saturating_sub(1);
+    for pair in states.get(..last_is_free).unwrap_or_default().windows(2) {
+        ensure!(pair[1].duration_since(pair[0]) >= Duration::from_millis(2900), "too soon: {states:?}");
+    }
+    close(&slack, &talk, serve).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_home_tab_shows_the_migration_and_follows_it() -> Result<()> {
+    let (slack, talk) = scene().await?;
+    let serve = talk.serve("a").await?;
+    slack.open_home("U0EVE").await?.taken()?;
+    let home = slack.ledger().hear("home/U0EVE", "region-b").await?;
+    ensure!(!home.is_edit, "published before it was opened");
+    asks(&slack, &talk, "region-a").await?;
+    slack.ledger().hear("home/U0EVE", "start").await?;
+    close(&slack, &talk, serve).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn socket_mode_hears_the_same_and_survives_its_sockets() -> Result<()> {
+    let (slack, talk) = scene().await?;
+    let by_socket = sections(&slack)
+        .replace("signing_secrets = [\"env:SLACK_SIGNING\"]", "app_token = \"env:SLACK_APP\"");
+    talk.write_bot("a", &by_socket)?;
+    slack.use_sockets();
+    let serve = talk.serve("a").await?;
+    slack.connected(1).await?;
+    let (message, number) = asks(&slack, &talk, "region-a").await?;
+    slack.press(OPS, "U0BEN", &message, "switchyard_approve").await?.taken()?;
+    let window = slack.ledger().hear("window/U0BEN", "Approve #").await?;
+    slack.submit("U0BEN", &window.message, &[]).await?.taken()?;
+    slack.ledger().hear(OPS, "ben approved request").await?;
+    // Slack closes sockets now and then; the app opens another first.
+    slack.refresh_socket();
+    slack.connected(1).await?;
+    let (_, event) = slack.mentioned(OPS, "U0ANNA", "whoami", Some(&message))?;
+    for _ in 0..3 {
+        slack.event(&event).await?.taken()?;
+    }
+    slack.ledger().hear(OPS, "You are anna").await?;
+    // The network breaks.
+    slack.cut_socket();
+    slack.connected(0).await?;
+    slack.connected(1).await?;
+    slack.command(OPS, "U0ANNA", &format!("approve #{number}")).await?.taken()?;
+    slack.ledger().hear(OPS, "2 of 2 approvals").await?;
+    slack.command("C0ELSE", "U0ANNA", "status").await?.taken()?;
+    slack.ledger().hear("C0ELSE/U0ANNA", "does not listen here").await?;
+    // Nothing is served that nothing could be signed for.
+    let ack =
+        reqwest::Client::new().post(format!("{}/slack/commands", talk.origin("a"))).body("x").send().await?;
+    ensure!(ack.status() == 404, "{ack:?}");
+    close(&slack, &talk, serve).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn case_20_and_22_a_word_that_comes_too_late_says_where_things_stand() -> Result<()> {
+    let (slack, talk) = scene().await?;
+    let serve = talk.serve("a").await?;
+    let (message, number) = asks(&slack, &talk, "region-a").await?;
+    talk.product.chat("ben", &format!("deny #{number} --reason no")).await?;
+    shows(&slack, &message, "is void").await?;
+    slack.command(OPS, "U0ANNA", &format!("approve #{number}")).await?.taken()?;
+    slack.ledger().hear(OPS, "ben denied it").await?;
+    slack.command(OPS, "U0ANNA", "region-a resume").await?.taken()?;
+    slack.ledger().hear(OPS, "(SW-").await?;
+    ensure!(words(&talk.product.journal().await?).len() == 1, "a late word counted");
     close(&slack, &talk, serve).await
 }
 
@@ -179,7 +487,7 @@ async fn case_10_a_replay_a_double_click_and_a_retry_are_one_event_and_one_reply
 async fn survives(failpoint: &str) -> Result<()> {
     let (slack, talk) = scene().await?;
     let mut serve = talk.start("a", Some(failpoint))?;
-    serve.ready().await?;
+    talk.listens("a", &mut serve).await?;
     let ack = slack.command(OPS, "U0ANNA", "region-a start").await?;
     serve.killed_itself(Duration::from_secs(30)).await?;
     let serve = talk.serve("a").await?;
@@ -249,7 +557,7 @@ async fn case_12_two_instances_do_each_word_once() -> Result<()> {
     ensure!(talk.product.journal().await?.of("requested").count() == 2, "a word was done twice");
     talk.settled("b").await?;
     other.end().await?;
-    slack.ledger().close()
+    ended(&slack, &talk).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -279,6 +587,8 @@ async fn case_14_several_commands_of_one_mention_run_in_order_and_an_error_stops
     ack.taken()?;
     let answer = slack.ledger().hear(OPS, "start of region-a").await?;
     ensure!(answer.text.contains("region-c"), "it does not say where it stopped: {}", answer.text);
+    // What was asked for has its living message in the same thread.
+    slack.ledger().hear(OPS, "waits for approvals").await?;
     ensure!(talk.product.journal().await?.of("requested").count() == 1, "it went on behind the error");
     let thread = slack
         .messages(OPS)

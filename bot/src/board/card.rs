@@ -1,6 +1,11 @@
 //! One operation, from its request to its end, as every platform shows it.
 
-use journal::{Evidence, OperationRun, Outcome, Position, Request, RequestStatus, Step};
+use std::collections::BTreeMap;
+
+use journal::{
+    Evidence, OperationRun, Outcome, PhaseName, Position, Request, RequestStatus, State, Step, Timestamp,
+};
+use journal_store::Reported;
 
 use super::View;
 use crate::arrival::{Asks, Place};
@@ -110,6 +115,20 @@ impl Card {
             evidence: run.map(evidence).unwrap_or_default(),
         })
     }
+}
+
+/// What a person looks at before they give their word: the operation, and how its phase is.
+#[must_use]
+pub fn asked(
+    state: &State,
+    reported: &BTreeMap<PhaseName, Reported>,
+    now: Timestamp,
+    request: Position,
+) -> Option<String> {
+    let card = Card::new(&View { state, reported, now }, request)?;
+    let phase = state.requests.get(&request).map(|request| &request.phase)?;
+    let status = crate::status::Report::new(state, reported, now, Some(phase));
+    Some(words::asked(&card, &status.map(|report| words::status(&report)).unwrap_or_default()))
 }
 
 /// The name of an operation's living message.

@@ -24,7 +24,7 @@ use runtime::Clock;
 use runtime::retry::Backoff;
 use tokio::sync::{Notify, watch};
 
-pub use card::{Card, Stage, key};
+pub use card::{Card, Stage, asked, key};
 pub use notice::Notice;
 pub use plain::Plain;
 

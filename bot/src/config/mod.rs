@@ -69,10 +69,12 @@ pub struct Github {
 /// The Slack app.
 #[derive(Debug)]
 pub struct Slack {
-    /// What requests are signed with.
+    /// What requests are signed with; none if they come through a socket alone.
     pub signing_secrets: Vec<Labelled>,
     /// What messages are posted with.
     pub bot_token: Secret,
+    /// What sockets are opened with, for Socket Mode.
+    pub app_token: Option<Secret>,
     /// The workspace.
     pub team: String,
     /// The channels that are listened to; none means all that the bot is in.
@@ -156,6 +158,7 @@ impl Config {
         }
         if let Some(slack) = &self.slack {
             scrubber.learn(&slack.bot_token);
+            slack.app_token.iter().for_each(|token| scrubber.learn(token));
             slack.signing_secrets.iter().for_each(|each| scrubber.learn(&each.secret));
         }
         if let Some(discord) = &self.discord {

@@ -43,8 +43,9 @@ struct RawGithub {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawSlack {
-    signing_secrets: Spanned<Vec<Spanned<String>>>,
+    signing_secrets: Option<Spanned<Vec<Spanned<String>>>>,
     bot_token: Spanned<String>,
+    app_token: Option<Spanned<String>>,
     team: Spanned<String>,
     #[serde(default)]
     channels: Vec<Spanned<String>>,
@@ -242,8 +243,19 @@ impl Reader<'_> {
     }
 
     fn slack(&mut self, raw: &RawSlack) -> Option<Slack> {
-        let signing_secrets = self.secrets(&raw.signing_secrets, "signing_secrets");
+        let signing_secrets = match (&raw.signing_secrets, &raw.app_token) {
+            (Some(secrets), _) => self.secrets(secrets, "signing_secrets"),
+            (None, Some(_)) => Some(Vec::new()),
+            (None, None) => {
+                self.problem(
+                    raw.bot_token.span(),
+                    "[slack] needs `signing_secrets`, to know what comes over HTTP, or `app_token`, for Socket Mode",
+                );
+                None
+            }
+        };
         let bot_token = self.secret(&raw.bot_token, "bot_token");
+        let app_token = raw.app_token.as_ref().map(|token| self.secret(token, "app_token"));
         let team = self.slack_id(&raw.team, &['T', 'E'], "team");
         let channels: Vec<String> = raw
             .channels
@@ -254,6 +266,10 @@ impl Reader<'_> {
         Some(Slack {
             signing_secrets: signing_secrets?,
             bot_token: bot_token?,
+            app_token: match app_token {
+                None => None,
+                Some(token) => Some(token?),
+            },
             team: team?,
             channels,
             api_url: api_url?,

@@ -29,7 +29,7 @@ const fn pull(place: Option<&Place>) -> Option<(&Place, u64)> {
     match place {
         Some(place) => match place {
             Place::PullRequest { number, .. } => Some((place, *number)),
-            Place::SlackChannel { .. } | Place::DiscordChannel { .. } => None,
+            Place::SlackChannel { .. } | Place::SlackHome { .. } | Place::DiscordChannel { .. } => None,
         },
         None => None,
     }

@@ -70,7 +70,7 @@ impl<'p> At<'p> {
             Place::PullRequest { repository, number } => {
                 Some(Self { repository: repository.as_str(), number: *number })
             }
-            Place::SlackChannel { .. } | Place::DiscordChannel { .. } => None,
+            Place::SlackChannel { .. } | Place::SlackHome { .. } | Place::DiscordChannel { .. } => None,
         }
     }
 

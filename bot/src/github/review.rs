@@ -173,7 +173,7 @@ fn names_requests(text: &str) -> bool {
 fn command(verdict: Verdict, request: &Request, text: &str) -> Command {
     let request = request.position;
     match verdict {
-        Verdict::Approves => Command::Approve { request },
+        Verdict::Approves => Command::Approve { request, reason: None },
         Verdict::Denies => Command::Deny { request, reason: Some(words::denied_by_review(text)) },
     }
 }

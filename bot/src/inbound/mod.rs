@@ -8,6 +8,7 @@
 mod form;
 mod health;
 pub mod signature;
+mod slack;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,10 +26,11 @@ use runtime::Clock;
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
-use crate::{discord, github, metrics, slack, words};
+use crate::{discord, github, metrics, words};
 use signature::{Bad, Labelled};
 
 pub use health::CLOCK_LIMIT;
+pub use slack::{SlackDoor, Told};
 
 /// The longest body that is read: GitHub's own limit.
 pub const MOST_BYTES: usize = 25 * 1024 * 1024;
@@ -43,15 +45,6 @@ pub struct GithubDoor {
     pub secrets: Vec<Labelled>,
     /// `owner/name`.
     pub repository: String,
-}
-
-/// Slack's requests.
-#[derive(Debug)]
-pub struct SlackDoor {
-    /// What they are signed with.
-    pub secrets: Vec<Labelled>,
-    /// What is listened to.
-    pub settings: slack::Settings,
 }
 
 /// Discord's interactions.
@@ -89,11 +82,11 @@ pub fn router(doors: Arc<Doors>) -> Router {
     if doors.github.is_some() {
         router = router.route("/github", post(from_github));
     }
-    if doors.slack.is_some() {
+    if doors.slack.as_ref().is_some_and(|door| !door.secrets.is_empty()) {
         router = router
-            .route("/slack/commands", post(slack_command))
-            .route("/slack/interactions", post(slack_interaction))
-            .route("/slack/events", post(slack_event));
+            .route("/slack/commands", post(slack::command))
+            .route("/slack/interactions", post(slack::interaction))
+            .route("/slack/events", post(slack::event));
     }
     if doors.discord.is_some() {
         router = router.route("/discord", post(from_discord));
@@ -122,8 +115,8 @@ impl Doors {
         self.clock.now_millis().div_euclid(1000)
     }
 
-    /// Keeps it, and then acknowledges.
-    async fn keep(&self, letter: &Letter, acknowledge: impl FnOnce() -> Response) -> Response {
+    /// Keeps it. False: it may not be acknowledged.
+    async fn kept(&self, letter: &Letter) -> bool {
         match self.mailroom.receive(letter).await {
             Ok(receipt) => {
                 let is_new = receipt == Receipt::New;
@@ -131,20 +124,19 @@ impl Doors {
                 metrics::count(&metrics::names::LETTERS, &[metrics::word(letter.platform), word]);
                 tracing::info!(meaning = %letter.meaning, kind = %letter.kind, is_new, "received");
                 self.arrived.notify_one();
-                acknowledge()
+                true
             }
             Err(error) => {
                 metrics::count(&metrics::names::LETTERS, &[metrics::word(letter.platform), "not_kept"]);
                 tracing::error!(%error, meaning = %letter.meaning, "the inbox did not keep it");
-                StatusCode::SERVICE_UNAVAILABLE.into_response()
+                false
             }
         }
     }
 
-    fn slack(&self, headers: &HeaderMap, body: &[u8]) -> Result<&slack::Settings, StatusCode> {
-        let Some(door) = &self.slack else { return Err(StatusCode::NOT_FOUND) };
-        believed(Platform::Slack, signature::slack(&door.secrets, headers, body, self.seconds()))?;
-        Ok(&door.settings)
+    /// Keeps it, and then acknowledges.
+    async fn keep(&self, letter: &Letter, acknowledge: impl FnOnce() -> Response) -> Response {
+        if self.kept(letter).await { acknowledge() } else { StatusCode::SERVICE_UNAVAILABLE.into_response() }
     }
 }
 
@@ -186,68 +178,6 @@ async fn from_github(State(doors): State<Arc<Doors>>, headers: HeaderMap, body: 
         github::Arrived::Known => StatusCode::OK.into_response(),
         github::Arrived::Nothing => StatusCode::NO_CONTENT.into_response(),
         github::Arrived::Malformed => StatusCode::BAD_REQUEST.into_response(),
-    }
-}
-
-/// What is told at once, to the person alone.
-fn whispered(text: &str) -> Response {
-    json_body(&json!({"response_type": "ephemeral", "text": text}))
-}
-
-async fn slack_command(State(doors): State<Arc<Doors>>, headers: HeaderMap, body: Body) -> Response {
-    let answer = match slack_form(&doors, &headers, body, slack::command).await {
-        Ok(answer) => answer,
-        Err(status) => return status.into_response(),
-    };
-    // What was said is shown to the channel, as the answer will be.
-    let shown = || json_body(&json!({"response_type": "in_channel"}));
-    slack_answer(&doors, answer, shown).await
-}
-
-async fn slack_interaction(State(doors): State<Arc<Doors>>, headers: HeaderMap, body: Body) -> Response {
-    match slack_form(&doors, &headers, body, slack::interaction).await {
-        Ok(answer) => slack_answer(&doors, answer, || StatusCode::OK.into_response()).await,
-        Err(status) => status.into_response(),
-    }
-}
-
-async fn slack_form(
-    doors: &Doors,
-    headers: &HeaderMap,
-    body: Body,
-    receive: impl FnOnce(&std::collections::BTreeMap<String, String>, &slack::Settings) -> slack::Answer,
-) -> Result<slack::Answer, StatusCode> {
-    let body = read(body).await?;
-    let settings = doors.slack(headers, &body)?;
-    let form = form::read(&body).ok_or(StatusCode::BAD_REQUEST)?;
-    Ok(receive(&form, settings))
-}
-
-async fn slack_event(State(doors): State<Arc<Doors>>, headers: HeaderMap, body: Body) -> Response {
-    let body = match read(body).await {
-        Ok(body) => body,
-        Err(status) => return status.into_response(),
-    };
-    match doors.slack(&headers, &body) {
-        Ok(settings) => {
-            let answer = slack::event(&body, settings);
-            slack_answer(&doors, answer, || StatusCode::OK.into_response()).await
-        }
-        Err(status) => status.into_response(),
-    }
-}
-
-async fn slack_answer(
-    doors: &Doors,
-    answer: slack::Answer,
-    acknowledge: impl FnOnce() -> Response,
-) -> Response {
-    match answer {
-        slack::Answer::Letter(letter) => doors.keep(&letter, acknowledge).await,
-        slack::Answer::Echo(text) => ([(header::CONTENT_TYPE, "text/plain")], text).into_response(),
-        slack::Answer::Elsewhere => whispered(&words::not_heard_here()),
-        slack::Answer::Nothing => StatusCode::NO_CONTENT.into_response(),
-        slack::Answer::Malformed => StatusCode::BAD_REQUEST.into_response(),
     }
 }
 

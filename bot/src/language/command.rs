@@ -49,6 +49,8 @@ pub enum Command {
     Approve {
         /// The request.
         request: Position,
+        /// Why, if it is said.
+        reason: Option<String>,
     },
     /// `deny #N --reason "…"`.
     Deny {
@@ -245,12 +247,11 @@ impl Verb {
                 &[Opt::Plan, Opt::At, Opt::Within, Opt::Reason]
             }
             Self::Failback => &[Opt::Plan, Opt::TargetLost, Opt::Confirm, Opt::At, Opt::Within, Opt::Reason],
-            Self::Abort | Self::Deny | Self::BreakGlass | Self::Hold => &[Opt::Reason],
+            Self::Abort | Self::Approve | Self::Deny | Self::BreakGlass | Self::Hold => &[Opt::Reason],
             Self::Pause
             | Self::Resume
             | Self::Retry
             | Self::History
-            | Self::Approve
             | Self::Revoke
             | Self::Release
             | Self::Status
@@ -370,8 +371,10 @@ impl fmt::Display for Command {
             | Self::Resume { phase }
             | Self::Retry { phase }
             | Self::History { phase } => write!(f, "{phase} {verb}"),
-            Self::Approve { request } | Self::Revoke { request } => write!(f, "{verb} #{request}"),
-            Self::Deny { request, reason } | Self::BreakGlass { request, reason } => {
+            Self::Revoke { request } => write!(f, "{verb} #{request}"),
+            Self::Approve { request, reason }
+            | Self::Deny { request, reason }
+            | Self::BreakGlass { request, reason } => {
                 write!(f, "{verb} #{request}")?;
                 because(f, reason.as_deref())
             }

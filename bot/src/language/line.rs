@@ -248,7 +248,7 @@ pub(super) fn parse(line: &str) -> Result<Command, Problem> {
         (Said::Request(request), Verb::Deny) => Command::Deny { request, reason },
         (Said::Request(request), Verb::BreakGlass) => Command::BreakGlass { request, reason },
         (Said::Request(request), Verb::Revoke) => Command::Revoke { request },
-        (Said::Request(request), _) => Command::Approve { request },
+        (Said::Request(request), _) => Command::Approve { request, reason },
         (Said::Phase(phase), _) => of_phase(verb, phase, reason, options)?,
         (Said::Nothing, Verb::Hold) => Command::Hold { phase: None, reason },
         (Said::Nothing, Verb::Release) => Command::Release { phase: None },

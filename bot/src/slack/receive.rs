@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::text::{typed, without_mention};
+use super::window::{CALLBACK, Kept, Press, REASON, word};
 use crate::arrival::{Arrival, Place, Said, button};
 use crate::language::{Dialect, PREFIX, read};
 
@@ -31,6 +32,10 @@ impl Settings {
 pub enum Answer {
     /// Something to answer later.
     Letter(Box<Letter>),
+    /// A press on a button: a window is opened for it.
+    Window(Box<Press>),
+    /// Somebody looks at the home tab.
+    Home(String),
     /// A probe: this body at once.
     Echo(String),
     /// Said where the bot does not listen.
@@ -84,6 +89,9 @@ struct Interaction {
     team: Option<Id>,
     channel: Option<Id>,
     message: Option<Shown>,
+    trigger_id: Option<String>,
+    response_url: Option<String>,
+    view: Option<View>,
     #[serde(default)]
     actions: Vec<Action>,
 }
@@ -107,37 +115,75 @@ struct Shown {
 
 #[derive(Deserialize)]
 struct Action {
-    action_ts: String,
     value: Option<String>,
 }
 
-/// A press on a button: the form's field `payload`.
+#[derive(Deserialize)]
+struct View {
+    id: String,
+    callback_id: Option<String>,
+    private_metadata: Option<String>,
+    state: Option<Value>,
+}
+
+/// A press on a button, or what was sent from a window: the form's field `payload`.
 #[must_use]
 pub fn interaction(form: &BTreeMap<String, String>, settings: &Settings) -> Answer {
     let Some(payload) = form.get("payload") else { return Answer::Malformed };
+    interaction_of(payload, settings)
+}
+
+/// The same, as a socket brings it.
+#[must_use]
+pub(super) fn interaction_of(payload: &str, settings: &Settings) -> Answer {
     let Ok(given) = serde_json::from_str::<Interaction>(payload) else { return Answer::Malformed };
-    if given.kind != "block_actions" {
-        return Answer::Nothing;
+    match given.kind.as_str() {
+        "block_actions" => pressed(given, settings),
+        "view_submission" => submitted(given, settings),
+        _ => Answer::Nothing,
     }
-    let (Some(team), Some(channel), Some(shown), [action]) =
-        (given.team, given.channel, given.message, given.actions.as_slice())
+}
+
+fn pressed(given: Interaction, settings: &Settings) -> Answer {
+    let (Some(team), Some(channel), Some(shown), Some(trigger), [action]) =
+        (given.team, given.channel, given.message, given.trigger_id, given.actions.as_slice())
     else {
         return Answer::Malformed;
     };
     if team.id != settings.team || !settings.listens(&channel.id) {
         return Answer::Elsewhere;
     }
-    let Some(said) = action.value.as_deref().and_then(button) else { return Answer::Nothing };
+    let Some(Said::Button { word, request, plan, .. }) = action.value.as_deref().and_then(button) else {
+        return Answer::Nothing;
+    };
+    let thread = shown.thread_ts.unwrap_or(shown.ts);
+    let channel = channel.id;
+    let response_url = given.response_url;
+    Answer::Window(Box::new(Press { trigger, response_url, word, request, plan, channel, thread }))
+}
+
+/// A word from a window: it is known by the window, which Slack lets be sent once.
+fn submitted(given: Interaction, settings: &Settings) -> Answer {
+    let (Some(team), Some(view)) = (given.team, given.view) else { return Answer::Malformed };
+    if view.callback_id.as_deref() != Some(CALLBACK) {
+        return Answer::Nothing;
+    }
+    let kept = view.private_metadata.as_deref().and_then(|text| serde_json::from_str::<Kept>(text).ok());
+    let Some(kept) = kept else { return Answer::Malformed };
+    if team.id != settings.team || !settings.listens(&kept.channel) {
+        return Answer::Elsewhere;
+    }
+    let reason = view.state.as_ref().and_then(|state| {
+        state.pointer(&format!("/values/{REASON}/{REASON}/value"))?.as_str().map(str::to_owned)
+    });
+    let Some(said) = word(&kept, reason) else { return Answer::Malformed };
     // In a shared channel the person's workspace is another than the one that the app is in.
     let theirs = given.user.team_id.unwrap_or_else(|| team.id.clone());
-    let meaning = format!(
-        "slack:action:{}:{}:{}:{}:{}",
-        team.id, channel.id, shown.ts, given.user.id, action.action_ts
-    );
+    let meaning = format!("slack:view:{}:{}:{}", team.id, view.id, given.user.id);
     let arrival = Arrival {
         account: format!("{theirs}/{}", given.user.id),
         name: given.user.id,
-        place: Place::SlackChannel { channel: channel.id, thread: shown.thread_ts },
+        place: Place::SlackChannel { channel: kept.channel, thread: Some(kept.thread) },
         said,
     };
     letter(&arrival, None, &meaning)
@@ -166,6 +212,7 @@ struct Event {
     bot_id: Option<String>,
     subtype: Option<String>,
     edited: Option<Value>,
+    tab: Option<String>,
 }
 
 /// A delivery of the Events API.
@@ -175,10 +222,18 @@ pub fn event(body: &[u8], settings: &Settings) -> Answer {
     match (given.kind.as_str(), given.challenge, given.event) {
         ("url_verification", Some(challenge), _) => Answer::Echo(challenge),
         ("event_callback", _, Some(event)) => match (given.team_id, given.event_id) {
+            (Some(team), Some(_)) if event.kind == "app_home_opened" => home(event, &team, settings),
             (Some(team), Some(id)) => mention(event, &team, &id, settings),
             _ => Answer::Malformed,
         },
         ("url_verification" | "event_callback", ..) => Answer::Malformed,
+        _ => Answer::Nothing,
+    }
+}
+
+fn home(event: Event, team: &str, settings: &Settings) -> Answer {
+    match (event.user, event.tab.as_deref()) {
+        (Some(user), Some("home")) if team == settings.team => Answer::Home(user),
         _ => Answer::Nothing,
     }
 }
@@ -226,6 +281,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::arrival::Word;
 
     fn settings() -> Settings {
         Settings { team: "T1".to_owned(), channels: vec!["C1".to_owned()] }
@@ -268,24 +324,22 @@ mod tests {
         assert_eq!(command(&form(&[("ssl_check", "1")]), &settings()), Answer::Echo(String::new()));
     }
 
+    fn said(payload: &Value) -> Answer {
+        interaction(&form(&[("payload", &payload.to_string())]), &settings())
+    }
+
     #[test]
-    fn a_press_is_of_the_person_and_their_own_workspace() {
+    fn a_press_is_no_word_yet_and_opens_a_window() {
         let press = |value: &str| {
-            let payload = json!({
-                "type": "block_actions", "user": {"id": "U7", "team_id": "T9"}, "team": {"id": "T1"},
-                "channel": {"id": "C1"}, "message": {"ts": "17.1"},
+            said(&json!({
+                "type": "block_actions", "user": {"id": "U7", "team_id": "T9"}, "team": {"id": "T1"}, "trigger_id": "1.2.3",
+                "channel": {"id": "C1"}, "message": {"ts": "17.1"}, "response_url": "https://hooks.example/1",
                 "actions": [{"action_id": "approve", "value": value, "action_ts": "18.5"}],
-            });
-            interaction(&form(&[("payload", &payload.to_string())]), &settings())
+            }))
         };
-        let (meaning, arrival) = kept(press("approve:41:12345678"));
-        assert_eq!(meaning, "slack:action:T1:C1:17.1:U7:18.5");
-        assert_eq!(arrival.account, "T9/U7");
-        let plan = "12345678".to_owned();
-        assert_eq!(
-            arrival.said,
-            Said::Button { word: crate::arrival::Word::Approve, request: 41, plan, reason: None }
-        );
+        let Answer::Window(window) = press("approve:41:12345678") else { panic!("no window") };
+        assert_eq!((window.request, window.plan.as_str(), window.word), (41, "12345678", Word::Approve));
+        assert_eq!((window.channel.as_str(), window.thread.as_str()), ("C1", "17.1"));
         for value in [
             "",
             "approve",
@@ -298,6 +352,48 @@ mod tests {
             assert_eq!(press(value), Answer::Nothing, "{value}");
         }
         assert_eq!(interaction(&form(&[("payload", "{")]), &settings()), Answer::Malformed);
+    }
+
+    #[test]
+    fn a_window_is_the_persons_word_in_their_own_workspace() {
+        let sent = |change: &dyn Fn(&mut Value)| {
+            let mut payload = json!({
+                "type": "view_submission", "user": {"id": "U7", "team_id": "T9"}, "team": {"id": "T1"},
+                "view": {
+                    "id": "V5", "callback_id": CALLBACK,
+                    "private_metadata": r#"{"value":"deny:41:12345678","channel":"C1","thread":"17.1"}"#,
+                    "state": {"values": {"reason": {"reason": {"type": "plain_text_input", "value": " not\ntoday "}}}},
+                },
+            });
+            change(&mut payload);
+            said(&payload)
+        };
+        let (meaning, arrival) = kept(sent(&|_| {}));
+        assert_eq!(meaning, "slack:view:T1:V5:U7");
+        assert_eq!(arrival.account, "T9/U7");
+        let (plan, reason) = ("12345678".to_owned(), Some("not today".to_owned()));
+        assert_eq!(arrival.said, Said::Button { word: Word::Deny, request: 41, plan, reason });
+        let place = Place::SlackChannel { channel: "C1".to_owned(), thread: Some("17.1".to_owned()) };
+        assert_eq!(arrival.place, place);
+        let foreign = sent(&|payload| payload["view"]["callback_id"] = json!("another"));
+        assert_eq!(foreign, Answer::Nothing);
+        let spoiled = sent(&|payload| payload["view"]["private_metadata"] = json!("{}"));
+        assert_eq!(spoiled, Answer::Malformed);
+        let elsewhere = sent(&|payload| payload["team"]["id"] = json!("T2"));
+        assert_eq!(elsewhere, Answer::Elsewhere);
+    }
+
+    #[test]
+    fn a_home_tab_that_is_opened_is_looked_at() {
+        let opened = |tab: &str| {
+            let body = json!({
+                "type": "event_callback", "team_id": "T1", "event_id": "Ev1",
+                "event": {"type": "app_home_opened", "user": "U1", "tab": tab, "channel": "D1"},
+            });
+            event(body.to_string().as_bytes(), &settings())
+        };
+        assert_eq!(opened("home"), Answer::Home("U1".to_owned()));
+        assert_eq!(opened("messages"), Answer::Nothing);
     }
 
     #[test]

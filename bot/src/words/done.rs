@@ -13,7 +13,9 @@ pub fn done(person: &PersonId, command: &Command, at: Position, world: World<'_>
     };
     match command {
         Command::Request { .. } => asked(&at, &|request| requested(request, world)),
-        Command::Approve { request } => asked(request, &|request| approved(person, request, world)),
+        Command::Approve { request, reason } => {
+            asked(request, &|request| approved((person, reason.as_deref()), request, world))
+        }
         Command::Deny { request, reason } => asked(request, &|request| {
             let reason = reason.as_deref().unwrap_or_default();
             if request.glass.as_ref().is_some_and(|glass| glass.review.is_some()) {
@@ -126,7 +128,8 @@ fn requested(request: &Request, world: World<'_>) -> String {
     )
 }
 
-fn approved(person: &PersonId, request: &Request, world: World<'_>) -> String {
+fn approved((person, reason): (&PersonId, Option<&str>), request: &Request, world: World<'_>) -> String {
+    let why = reason.map_or_else(String::new, |reason| format!(" “{reason}”"));
     if let Some(review) = request.glass.as_ref().and_then(|glass| glass.review.as_ref()) {
         return format!(
             "{} reviewed the broken glass of request {} and approved of it. What it kept from beginning may begin again.",
@@ -152,7 +155,7 @@ fn approved(person: &PersonId, request: &Request, world: World<'_>) -> String {
         | RequestStatus::Void(_) => format!("See: /migrate status {}", request.phase),
     };
     format!(
-        "{person} approved request {}, plan {}: {counts} of {required} approvals. {next}",
+        "{person} approved request {}, plan {}: {counts} of {required} approvals.{why} {next}",
         named(request),
         request.plan_hash.short()
     )

@@ -69,7 +69,10 @@ impl Narrator {
                 let why = reason.as_ref().map_or_else(String::new, |reason| format!(": “{reason}”"));
                 format!("the broken glass of request #{request} was reviewed and {how}{why}")
             }
-            Fact::Approved { request, .. } => format!("request #{request} was approved"),
+            Fact::Approved { request, reason, .. } => {
+                let why = reason.as_ref().map_or_else(String::new, |reason| format!(": “{reason}”"));
+                format!("request #{request} was approved{why}")
+            }
             Fact::Denied { request, reason } => format!("request #{request} was denied: “{reason}”"),
             Fact::Revoked { request } => format!("an approval of request #{request} was taken back"),
             Fact::BindingConfirmed { request, head } => format!(

@@ -93,7 +93,7 @@ const fn entry(verb: Verb) -> Entry {
         Verb::Approve => Entry {
             usage: "approve #N",
             summary: "approve a request",
-            detail: "An approval is for one request and one plan; it ends with either. A person counts once. After an \
+            detail: "An approval is for one request and one plan; it ends with either. A person counts once. It may say why: --reason \"…\". After an \
                      operation under broken glass it is the review.",
             example: "/migrate approve #41",
         },

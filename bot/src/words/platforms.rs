@@ -6,7 +6,10 @@ use journal::plan::Platform;
 use journal::{PersonId, Request};
 
 use super::named;
+use crate::arrival::Word;
+use crate::board::Card;
 use crate::config::Problem;
+use crate::slack::Standing;
 
 /// An account of nobody in the plan.
 pub const UNMAPPED: &str = "SW-0670";
@@ -18,6 +21,10 @@ pub const OTHER_BUTTON: &str = "SW-0672";
 pub const GIVEN_UP: &str = "SW-0673";
 /// Said where the bot does not listen.
 pub const ELSEWHERE: &str = "SW-0674";
+/// A window could not be opened.
+pub const NO_WINDOW: &str = "SW-0675";
+/// An account that counts for nobody now.
+pub const NOT_VOUCHED: &str = "SW-0676";
 /// The bot's file is wrong.
 pub const BAD_FILE: &str = "SW-0680";
 /// The endpoints cannot be served.
@@ -149,6 +156,69 @@ pub fn approve_button(request: u64) -> String {
 #[must_use]
 pub fn deny_button(request: u64) -> String {
     format!("Deny #{request}")
+}
+
+/// A window's button that gives the word.
+#[must_use]
+pub const fn word_button(word: Word) -> &'static str {
+    match word {
+        Word::Approve => "Approve",
+        Word::Deny => "Deny",
+    }
+}
+
+/// A window's button that does nothing.
+#[must_use]
+pub const fn cancel() -> &'static str {
+    "Cancel"
+}
+
+/// Over a window's field for the reason.
+#[must_use]
+pub const fn reason_label(word: Word) -> &'static str {
+    match word {
+        Word::Approve => "Why, if there is something to say",
+        Word::Deny => "Why",
+    }
+}
+
+/// What a window shows: the operation and how its phase is.
+pub(crate) fn asked(card: &Card, status: &str) -> String {
+    format!("{}\n\nThe whole plan's hash: {}\n\n{status}", card.text, card.plan)
+}
+
+/// A press whose window could not be opened.
+#[must_use]
+pub fn no_window(word: Word, request: u64) -> String {
+    let line = match word {
+        Word::Approve => format!("/migrate approve #{request}"),
+        Word::Deny => format!("/migrate deny #{request} --reason \"…\""),
+    };
+    format!(
+        "The window for request #{request} could not be opened, so nothing was done. Press again, or say `{line}`. \
+         ({NO_WINDOW})"
+    )
+}
+
+/// The reply to an account that the platform itself does not stand for.
+#[must_use]
+pub fn not_vouched(standing: Standing) -> String {
+    let why = match standing {
+        Standing::Deleted => "this account was deactivated",
+        Standing::Bot => "this account is a program's",
+        Standing::Guest => "guests of the workspace have no word",
+        Standing::Unknown => "Slack knows no such account",
+        Standing::Unseen => {
+            "Slack does not let the app see accounts: whoever set it up gives it the scope users:read"
+        }
+    };
+    format!("Nothing was done: {why}. ({NOT_VOUCHED})")
+}
+
+/// What a step left as evidence.
+pub(crate) fn evidence(step: &str, lines: &[(&str, &str)]) -> String {
+    let lines: Vec<String> = lines.iter().map(|(done, seen)| format!("{done}: {seen}")).collect();
+    format!("Evidence of {step}:\n{}", lines.join("\n"))
 }
 
 /// The end of a text that a platform takes no more of.

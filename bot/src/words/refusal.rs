@@ -380,7 +380,7 @@ impl Told<'_> {
             | Command::Release { phase }
             | Command::Status { phase }
             | Command::Plan { phase } => phase.clone(),
-            Command::Approve { request }
+            Command::Approve { request, .. }
             | Command::Deny { request, .. }
             | Command::BreakGlass { request, .. }
             | Command::Revoke { request } => {
@@ -393,7 +393,7 @@ impl Told<'_> {
     const fn said_request(&self) -> Option<Position> {
         match self.command {
             Some(
-                Command::Approve { request }
+                Command::Approve { request, .. }
                 | Command::Deny { request, .. }
                 | Command::BreakGlass { request, .. }
                 | Command::Revoke { request },

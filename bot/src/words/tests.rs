@@ -43,7 +43,7 @@ fn state() -> State {
                 reason: None,
             },
         ),
-        (by("ben"), Some(phase()), Fact::Approved { request: Position::new(2), plan_hash }),
+        (by("ben"), Some(phase()), Fact::Approved { request: Position::new(2), plan_hash, reason: None }),
     ];
     let mut state = State::default();
     for (index, (actor, phase, body)) in (1..).zip(facts) {

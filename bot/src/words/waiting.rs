@@ -130,7 +130,7 @@ pub fn aloud(text: String, command: &Command, world: World<'_>) -> String {
         | Command::Release { phase }
         | Command::Status { phase }
         | Command::Plan { phase } => phase.clone(),
-        Command::Approve { request }
+        Command::Approve { request, .. }
         | Command::Deny { request, .. }
         | Command::BreakGlass { request, .. }
         | Command::Revoke { request } => of(request),

@@ -377,7 +377,7 @@ impl Trial {
             self.say(person("ana"), CommandBody::Request { phase: phase(), operation, options }).await;
         if operation.default_approvals() > 0 {
             for who in ["ana", "ben"] {
-                self.say(person(who), CommandBody::Approve { request }).await;
+                self.say(person(who), CommandBody::Approve { request, reason: None }).await;
             }
         }
         request

@@ -40,7 +40,7 @@ pub fn decide(state: &State, now: Timestamp, command: &Command) -> Result<Vec<Fa
             let origin = command.origin.as_ref();
             request(state, now, &Asked { phase, operation: *operation, options, origin })
         }
-        CommandBody::Approve { request } => approve(state, now, command, *request),
+        CommandBody::Approve { request, reason } => approve(state, now, command, (*request, reason.as_ref())),
         CommandBody::Deny { request, reason } => deny(state, &command.actor, *request, reason),
         CommandBody::BreakGlass { request, reason } => {
             break_glass(state, now, &command.actor, &Broken { request: *request, reason })

@@ -15,15 +15,16 @@ pub(super) fn approve(
     state: &State,
     now: Timestamp,
     command: &Command,
-    request: Position,
+    (request, reason): (Position, Option<&String>),
 ) -> Result<Vec<Fact>, Refusal> {
+    let reason = reason.map(|reason| reason.trim().to_owned()).filter(|reason| !reason.is_empty());
     let actor = &command.actor;
     let person = known_person(state, actor)?;
     let asked = known_request(state, request)?;
     let policy = current_plan(state)?.policy(asked.operation);
     with_role(state, actor, policy.role)?;
     if let Some(glass) = to_review(asked) {
-        return review(asked, person, glass, &Review { approved: true, reason: None });
+        return review(asked, person, glass, &Review { approved: true, reason });
     }
     if asked.status != RequestStatus::Open {
         return Err(Refusal::RequestClosed { request });
@@ -47,7 +48,7 @@ pub(super) fn approve(
     if asked.words.get(person).is_some_and(|word| word.word == ApprovalWord::Approved) {
         return Err(Refusal::SaidAlready);
     }
-    Ok(vec![Fact::Approved { request, plan_hash: asked.plan_hash }])
+    Ok(vec![Fact::Approved { request, plan_hash: asked.plan_hash, reason }])
 }
 
 /// A denial of an open request voids it; of a running one, before its opening, it undoes the attempt.

@@ -36,7 +36,7 @@ pub fn phase_of(state: &State, command: &CommandBody, fact: &Fact) -> Option<Pha
         | Fact::StreamChanged { .. }
         | Fact::FenceBreached { .. }
         | Fact::TimelineChanged { .. } => match command {
-            CommandBody::Approve { request }
+            CommandBody::Approve { request, .. }
             | CommandBody::Deny { request, .. }
             | CommandBody::BreakGlass { request, .. }
             | CommandBody::Revoke { request } => of(request),

@@ -255,7 +255,7 @@ impl Migration {
                 let request = open_request(world).filter(|request| {
                     request.words.values().filter(|word| word.word == ApprovalWord::Approved).count() < 2
                 })?;
-                (by(*number), CommandBody::Approve { request: request.position })
+                (by(*number), CommandBody::Approve { request: request.position, reason: None })
             }
             Move::Revoke(number) => {
                 left.revokes = left.revokes.checked_sub(1)?;
@@ -274,7 +274,12 @@ impl Migration {
         if *of == Move::Ask && !self.votes {
             for number in 0..2 {
                 let request = open_request(&next)?.position;
-                next = next.append(self.guard, by(number), CommandBody::Approve { request }, None)?;
+                next = next.append(
+                    self.guard,
+                    by(number),
+                    CommandBody::Approve { request, reason: None },
+                    None,
+                )?;
             }
         }
         Some(next)

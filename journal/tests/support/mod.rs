@@ -155,7 +155,7 @@ impl Journal {
     }
 
     pub fn approve(&mut self, who: &str, request: Position) -> Result<(), Refusal> {
-        self.give(person(who), CommandBody::Approve { request }).map(drop)
+        self.give(person(who), CommandBody::Approve { request, reason: None }).map(drop)
     }
 
     /// An executor meets a side on this timeline.

@@ -37,6 +37,12 @@ impl Said {
         Self { place, message, text, body, is_edit: false, at: Instant::now(), is_heard: false }
     }
 
+    /// Whether a test has waited for it.
+    #[must_use]
+    pub const fn is_heard(&self) -> bool {
+        self.is_heard
+    }
+
     /// The same, as a later state.
     #[must_use]
     pub fn edit(self) -> Self {
