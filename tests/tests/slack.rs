@@ -585,7 +585,7 @@ async fn case_14_several_commands_of_one_mention_run_in_order_and_an_error_stops
     let text = "\n/migrate region-a start\n/migrate region-c start\n/migrate region-b start";
     let (ts, ack) = slack.mention(OPS, "U0ANNA", text, None).await?;
     ack.taken()?;
-    let answer = slack.ledger().hear(OPS, "start of region-a").await?;
+    let answer = slack.ledger().hear(OPS, "region-c").await?;
     ensure!(answer.text.contains("region-c"), "it does not say where it stopped: {}", answer.text);
     // What was asked for has its living message in the same thread.
     slack.ledger().hear(OPS, "waits for approvals").await?;
