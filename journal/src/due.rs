@@ -184,8 +184,8 @@ pub fn unanswered(run: &OperationRun, why: &str) -> Finding {
              traffic is held: nobody can write"
         ),
         remedy: format!(
-            "Say `retry` to go on towards the source without a limit, or `abort` to return as soon as the target answers. If \
-             the target is lost: `/migrate {} failback --target-lost`.",
+            "Say `/migrate {0} retry` to go on towards the source without a limit, or `/migrate {0} abort --reason \"…\"` to \
+             return as soon as the target answers.",
             run.phase
         ),
     }

@@ -95,3 +95,30 @@ fn scopes(test: &Answer, looks: &mut Looks) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use serde_json::Value;
+
+    const MANIFEST: &str = include_str!("../../../config/slack-app.json");
+    const PAGE: &str = include_str!("../../../docs/slack.md");
+
+    /// The manifest asks for what is looked for and no more, and the page explains all of it.
+    #[test]
+    fn the_manifest_is_what_the_bot_uses() {
+        let manifest: Value = serde_json::from_str(MANIFEST).unwrap();
+        let list = |pointer: &str| -> BTreeSet<String> {
+            let found = manifest.pointer(pointer).and_then(Value::as_array).unwrap();
+            found.iter().map(|one| one.as_str().unwrap().to_owned()).collect()
+        };
+        let scopes = list("/oauth_config/scopes/bot");
+        assert_eq!(scopes, super::SCOPES.iter().map(ToString::to_string).collect());
+        let events = list("/settings/event_subscriptions/bot_events");
+        assert_eq!(events, BTreeSet::from(["app_home_opened".to_owned(), "app_mention".to_owned()]));
+        for named in scopes.iter().chain(&events) {
+            assert!(PAGE.contains(&format!("| `{named}` |")), "docs/slack.md does not explain {named}");
+        }
+    }
+}
