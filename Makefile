@@ -8,7 +8,7 @@ TEST_THREADS ?= 3
 # How long `make fuzz` gives each reader.
 FUZZ_SECONDS ?= 20
 
-.PHONY: setup build demo test fuzz
+.PHONY: setup build demo test fuzz bench
 
 setup:
 	@./scripts/setup.sh
@@ -24,6 +24,11 @@ test: setup
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	$(CARGO) build --locked --workspace
 	$(CARGO) test --locked --workspace --no-fail-fast -- --test-threads=$(TEST_THREADS)
+
+# Each figure beside its reference, in the same run; on a machine that does nothing else.
+bench: setup
+	$(CARGO) build --locked -p benches
+	@"$${CARGO_TARGET_DIR:-target}/debug/bench" $(BENCHES)
 
 fuzz:
 	FUZZ_SECONDS=$(FUZZ_SECONDS) $(CARGO) test --locked -p bot --test fuzz -- --nocapture --test-threads=1

@@ -1,10 +1,35 @@
 //! Newtypes for what must not be mixed.
 
 use std::fmt;
+use std::marker::PhantomData;
 use std::str::FromStr;
 
+use serde::de::Visitor;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest, Sha256};
+
+/// Reads what travels as text, without keeping the text: an event has a dozen of them, and is read by the million.
+pub(crate) fn from_text<'de, T, D>(deserializer: D) -> Result<T, D::Error>
+where
+    T: FromStr<Err: fmt::Display>,
+    D: Deserializer<'de>,
+{
+    struct Text<T>(PhantomData<T>);
+
+    impl<T: FromStr<Err: fmt::Display>> Visitor<'_> for Text<T> {
+        type Value = T;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a string")
+        }
+
+        fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<T, E> {
+            text.parse().map_err(E::custom)
+        }
+    }
+
+    deserializer.deserialize_str(Text(PhantomData))
+}
 
 macro_rules! number {
     ($(#[$doc:meta])* $name:ident) => {
@@ -56,8 +81,7 @@ macro_rules! number {
 
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                let text = String::deserialize(deserializer)?;
-                text.parse().map_err(serde::de::Error::custom)
+                from_text(deserializer)
             }
         }
     };
@@ -132,7 +156,7 @@ impl Serialize for Lsn {
 
 impl<'de> Deserialize<'de> for Lsn {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+        from_text(deserializer)
     }
 }
 
@@ -162,8 +186,9 @@ macro_rules! name {
             /// The text breaks the rule that the error states.
             pub fn new(text: impl Into<String>) -> Result<Self, NameError> {
                 let text = text.into();
-                let allowed: fn(char) -> bool = $allowed;
-                if text.is_empty() || text.len() > $max || !text.chars().all(allowed) {
+                let allowed: fn(u8) -> bool = $allowed;
+                // All that is allowed is ASCII, of which no byte is part of another character.
+                if text.is_empty() || text.len() > $max || !text.bytes().all(allowed) {
                     return Err(NameError { what: $what, given: text, expected: $expected });
                 }
                 Ok(Self(text))
@@ -192,14 +217,14 @@ macro_rules! name {
 
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                Self::new(String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
+                from_text(deserializer)
             }
         }
     };
 }
 
-fn is_slug(c: char) -> bool {
-    c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_'
+const fn is_slug(c: u8) -> bool {
+    c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-' || c == b'_'
 }
 
 name! {
@@ -220,7 +245,7 @@ name! {
 }
 name! {
     /// The unique id of an event (UUIDv7), given by the store.
-    EventId, "event id", 40, |c| c.is_ascii_hexdigit() || c == '-', "a UUID"
+    EventId, "event id", 40, |c| c.is_ascii_hexdigit() || c == b'-', "a UUID"
 }
 name! {
     /// Who holds a lease: host and instance, for people to read.
@@ -263,7 +288,7 @@ impl Serialize for TableName {
 
 impl<'de> Deserialize<'de> for TableName {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+        from_text(deserializer)
     }
 }
 
@@ -328,7 +353,7 @@ macro_rules! digest {
 
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+                from_text(deserializer)
             }
         }
     };

@@ -62,8 +62,12 @@ impl Schema {
     /// # Errors
     /// The bytes are not an event, or a newer version's, or a barrier before a newer version's.
     pub fn read(self, bytes: &[u8]) -> Result<Recorded, DecodeError> {
-        let stored: Stored<'_> =
-            serde_json::from_slice(bytes).map_err(|error| self.malformed(bytes, error))?;
+        // Once for all, and not for each text in it; what is no UTF-8 is told by the reader of bytes, with its place.
+        let stored: Result<Stored<'_>, _> = match std::str::from_utf8(bytes) {
+            Ok(text) => serde_json::from_str(text),
+            Err(_) => serde_json::from_slice(bytes),
+        };
+        let stored = stored.map_err(|error| self.malformed(bytes, error))?;
         let (envelope, raw) = stored.parts();
         let found = self.known(&envelope.schema_version)?;
         let body: Fact = if found == self.version {

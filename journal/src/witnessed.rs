@@ -8,7 +8,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::ids::{NameError, Position};
+use crate::ids::{NameError, Position, from_text};
 use crate::merkle::Hash;
 use crate::state::{OperationRun, Request, RequestStatus, State};
 
@@ -59,7 +59,7 @@ impl Serialize for Root {
 
 impl<'de> Deserialize<'de> for Root {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+        from_text(deserializer)
     }
 }
 

@@ -58,12 +58,27 @@ pub struct Cluster {
     dir: TempDir,
 }
 
+/// The machine does not fall in these tests, processes do; and a disk would be the ceiling.
+const HASTY: [(&str, &str); 2] = [("fsync", "off"), ("full_page_writes", "off")];
+
 impl Cluster {
     /// Makes and starts a cluster with the rig's roles and an empty database.
     ///
     /// # Errors
     /// A program is missing, or the server does not come up; the message ends with its log.
     pub async fn start(name: &str) -> Result<Self> {
+        Self::start_with(name, &HASTY).await
+    }
+
+    /// The same, with commits that reach the disk.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub async fn start_durable(name: &str) -> Result<Self> {
+        Self::start_with(name, &[("shared_buffers", "256MB")]).await
+    }
+
+    async fn start_with(name: &str, more: &[(&str, &str)]) -> Result<Self> {
         let mut dir = server_dir(name)?;
         let data = dir.path().join("data");
         let password = dir.path().join("password");
@@ -85,7 +100,7 @@ impl Cluster {
         // Another process may take the port between its choice and its use.
         for _ in 0..5 {
             let port = free_port()?;
-            let server = Self::run(name, dir.path(), port)?;
+            let server = Self::run(name, dir.path(), port, more)?;
             let mut cluster = Self { name: name.to_owned(), port, server, dir };
             match cluster.come_up().await {
                 Ok(()) => {
@@ -101,7 +116,7 @@ impl Cluster {
         bail!("the cluster {name} does not start: {last}")
     }
 
-    fn run(name: &str, dir: &Path, port: u16) -> Result<Process> {
+    fn run(name: &str, dir: &Path, port: u16, more: &[(&str, &str)]) -> Result<Process> {
         let mut command = server_command(&find_program("postgres")?, "QUIT", dir);
         command.arg("-D").arg(dir.join("data"));
         let settings = [
@@ -116,12 +131,12 @@ impl Cluster {
             // What a promoted standby's slots may still have to read.
             ("wal_keep_size", "256MB".to_owned()),
             ("shared_buffers", "64MB".to_owned()),
-            // The machine does not fall in these tests, processes do; and a disk would be the ceiling.
-            ("fsync", "off".to_owned()),
-            ("full_page_writes", "off".to_owned()),
             ("log_line_prefix", "%m [%p] %q%u@%d %a ".to_owned()),
         ];
         for (key, value) in settings {
+            command.arg("-c").arg(format!("{key}={value}"));
+        }
+        for (key, value) in more {
             command.arg("-c").arg(format!("{key}={value}"));
         }
         Process::spawn(command, &format!("cluster {name}"), &dir.join("server.log"), Signal::QUIT)
@@ -253,7 +268,7 @@ impl Cluster {
     /// # Errors
     /// It does not come up.
     pub async fn start_again(&mut self) -> Result<()> {
-        self.server = Self::run(&self.name, self.dir.path(), self.port)?;
+        self.server = Self::run(&self.name, self.dir.path(), self.port, &HASTY)?;
         self.come_up().await.with_context(|| self.log_tail(20))
     }
 

@@ -43,9 +43,7 @@ impl Audience for Plain {
         let Some(place) = self.place(card.origin.as_ref()) else { return Vec::new() };
         let has_buttons = matches!(self.platform, Platform::Slack | Platform::Discord);
         let message = Message { text: card.text.clone(), asks: card.asks.clone().filter(|_| has_buttons) };
-        // People wait for the question and for the end; what is between may be skipped.
-        let is_awaited = card.stage.is_over() || card.asks.is_some();
-        let wait = if is_awaited { std::time::Duration::ZERO } else { LEAST_BETWEEN_EDITS };
+        let wait = if card.stage.is_over() { std::time::Duration::ZERO } else { LEAST_BETWEEN_EDITS };
         vec![Draft { living: Some(card.key()), wait, ..place.draft(&message) }]
     }
 

@@ -31,7 +31,7 @@ use crate::StoreError;
 use crate::backend::{Backend, CommandRow, Seen, Trouble, Wanted, Writer};
 use crate::batch::{Answer, Batch, Job, Leases};
 use crate::reader::Reader;
-use crate::record::{EventRow, PAGE};
+use crate::record::{PAGE, Page};
 
 /// Members of one transaction. Bounds how long other processes wait for the lock.
 const BATCH: usize = 256;
@@ -191,13 +191,9 @@ async fn transact<B: Backend>(
     Ok(answers)
 }
 
-/// Replays rows, which follow the state's head.
-pub fn replay(
-    migration: &MigrationName,
-    state: &mut Arc<State>,
-    rows: &[EventRow],
-) -> Result<(), StoreError> {
-    for row in rows {
+/// Replays a page, which follows the state's head.
+pub fn replay(migration: &MigrationName, state: &mut Arc<State>, page: &Page) -> Result<(), StoreError> {
+    for row in page.rows() {
         let event = row.decode(state.head.next(), migration)?;
         evolve(Arc::make_mut(state), &event);
     }
@@ -215,13 +211,13 @@ async fn events_of<W: Writer>(
     while next <= command.last {
         let wanted = (command.last.get() - next.get() + 1).min(u64::from(PAGE));
         let before = Position::new(next.get().saturating_sub(1));
-        let rows = writer.events_after(before, u32::try_from(wanted).unwrap_or(PAGE)).await?;
-        if rows.is_empty() {
+        let page = writer.events_after(before, u32::try_from(wanted).unwrap_or(PAGE)).await?;
+        if page.len() == 0 {
             return Err(StoreError::Foreign(format!("event {next} of a command is missing")).into());
         }
-        for row in rows {
-            events.push(row.decode(next, migration)?);
-            next = next.next();
+        for event in page.decode(next, migration)? {
+            next = event.envelope.position.next();
+            events.push(event);
         }
     }
     Ok(events)

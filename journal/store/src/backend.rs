@@ -10,7 +10,7 @@ use journal::{CommandId, Epoch, Holder, PhaseName, Position, Timestamp};
 use runtime::Clock;
 
 use crate::StoreError;
-use crate::record::{Digest, EventRow};
+use crate::record::{Digest, Page};
 
 /// What the database said, kept apart from what it holds: the first may be tried again.
 #[derive(Debug)]
@@ -72,7 +72,7 @@ pub struct Seen {
     /// The database's clock, read after the lock was taken.
     pub now: Timestamp,
     /// The first page of the newer events, in order.
-    pub events: Vec<EventRow>,
+    pub events: Page,
     /// The commands that were seen before.
     pub commands: BTreeMap<CommandId, CommandRow>,
     /// The leases that there are.
@@ -147,7 +147,7 @@ pub trait Backend: fmt::Debug + Send + Sync + 'static {
     fn writer(&self) -> impl Sent<Result<Self::Writer, Trouble>>;
 
     /// Committed events after a position, in order.
-    fn events_after(&self, after: Position, limit: u32) -> impl Sent<Result<Vec<EventRow>, Trouble>>;
+    fn events_after(&self, after: Position, limit: u32) -> impl Sent<Result<Page, Trouble>>;
 
     /// The newest reports.
     fn reports(&self) -> impl Sent<Result<Vec<ReportRow>, Trouble>>;
@@ -185,7 +185,7 @@ pub trait Writer: Send + 'static {
     fn enter(&mut self, wanted: &Wanted) -> impl Sent<Result<Seen, Trouble>>;
 
     /// Further events, in the open transaction.
-    fn events_after(&mut self, after: Position, limit: u32) -> impl Sent<Result<Vec<EventRow>, Trouble>>;
+    fn events_after(&mut self, after: Position, limit: u32) -> impl Sent<Result<Page, Trouble>>;
 
     /// Writes, in the open transaction.
     fn write(&mut self, written: &Written) -> impl Sent<Result<(), Trouble>>;

@@ -9,14 +9,14 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use futures::stream::{self, BoxStream, StreamExt as _};
-use journal::{MigrationName, PhaseName, Position, Recorded, State, Timestamp};
+use futures::stream::{self, BoxStream, Stream, StreamExt as _};
+use journal::{MigrationName, PhaseName, Position, Recorded, State, Timestamp, evolve};
 use runtime::Clock;
 use tokio::sync::watch;
 
 use crate::appender::replay;
 use crate::backend::Backend;
-use crate::record::{EventRow, PAGE};
+use crate::record::{LARGE_PAGE, PAGE};
 use crate::{Progress, Reported, StoreError};
 
 /// What reads the journal, and the newest state that was replayed from it.
@@ -68,23 +68,52 @@ impl<B: Backend> Reader<B> {
     }
 
     /// The state at the newest event.
-    pub async fn state(&self) -> Result<Arc<State>, StoreError> {
-        let mut state = self.newest();
-        loop {
-            let rows = self.backend.events_after(state.head, PAGE).await.map_err(B::trouble)?;
-            replay(&self.migration, &mut state, &rows)?;
-            if rows.len() < PAGE as usize {
-                break;
+    pub async fn state(reader: &Arc<Self>) -> Result<Arc<State>, StoreError> {
+        let mut state = reader.newest();
+        let page = reader.backend.events_after(state.head, PAGE).await.map_err(B::trouble)?;
+        replay(&reader.migration, &mut state, &page)?;
+        if page.len() == PAGE as usize {
+            let mut pages = std::pin::pin!(Self::pages(reader, state.head));
+            let known = Arc::make_mut(&mut state);
+            while let Some(events) = pages.next().await {
+                let events = events?;
+                events.iter().for_each(|event| evolve(known, event));
+                if events.len() < LARGE_PAGE as usize {
+                    break;
+                }
             }
         }
-        self.publish(&state);
+        reader.publish(&state);
         Ok(state)
+    }
+
+    /// Pages after a position for ever, read and decoded side by side: positions are dense, so it is known where each
+    /// begins.
+    fn pages(
+        reader: &Arc<Self>,
+        after: Position,
+    ) -> impl Stream<Item = Result<Vec<Recorded>, StoreError>> + use<B> {
+        let reader = Arc::clone(reader);
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let begins = (after.get()..).step_by(LARGE_PAGE as usize).map(Position::new);
+        stream::iter(begins)
+            .map(move |after| {
+                let reader = Arc::clone(&reader);
+                tokio::spawn(async move {
+                    let page = reader.backend.events_after(after, LARGE_PAGE).await.map_err(B::trouble)?;
+                    let decoding =
+                        tokio::task::spawn_blocking(move || page.decode(after.next(), &reader.migration));
+                    decoding.await.map_err(|error| StoreError::Unavailable(error.to_string()))?
+                })
+            })
+            .buffered(cores.clamp(1, 4))
+            .map(|page| page.map_err(|error| StoreError::Unavailable(error.to_string()))?)
     }
 
     /// The stored bytes after a position.
     pub async fn stored(&self, after: Position, limit: u32) -> Result<Vec<(Position, Vec<u8>)>, StoreError> {
-        let rows = self.backend.events_after(after, limit).await.map_err(B::trouble)?;
-        rows.into_iter().map(EventRow::into_stored).collect()
+        let page = self.backend.events_after(after, limit).await.map_err(B::trouble)?;
+        page.rows().map(|row| row.stored()).collect()
     }
 
     /// The newest reports.
@@ -168,9 +197,9 @@ impl<B: Backend> Tail<B> {
 
     /// Reads the next page, up to the first event that cannot be read.
     async fn fill(&mut self) -> Result<(), StoreError> {
-        let rows = self.reader.backend.events_after(self.after, PAGE).await.map_err(B::trouble)?;
-        self.rest = if rows.len() < PAGE as usize { Rest::UntilWoken } else { Rest::No };
-        for row in &rows {
+        let page = self.reader.backend.events_after(self.after, PAGE).await.map_err(B::trouble)?;
+        self.rest = if page.len() < PAGE as usize { Rest::UntilWoken } else { Rest::No };
+        for row in page.rows() {
             match row.decode(self.after.next(), &self.reader.migration) {
                 Ok(event) => {
                     self.after = event.envelope.position;

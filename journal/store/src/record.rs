@@ -13,26 +13,91 @@ use uuid::Uuid;
 use crate::StoreError;
 use crate::backend::CommandRow;
 
-/// Rows read at once.
+/// Events read at once.
 pub const PAGE: u32 = 512;
+
+/// The same where there are very many.
+pub const LARGE_PAGE: u32 = 4096;
 
 /// A command's identity beside its id.
 pub type Digest = [u8; 32];
 
-/// An event as it is stored.
-#[derive(Debug, sqlx::FromRow)]
-pub struct EventRow {
-    position: i64,
+/// Events as they are stored, in the order of positions, packed: a driver takes longer to hand a row over than an event
+/// takes to be read, so a database gives many as one.
+#[derive(Debug, Default)]
+pub struct Page {
     bytes: Vec<u8>,
-    leaf: Vec<u8>,
+    leaves: Vec<u8>,
+    /// Positions, and how many bytes of the two are each event's.
+    rows: Vec<(i64, usize, usize)>,
 }
 
-impl EventRow {
-    /// A row as it was read.
-    pub const fn new(position: i64, bytes: Vec<u8>, leaf: Vec<u8>) -> Self {
-        Self { position, bytes, leaf }
+/// What a database packed together: all bytes, all leaves, and of each event its position and both lengths.
+pub type Packed = (Option<Vec<u8>>, Option<Vec<u8>>, Vec<(i64, i64, i64)>);
+
+impl Page {
+    /// A page as a database packed it.
+    pub fn unpack((bytes, leaves, rows): Packed) -> Result<Self, StoreError> {
+        let length = |of: i64| {
+            usize::try_from(of).map_err(|_| StoreError::Foreign(format!("an event is {of} bytes long")))
+        };
+        let rows = rows.into_iter().map(|(at, bytes, leaf)| Ok((at, length(bytes)?, length(leaf)?)));
+        let rows: Vec<_> = rows.collect::<Result<_, StoreError>>()?;
+        let page = Self { bytes: bytes.unwrap_or_default(), leaves: leaves.unwrap_or_default(), rows };
+        let (bytes, leaves) = page.rows.iter().fold((0, 0), |(b, l), row| (b + row.1, l + row.2));
+        let is_sorted = page.rows.is_sorted_by_key(|row| row.0);
+        if (bytes, leaves) != (page.bytes.len(), page.leaves.len()) || !is_sorted {
+            return Err(StoreError::Foreign(
+                "the rows of events are not what their lengths say: the table was changed".to_owned(),
+            ));
+        }
+        Ok(page)
     }
 
+    /// Adds the event that follows.
+    pub fn push(&mut self, position: i64, bytes: &[u8], leaf: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+        self.leaves.extend_from_slice(leaf);
+        self.rows.push((position, bytes.len(), leaf.len()));
+    }
+
+    /// How many events there are.
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// The events.
+    pub fn rows(&self) -> impl Iterator<Item = EventRow<'_>> {
+        let (mut bytes, mut leaves) = (self.bytes.as_slice(), self.leaves.as_slice());
+        self.rows.iter().map_while(move |(position, length, leaf_length)| {
+            let (these, rest) = bytes.split_at_checked(*length)?;
+            let (leaf, rest_of_leaves) = leaves.split_at_checked(*leaf_length)?;
+            (bytes, leaves) = (rest, rest_of_leaves);
+            Some(EventRow { position: *position, bytes: these, leaf })
+        })
+    }
+
+    /// The events, each checked as [`EventRow::decode`] does, the first of which is expected at a position.
+    pub fn decode(&self, first: Position, migration: &MigrationName) -> Result<Vec<Recorded>, StoreError> {
+        let mut expected = first;
+        let mut events = Vec::with_capacity(self.rows.len());
+        for row in self.rows() {
+            events.push(row.decode(expected, migration)?);
+            expected = expected.next();
+        }
+        Ok(events)
+    }
+}
+
+/// An event as it is stored.
+#[derive(Debug)]
+pub struct EventRow<'p> {
+    position: i64,
+    bytes: &'p [u8],
+    leaf: &'p [u8],
+}
+
+impl EventRow<'_> {
     /// The event, checked: it stands where it is expected, hashes to the leaf beside it, and says so itself.
     pub fn decode(&self, expected: Position, migration: &MigrationName) -> Result<Recorded, StoreError> {
         let position = Position::new(plain(self.position)?);
@@ -41,13 +106,13 @@ impl EventRow {
                 "event {expected} is missing, event {position} follows. Compare the file with a copy of it"
             )));
         }
-        if merkle::leaf(&self.bytes).as_slice() != self.leaf {
+        if merkle::leaf(self.bytes).as_slice() != self.leaf {
             return Err(StoreError::Foreign(format!(
                 "event {position} does not hash to the leaf stored with it: it was changed. Compare the file with a copy of it"
             )));
         }
-        let event = Recorded::from_bytes(&self.bytes)
-            .map_err(|source| StoreError::Unreadable { position, source })?;
+        let event =
+            Recorded::from_bytes(self.bytes).map_err(|source| StoreError::Unreadable { position, source })?;
         if event.envelope.position != position || event.envelope.migration != *migration {
             return Err(StoreError::Foreign(format!(
                 "event {position} says that it is event {} of the migration {}",
@@ -58,8 +123,8 @@ impl EventRow {
     }
 
     /// Its place and its bytes, unchecked, as an auditor wants them.
-    pub fn into_stored(self) -> Result<(Position, Vec<u8>), StoreError> {
-        Ok((Position::new(plain(self.position)?), self.bytes))
+    pub fn stored(&self) -> Result<(Position, Vec<u8>), StoreError> {
+        Ok((Position::new(plain(self.position)?), self.bytes.to_vec()))
     }
 }
 

@@ -43,7 +43,7 @@ impl<B: Backend> Journal<B> {
     ) -> Result<Self, StoreError> {
         let store = Self::unread(backend, migration, clock);
         // A journal that cannot be replayed is found here and not in the middle of an operation.
-        store.reader.state().await?;
+        Reader::state(&store.reader).await?;
         Ok(store)
     }
 
@@ -106,7 +106,7 @@ impl<B: Backend> Store for Journal<B> {
     }
 
     async fn state(&self) -> Result<Arc<State>, StoreError> {
-        self.reader.state().await
+        Reader::state(&self.reader).await
     }
 
     fn tail(&self, after: Position) -> BoxStream<'static, Result<Recorded, StoreError>> {

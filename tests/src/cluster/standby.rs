@@ -37,7 +37,7 @@ impl Cluster {
             .context("pg_basebackup")?;
         ensure!(made.status.success(), "pg_basebackup failed: {}", String::from_utf8_lossy(&made.stderr));
         let port = crate::process::free_port()?;
-        let server = Self::run(&format!("{} standby", self.name), dir.path(), port)?;
+        let server = Self::run(&format!("{} standby", self.name), dir.path(), port, &super::HASTY)?;
         let standby = Standby { server: Some(server), dir, port };
         self.followed(&standby).await?;
         Ok(standby)
@@ -101,7 +101,7 @@ impl Cluster {
         if slots.is_dir() {
             copy_tree(&slots, &data.join("pg_replslot"))?;
         }
-        self.server = Self::run(&self.name, standby.dir.path(), self.port)?;
+        self.server = Self::run(&self.name, standby.dir.path(), self.port, &super::HASTY)?;
         self.dir = standby.dir;
         wait_until(LONG, "the standby to answer in its primary's place", async || {
             Ok(match self.open(Role::Mover, "postgres").await {

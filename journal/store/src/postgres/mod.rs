@@ -20,7 +20,7 @@ use sqlx::{ConnectOptions as _, PgPool};
 
 use crate::StoreError;
 use crate::backend::{Backend, ReportRow, Trouble};
-use crate::record::{EventRow, number};
+use crate::record::Page;
 use crate::shared::Journal;
 
 pub use instance::Instance;
@@ -133,13 +133,9 @@ impl Backend for Postgres {
         Ok(PostgresWriter::new(self.options.connect().await?, Arc::clone(&self.clock)))
     }
 
-    async fn events_after(&self, after: Position, limit: u32) -> Result<Vec<EventRow>, Trouble> {
-        let rows = sqlx::query_as(sql::EVENTS_AFTER)
-            .bind(number(after.get())?)
-            .bind(i64::from(limit))
-            .fetch_all(&self.readers)
-            .await?;
-        Ok(rows)
+    async fn events_after(&self, after: Position, limit: u32) -> Result<Page, Trouble> {
+        let mut connection = self.readers.acquire().await?;
+        sql::events_after(&mut connection, after, limit).await
     }
 
     async fn reports(&self) -> Result<Vec<ReportRow>, Trouble> {

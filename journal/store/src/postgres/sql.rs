@@ -10,14 +10,39 @@ use sqlx::PgConnection;
 
 use crate::StoreError;
 use crate::backend::{LeaseRow, Seen, Trouble, Wanted, Writer, Written};
-use crate::record::{EventRow, PAGE, command_row, number, plain};
+use crate::record::{PAGE, Page, command_row, number, plain};
 
 /// The events after a position, in order.
-pub(super) const EVENTS_AFTER: &str = "select position, bytes, leaf
-     from switchyard_journal.event
-     where position > $1
-     order by position
-     limit $2";
+pub(super) async fn events_after(
+    connection: &mut PgConnection,
+    after: Position,
+    limit: u32,
+) -> Result<Page, Trouble> {
+    type Row = (Option<Vec<u8>>, Option<Vec<u8>>, Option<Vec<i64>>, Option<Vec<i64>>, Option<Vec<i64>>);
+    let (bytes, leaves, positions, lengths, leaf_lengths): Row = sqlx::query_as(
+        "select string_agg(bytes, ''), string_agg(leaf, ''), array_agg(position),
+                array_agg(coalesce(length(bytes), 0)::bigint), array_agg(coalesce(length(leaf), 0)::bigint)
+         from (select position, bytes, leaf
+               from switchyard_journal.event
+               where position > $1
+               order by position
+               limit $2) page",
+    )
+    .bind(number(after.get())?)
+    .bind(i64::from(limit))
+    .fetch_one(connection)
+    .await?;
+    let rows = match (positions, lengths, leaf_lengths) {
+        (Some(positions), Some(lengths), Some(leaf_lengths)) => positions
+            .into_iter()
+            .zip(lengths)
+            .zip(leaf_lengths)
+            .map(|((position, length), leaf_length)| (position, length, leaf_length))
+            .collect(),
+        _ => Vec::new(),
+    };
+    Ok(Page::unpack((bytes, leaves, rows))?)
+}
 
 /// How far the clock that a batch was decided by may be from the database's, in milliseconds. Events are stamped to
 /// the millisecond for people, and nothing is decided by less than a second.
@@ -151,11 +176,7 @@ impl Writer for PostgresWriter {
                     seen.now = Timestamp::from_millis(low);
                     self.hear(Some(low));
                 }
-                1 => seen.events.push(EventRow::new(
-                    low,
-                    bytes.ok_or_else(missing)?,
-                    hash.ok_or_else(missing)?,
-                )),
+                1 => seen.events.push(low, &bytes.ok_or_else(missing)?, &hash.ok_or_else(missing)?),
                 2 => {
                     let id = CommandId::new(name.ok_or_else(missing)?)
                         .map_err(|error| StoreError::Foreign(error.to_string()))?;
@@ -177,13 +198,8 @@ impl Writer for PostgresWriter {
         Ok(seen)
     }
 
-    async fn events_after(&mut self, after: Position, limit: u32) -> Result<Vec<EventRow>, Trouble> {
-        let rows = sqlx::query_as(EVENTS_AFTER)
-            .bind(number(after.get())?)
-            .bind(i64::from(limit))
-            .fetch_all(&mut self.connection)
-            .await?;
-        Ok(rows)
+    async fn events_after(&mut self, after: Position, limit: u32) -> Result<Page, Trouble> {
+        events_after(&mut self.connection, after, limit).await
     }
 
     async fn write(&mut self, written: &Written) -> Result<(), Trouble> {

@@ -16,7 +16,7 @@ use sqlx::{ConnectOptions as _, SqlitePool};
 
 use crate::StoreError;
 use crate::backend::{Backend, ReportRow, Trouble};
-use crate::record::EventRow;
+use crate::record::Page;
 use crate::shared::Journal;
 use file::JournalFile;
 use sql::{SqliteWriter, events_after, from_database, is_busy};
@@ -105,7 +105,7 @@ impl Backend for Sqlite {
         Ok(SqliteWriter::new(connection, Arc::clone(&self.clock)))
     }
 
-    async fn events_after(&self, after: Position, limit: u32) -> Result<Vec<EventRow>, Trouble> {
+    async fn events_after(&self, after: Position, limit: u32) -> Result<Page, Trouble> {
         let mut connection = self.readers.acquire().await?;
         events_after(&mut connection, after, limit).await
     }

@@ -9,7 +9,7 @@ use sqlx::SqliteConnection;
 
 use crate::StoreError;
 use crate::backend::{CommandRow, LeaseRow, Seen, Trouble, Wanted, Writer, Written};
-use crate::record::{EventRow, PAGE, command_row, number, plain};
+use crate::record::{PAGE, Page, command_row, number, plain};
 
 /// A driver's error as the store's.
 pub(super) fn from_database(error: &sqlx::Error) -> StoreError {
@@ -40,19 +40,30 @@ pub(super) async fn events_after(
     connection: &mut SqliteConnection,
     after: Position,
     limit: u32,
-) -> Result<Vec<EventRow>, Trouble> {
-    let rows = sqlx::query_as(
-        "select position, bytes, leaf
-         from event
-         where position > ?1
-         order by position
-         limit ?2",
+) -> Result<Page, Trouble> {
+    // As text, which is put together without a look at what it is; blobs cannot be.
+    let (bytes, leaves, numbers): (Option<Vec<u8>>, Option<Vec<u8>>, Option<String>) = sqlx::query_as(
+        "select group_concat(cast(bytes as text), ''), group_concat(cast(leaf as text), ''),
+                group_concat(format('%d %d %d', position, octet_length(bytes), octet_length(leaf)), ' ')
+         from (select position, bytes, leaf
+               from event
+               where position > ?1
+               order by position
+               limit ?2)",
     )
     .bind(number(after.get())?)
     .bind(i64::from(limit))
-    .fetch_all(connection)
+    .fetch_one(connection)
     .await?;
-    Ok(rows)
+    let numbers = numbers.unwrap_or_default();
+    let mut numbers = numbers.split(' ').map_while(|text| text.parse::<i64>().ok());
+    let mut rows = Vec::new();
+    while let (Some(position), Some(length), Some(leaf_length)) =
+        (numbers.next(), numbers.next(), numbers.next())
+    {
+        rows.push((position, length, leaf_length));
+    }
+    Ok(Page::unpack((bytes, leaves, rows))?)
 }
 
 /// The connection that writes.
@@ -110,7 +121,7 @@ impl Writer for SqliteWriter {
         Ok(seen)
     }
 
-    async fn events_after(&mut self, after: Position, limit: u32) -> Result<Vec<EventRow>, Trouble> {
+    async fn events_after(&mut self, after: Position, limit: u32) -> Result<Page, Trouble> {
         events_after(&mut self.connection, after, limit).await
     }
 
