@@ -154,7 +154,6 @@ pub(crate) fn memory(report: &mut Report) -> Result<()> {
     let hashing = on_cpu()? - began;
     ensure!(ended > 0, "nothing was hashed");
     let mut times = Vec::new();
-    report.line("replaying");
     let before = on_cpu()?;
     for _ in 0..ROUNDS {
         let began = Instant::now();
