@@ -1,7 +1,7 @@
 //! What a platform's message is to the rest of the bot: who said what, where. The inbox keeps it as JSON.
 
 use journal::plan::Platform;
-use journal::{PersonId, State};
+use journal::{Origin, PersonId, State};
 use journal_store::{Draft, Letter};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -258,6 +258,30 @@ impl Place {
             body,
             wait: Duration::ZERO,
         }
+    }
+
+    /// The outbox's row for a text alone.
+    #[must_use]
+    pub fn say(&self, text: String) -> Draft {
+        self.draft(&Message { text, asks: None })
+    }
+
+    /// What the journal keeps of something that was said or done here, by an account, under a name.
+    #[must_use]
+    pub fn origin(&self, account: &str, message: &str) -> Origin {
+        Origin {
+            platform: self.platform(),
+            account: account.to_owned(),
+            place: self.name(),
+            message: Some(message.to_owned()),
+            bound: None,
+        }
+    }
+
+    /// Whether messages here can have buttons.
+    #[must_use]
+    pub const fn has_buttons(&self) -> bool {
+        matches!(self.platform(), Platform::Slack | Platform::Discord)
     }
 
     /// Whose it is.

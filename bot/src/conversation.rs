@@ -10,16 +10,13 @@ use journal::{
     Actor, Command as JournalCommand, CommandBody, CommandId, Origin, PersonId, PhaseName, Position, Refusal,
     Role, State, merkle,
 };
-use journal_store::{ExecuteError, Store, StoreError};
+use journal_store::{ExecuteError, Store, StoreError, each_event, each_stored};
 
 use crate::language::{Command, Dialect, Heard, read};
 use crate::metrics;
 use crate::proof::Proof;
 use crate::status::Report;
 use crate::words::{self, Narrator, World};
-
-/// How many events are read at once.
-const PAGE: u32 = 1000;
 
 /// How many lines of a phase's history are told.
 const HISTORY: usize = 40;
@@ -282,25 +279,18 @@ impl Conversation {
         let mut narrator = Narrator::default();
         let mut lines = std::collections::VecDeque::new();
         let mut older = 0_usize;
-        let mut after = Position::default();
-        loop {
-            let page = self.store.stored(after, PAGE).await?;
-            let Some((last, _)) = page.last() else { break };
-            after = *last;
-            for (position, bytes) in &page {
-                let event = journal::Recorded::from_bytes(bytes)
-                    .map_err(|source| StoreError::Unreadable { position: *position, source })?;
-                if event.envelope.phase.as_ref() == Some(phase)
-                    && let Some(line) = narrator.headline(&event)
-                {
-                    lines.push_back(line);
-                    if lines.len() > HISTORY {
-                        lines.pop_front();
-                        older += 1;
-                    }
+        each_event(self.store.as_ref(), Position::default(), |event| {
+            if event.envelope.phase.as_ref() == Some(phase)
+                && let Some(line) = narrator.headline(&event)
+            {
+                lines.push_back(line);
+                if lines.len() > HISTORY {
+                    lines.pop_front();
+                    older += 1;
                 }
             }
-        }
+        })
+        .await?;
         Ok(words::history(phase, &Vec::from(lines), older))
     }
 
@@ -311,15 +301,11 @@ impl Conversation {
             return Ok(words::audit_proven(proof, &newest));
         }
         let mut tree = merkle::Tree::default();
-        let mut after = Position::default();
-        loop {
-            let page = self.store.stored(after, PAGE).await?;
-            let Some((last, _)) = page.last() else { break };
-            after = *last;
-            for (_, bytes) in &page {
-                tree.push(merkle::leaf(bytes));
-            }
-        }
+        each_stored(self.store.as_ref(), Position::default(), |_, bytes| {
+            tree.push(merkle::leaf(bytes));
+            Ok::<_, StoreError>(())
+        })
+        .await?;
         Ok(words::audit(tree.size(), &hex::encode(tree.root())))
     }
 }

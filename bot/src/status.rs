@@ -420,7 +420,9 @@ impl Seen<'_> {
                 Next::NeedsStream { direction }
             }
             Some(_) if self.state.hold.is_some() || self.phase.hold.is_some() => Next::NeedsRelease,
-            Some(request) if journal::waits(self.state, request, self.now).iter().any(is_approvals) => {
+            Some(request)
+                if journal::waits(self.state, request, self.now).iter().any(journal::Wait::is_approvals) =>
+            {
                 let last = request.not_after.map_or(request.expires_at, |last| last.min(request.expires_at));
                 Next::NeedsApprovals { request: request.position, expires_at: last }
             }
@@ -449,11 +451,11 @@ impl Seen<'_> {
     fn requests(&self) -> Vec<RequestReport> {
         let mine = || self.state.requests.values().filter(|request| request.phase == *self.name);
         let mut shown: Vec<RequestReport> =
-            mine().filter(|request| is_live(request)).map(|request| self.request(request)).collect();
+            mine().filter(|request| request.is_live()).map(|request| self.request(request)).collect();
         shown.extend(
             mine()
                 .rev()
-                .filter(|request| !is_live(request))
+                .filter(|request| !request.is_live())
                 .take(PAST_REQUESTS)
                 .map(|request| self.request(request)),
         );
@@ -483,7 +485,7 @@ impl Seen<'_> {
                 RequestStatus::Void(_) => "void",
             },
             plan_hash: request.plan_hash.to_string(),
-            is_live: is_live(request),
+            is_live: request.is_live(),
         }
     }
 
@@ -586,14 +588,6 @@ impl Seen<'_> {
         };
         Some(told.to_owned())
     }
-}
-
-const fn is_approvals(wait: &journal::Wait) -> bool {
-    matches!(wait, journal::Wait::Approvals { .. })
-}
-
-const fn is_live(request: &Request) -> bool {
-    matches!(request.status, RequestStatus::Open | RequestStatus::Running | RequestStatus::Consumed)
 }
 
 fn undo_cause(run: &OperationRun) -> Option<&UndoCause> {

@@ -7,13 +7,9 @@
 use std::sync::Arc;
 
 use journal::{
-    Actor, ApprovalWord, Command, CommandBody, CommandId, Fact, Origin, PersonId, Position, Recorded,
-    Request, RequestStatus,
+    Actor, ApprovalWord, Command, CommandBody, CommandId, Fact, Origin, PersonId, Position, Recorded, Request,
 };
-use journal_store::{ExecuteError, Store, StoreError};
-
-/// How many events are read at once.
-const PAGE: u32 = 1000;
+use journal_store::{ExecuteError, Store, StoreError, each_event};
 
 /// What is gone.
 #[derive(Debug, Clone)]
@@ -114,22 +110,15 @@ async fn events(
     wanted: impl Fn(&Recorded) -> bool,
 ) -> Result<Vec<Recorded>, StoreError> {
     let state = store.state().await?;
-    let is_live = |request: &&Request| {
-        matches!(request.status, RequestStatus::Open | RequestStatus::Running | RequestStatus::Consumed)
+    let Some(oldest) = state.requests.values().find(|request| request.is_live()) else {
+        return Ok(Vec::new());
     };
-    let Some(oldest) = state.requests.values().find(is_live) else { return Ok(Vec::new()) };
-    let mut after = oldest.position;
     let mut found = Vec::new();
-    loop {
-        let page = store.stored(after, PAGE).await?;
-        let Some((last, _)) = page.last() else { return Ok(found) };
-        after = *last;
-        for (position, bytes) in &page {
-            let event = Recorded::from_bytes(bytes)
-                .map_err(|source| StoreError::Unreadable { position: *position, source })?;
-            if wanted(&event) {
-                found.push(event);
-            }
+    each_event(store.as_ref(), oldest.position, |event| {
+        if wanted(&event) {
+            found.push(event);
         }
-    }
+    })
+    .await?;
+    Ok(found)
 }

@@ -112,7 +112,7 @@ impl Worker {
                 }
                 Done::Later(why) => {
                     tracing::error!(%meaning, why, "given up");
-                    vec![said(&arrival.place, words::given_up())]
+                    vec![arrival.place.say(words::given_up())]
                 }
             },
             Err(error) => {
@@ -135,9 +135,9 @@ impl Worker {
         };
         let place = &arrival.place;
         let text = match &arrival.said {
-            Said::Edited => return Done::Replies(vec![said(place, words::edits_do_not_count())]),
+            Said::Edited => return Done::Replies(vec![place.say(words::edits_do_not_count())]),
             Said::Deleted { meaning, by } => {
-                return match self.deleted(platform, arrival, (meaning, by)).await {
+                return match self.deleted(arrival, meaning, by).await {
                     Ok(told) => Done::Replies(told),
                     Err(error) => error.into(),
                 };
@@ -148,7 +148,7 @@ impl Worker {
             Said::Button { word, request, plan, reason } => {
                 let bound = state.requests.get(&Position::new(*request));
                 if !bound.is_some_and(|request| request.plan_hash.to_string().starts_with(plan.as_str())) {
-                    return Done::Replies(vec![said(place, words::other_button(*request))]);
+                    return Done::Replies(vec![place.say(words::other_button(*request))]);
                 }
                 let request = Position::new(*request);
                 let command = match word {
@@ -165,7 +165,7 @@ impl Worker {
         let Some(person) = person(&state, platform, &arrival.account) else {
             tracing::info!(meaning, account = %arrival.account, "an account of nobody in the plan");
             let text = words::unmapped(platform, &arrival.name, &arrival.account);
-            return Done::Replies(vec![said(place, text)]);
+            return Done::Replies(vec![place.say(text)]);
         };
         let bound = match self.bound(meaning, taken.tries, arrival, &text).await {
             Ok(bound) => bound,
@@ -178,19 +178,13 @@ impl Worker {
                 Ok(None) => {}
                 Ok(Some(standing)) => {
                     tracing::warn!(meaning, account = %arrival.account, ?standing, "an account that does not count");
-                    return Done::Replies(vec![said(place, words::not_vouched(standing))]);
+                    return Done::Replies(vec![place.say(words::not_vouched(standing))]);
                 }
                 Err(why) => return Done::Later(why),
             }
         }
         let conversation = Conversation::new(Arc::clone(&self.store)).proven_by(self.proof.clone());
-        let origin = Origin {
-            platform,
-            account: arrival.account.clone(),
-            place: place.name(),
-            message: Some(meaning.to_owned()),
-            bound,
-        };
+        let origin = Origin { bound, ..place.origin(&arrival.account, meaning) };
         let said = Utterance {
             person: &person,
             id: meaning,
@@ -207,7 +201,7 @@ impl Worker {
             Ok(state) => {
                 // The reply that made a request is the first state of its operation's living message.
                 let living = reply.made.map(|request| board::key(request.get()));
-                Done::Replies(vec![Draft { living, ..place.draft(&message(reply, &state, platform)) }])
+                Done::Replies(vec![Draft { living, ..place.draft(&message(reply, &state, place)) }])
             }
             Err(error) => error.into(),
         }
@@ -215,30 +209,16 @@ impl Worker {
 
     /// Takes back the approvals that a deleted comment gave, if they are still their persons' latest words. Who deleted
     /// it is in the event's origin.
-    async fn deleted(
-        &self,
-        platform: Platform,
-        arrival: &Arrival,
-        (meaning, by): (&str, &str),
-    ) -> Result<Vec<Draft>, StoreError> {
+    async fn deleted(&self, arrival: &Arrival, meaning: &str, by: &str) -> Result<Vec<Draft>, StoreError> {
         let id = format!("{meaning}:deleted");
-        let withdrawal = Withdrawal {
-            prefix: &format!("{meaning}."),
-            id: &id,
-            origin: Origin {
-                platform,
-                account: by.to_owned(),
-                place: arrival.place.name(),
-                message: Some(id.clone()),
-                bound: None,
-            },
-        };
+        let withdrawal =
+            Withdrawal { prefix: &format!("{meaning}."), id: &id, origin: arrival.place.origin(by, &id) };
         let gone = take_back(&self.store, &withdrawal).await?;
         Ok(gone
             .iter()
             .map(|gone| {
                 let text = words::approval_deleted(&gone.person, &gone.request);
-                Draft { living: Some(id.clone()), ..said(&arrival.place, text) }
+                Draft { living: Some(id.clone()), ..arrival.place.say(text) }
             })
             .collect())
     }
@@ -267,7 +247,7 @@ impl Worker {
         text: &str,
     ) -> Result<Option<Bound>, Done> {
         let Some(desk) = &self.desk else { return Ok(None) };
-        let reply = |text| Done::Replies(vec![said(&arrival.place, text)]);
+        let reply = |text| Done::Replies(vec![arrival.place.say(text)]);
         match desk.bind(meaning, arrival, text).await {
             Ok(Binding::Free) => Ok(None),
             Ok(Binding::Bound(bound)) => Ok(Some(bound)),
@@ -286,20 +266,15 @@ fn tries(taken: &Taken) -> u32 {
     u32::try_from(taken.tries).unwrap_or(u32::MAX)
 }
 
-fn said(place: &Place, text: String) -> Draft {
-    place.draft(&Message { text, asks: None })
-}
-
 /// A reply; where there are buttons, with those of the request that it leaves open.
-fn message(reply: Reply, state: &State, platform: Platform) -> Message {
+fn message(reply: Reply, state: &State, place: &Place) -> Message {
     let open =
         reply.follow.as_ref().and_then(|follow| state.requests.get(&follow.request)).filter(|request| {
             let required = state.plan.as_ref().map_or(0, |(plan, _)| plan.policy(request.operation).required);
             request.status == RequestStatus::Open && required > 0
         });
-    let has_buttons = matches!(platform, Platform::Slack | Platform::Discord);
     let asks = open
-        .filter(|_| has_buttons)
+        .filter(|_| place.has_buttons())
         .map(|request| Asks { request: request.position.get(), plan: request.plan_hash.short() });
     Message { text: reply.text, asks }
 }

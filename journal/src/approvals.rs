@@ -160,6 +160,14 @@ pub enum Wait {
     Confirmation,
 }
 
+impl Wait {
+    /// Whether it is for approvals.
+    #[must_use]
+    pub const fn is_approvals(&self) -> bool {
+        matches!(self, Self::Approvals { .. })
+    }
+}
+
 /// Everything that keeps an open request, whose binding stands, from beginning now.
 #[must_use]
 pub fn waits(state: &State, request: &Request, now: Timestamp) -> Vec<Wait> {

@@ -252,6 +252,12 @@ pub struct Request {
 }
 
 impl Request {
+    /// Whether it waits or runs.
+    #[must_use]
+    pub const fn is_live(&self) -> bool {
+        matches!(self.status, RequestStatus::Open | RequestStatus::Running | RequestStatus::Consumed)
+    }
+
     /// The commit that it is bound to, if it was asked for in a pull request.
     #[must_use]
     pub fn bound(&self) -> Option<&Bound> {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 
+use crate::doubles::github::scene::{ANNA, BEN, CHRIS, PLAN, section};
 use crate::doubles::github::{Github, ReviewState, SECRET, Thread};
 use crate::doubles::slack::{BOT_TOKEN, SIGNING_SECRET, Slack};
 use crate::process::free_port;
@@ -14,15 +15,15 @@ use crate::wait::{Seen, wait_until};
 /// The repository that carries the plan.
 const REPOSITORY: &str = "acme/shop";
 
-/// Where the plan is in it.
-const PLAN: &str = "switchyard.toml";
+/// Between two sweeps: the bot's own default.
+const SWEEP_SECONDS: u64 = 60;
 
 /// The channel of the migration.
 pub const CHANNEL: &str = "C0OPS";
 
 /// People, their accounts' numbers on GitHub and ids in Slack.
 const PEOPLE: [(&str, u64, &str); 4] =
-    [("anna", 1001, "U0ANNA"), ("ben", 1002, "U0BEN"), ("chris", 1003, "U0CHRIS"), ("dora", 1004, "U0DORA")];
+    [("anna", ANNA, "U0ANNA"), ("ben", BEN, "U0BEN"), ("chris", CHRIS, "U0CHRIS"), ("dora", 1004, "U0DORA")];
 
 /// GitHub and Slack, and where the product hears them.
 #[derive(Debug)]
@@ -86,12 +87,11 @@ impl Town {
     pub fn write_bot(&self, file: &Path) -> Result<()> {
         let text = format!(
             "[http]\nlisten = \"127.0.0.1:{port}\"\n\n\
-             [github]\napp_id = 123456\nprivate_key = \"env:GITHUB_KEY\"\nwebhook_secrets = [\"env:GITHUB_SECRET\"]\n\
-             repository = \"{REPOSITORY}\"\nplan_path = \"{PLAN}\"\napi_url = \"{github}\"\n\n\
+             {github}\n\
              [slack]\nsigning_secrets = [\"env:SLACK_SIGNING\"]\nbot_token = \"env:SLACK_BOT\"\nteam = \"{team}\"\n\
              channels = [\"{CHANNEL}\"]\napi_url = \"{slack}\"\n",
             port = self.port,
-            github = self.github.url(),
+            github = section(&self.github, SWEEP_SECONDS),
             team = self.slack.team(),
             slack = self.slack.api(),
         );
@@ -100,7 +100,7 @@ impl Town {
 
     /// Anna opens the pull request that carries the plan.
     pub async fn open_pull(&mut self, plan: &str) {
-        self.pull = self.github.open_pull(1001, "Move region-a", &[(PLAN, Some(plan))]).await;
+        self.pull = self.github.open_pull(ANNA, "Move region-a", &[(PLAN, Some(plan))]).await;
     }
 
     /// The pull request's number.

@@ -70,8 +70,7 @@ async fn case_6_an_approving_comment_that_anybody_deletes_is_revoked_and_who_del
 {
     let scene = Scene::set().await?;
     let (request, _) = scene.asks("region-a start").await?;
-    let approval = scene.says(BEN, &format!("/migrate approve #{request}")).await;
-    scene.answered(&["ben approved request", "1 more"]).await?;
+    let approval = scene.approves(BEN, request, &["ben approved request", "1 more"]).await?;
     scene.github.delete_comment(CHRIS, approval).await?;
     scene.answered(&["The comment in which ben approved", "deleted"]).await?;
     let journal = scene.ends().await?;

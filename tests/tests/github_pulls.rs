@@ -34,16 +34,14 @@ async fn case_1_a_request_binds_the_head_that_is_read_while_it_is_processed_and_
 async fn case_2_a_push_voids_the_request_in_place_and_says_so_once() -> Result<()> {
     let scene = Scene::set().await?;
     let (request, shown) = scene.asks("region-a start").await?;
-    scene.says(BEN, &format!("/migrate approve #{request}")).await;
-    scene.answered(&["ben approved request", "1 more"]).await?;
+    scene.approves(BEN, request, &["ben approved request", "1 more"]).await?;
     let before = scene.head();
     scene.github.push(CHRIS, scene.pull, &[("notes.md", Some("later"))]).await?;
     scene.answered(&["void", "commit"]).await?;
     scene.github.comment_says(shown, &["is void"]).await?;
     // Restored to the old commit, it stays void.
     scene.github.force_push(CHRIS, scene.pull, &before).await?;
-    scene.says(CHRIS, &format!("/migrate approve #{request}")).await;
-    scene.answered(&["void", "SW-0117"]).await?;
+    scene.approves(CHRIS, request, &["void", "SW-0117"]).await?;
     let journal = scene.ends().await?;
     assert_eq!(journal.of("request_voided").count(), 1);
     assert_eq!(journal.of("operation_started").count(), 0);
@@ -54,8 +52,7 @@ async fn case_2_a_push_voids_the_request_in_place_and_says_so_once() -> Result<(
 async fn case_2_a_push_whose_webhook_is_lost_is_seen_before_the_operation_begins() -> Result<()> {
     let scene = Scene::set().await?;
     let (request, shown) = scene.asks("region-a start").await?;
-    scene.says(BEN, &format!("/migrate approve #{request}")).await;
-    scene.answered(&["ben approved request"]).await?;
+    scene.approves(BEN, request, &["ben approved request"]).await?;
     scene.github.delivering(Delivering::Held);
     scene.says(CHRIS, &format!("/migrate approve #{request}")).await;
     // The approval's webhook is on its way when the push comes; the push's own never does.
@@ -79,12 +76,10 @@ async fn case_2_a_push_whose_webhook_is_lost_is_seen_before_the_operation_begins
 async fn case_2_at_the_second_look_another_head_voids_what_has_all_its_approvals() -> Result<()> {
     let scene = Scene::set().await?;
     let (request, shown) = scene.asks("region-a start").await?;
-    scene.says(BEN, &format!("/migrate approve #{request}")).await;
-    scene.answered(&["ben approved request"]).await?;
+    scene.approves(BEN, request, &["ben approved request"]).await?;
     scene.says(ANNA, "/migrate hold region-a --reason \"wait\"").await;
     scene.answered(&["hold"]).await?;
-    scene.says(CHRIS, &format!("/migrate approve #{request}")).await;
-    scene.answered(&["chris approved request"]).await?;
+    scene.approves(CHRIS, request, &["chris approved request"]).await?;
     scene.github.delivering(Delivering::Never);
     scene.github.push(CHRIS, scene.pull, &[("notes.md", Some("later"))]).await?;
     scene.github.delivering(Delivering::AtOnce);
@@ -249,8 +244,7 @@ async fn case_8_a_dismissal_whose_webhook_is_lost_is_seen_at_the_second_look() -
     scene.github.delivering(Delivering::Never);
     scene.github.dismiss(CHRIS, review).await?;
     scene.github.delivering(Delivering::AtOnce);
-    scene.says(CHRIS, &format!("/migrate approve #{request}")).await;
-    scene.answered(&["chris approved request"]).await?;
+    scene.approves(CHRIS, request, &["chris approved request"]).await?;
     scene.answered(&["What ben approved request", "does not count any more"]).await?;
     let journal = scene.ends().await?;
     assert_eq!(journal.of("operation_started").count(), 0);

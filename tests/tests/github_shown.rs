@@ -19,11 +19,23 @@ use product::doubles::github::{Delivering, ReviewState, Thread, deliver};
 async fn starts(scene: &Scene, phase: &str) -> Result<(u64, u64)> {
     let (request, shown) = scene.asks(&format!("{phase} start")).await?;
     for (person, name) in [(BEN, "ben"), (CHRIS, "chris")] {
-        scene.says(person, &format!("/migrate approve #{request}")).await;
-        scene.answered(&[&format!("{name} approved request"), phase]).await?;
+        scene.approves(person, request, &[&format!("{name} approved request"), phase]).await?;
     }
     scene.github.comment_says(shown, &["runs"]).await?;
     Ok((request, shown))
+}
+
+/// A start is aborted and asked for again: the older comment is minimised then.
+async fn starts_again(scene: &Scene) -> Result<()> {
+    let (_, shown) = starts(scene, "region-a").await?;
+    scene.says(ANNA, "/migrate region-a abort --reason \"enough\"").await;
+    scene.answered(&["will be undone", "enough"]).await?;
+    scene.answered(&["is being undone"]).await?;
+    scene.github.comment_says(shown, &["was undone"]).await?;
+    starts(scene, "region-a").await?;
+    let minimised = "the older comment to be minimised";
+    scene.github.until(minimised, |world| world.comments.get(&shown)?.minimized.clone()).await?;
+    Ok(())
 }
 
 #[tokio::test]
@@ -79,8 +91,7 @@ async fn case_17_a_living_comment_that_was_deleted_is_written_anew() -> Result<(
     let (request, shown) = scene.asks("region-a start").await?;
     scene.settled().await?;
     scene.github.world(|world| world.comments.remove(&shown));
-    scene.says(BEN, &format!("/migrate approve #{request}")).await;
-    scene.answered(&["ben approved request"]).await?;
+    scene.approves(BEN, request, &["ben approved request"]).await?;
     let anew = scene.answered(&["waits for approvals", "Approved by ben"]).await?;
     assert_ne!(anew, shown);
     scene.says(CHRIS, &format!("/migrate deny #{request} --reason \"no\"")).await;
@@ -96,13 +107,11 @@ async fn case_18_states_of_one_comment_leave_seconds_apart_and_the_latest_wins()
     let (request, shown) = scene.asks("region-a start").await?;
     // Many changes, faster than anybody reads.
     for _ in 0..3 {
-        scene.says(BEN, &format!("/migrate approve #{request}")).await;
-        scene.answered(&["ben approved request"]).await?;
+        scene.approves(BEN, request, &["ben approved request"]).await?;
         scene.says(BEN, &format!("/migrate revoke #{request}")).await;
         scene.answered(&["ben took back"]).await?;
     }
-    scene.says(BEN, &format!("/migrate approve #{request}")).await;
-    scene.answered(&["ben approved request"]).await?;
+    scene.approves(BEN, request, &["ben approved request"]).await?;
     let comment = scene.github.comment_says(shown, &["Approved by ben"]).await?;
     for pair in comment.versions.windows(2) {
         let apart = pair[1].0 - pair[0].0;
@@ -121,8 +130,7 @@ async fn case_19_a_check_run_and_a_deployment_whose_making_nobody_knows_of_are_t
     scene.settled().await?;
     scene.github.swallow_answer("/deployments");
     for (person, name) in [(BEN, "ben"), (CHRIS, "chris")] {
-        scene.says(person, &format!("/migrate approve #{request}")).await;
-        scene.answered(&[&format!("{name} approved request")]).await?;
+        scene.approves(person, request, &[&format!("{name} approved request")]).await?;
     }
     scene
         .github
@@ -180,8 +188,7 @@ async fn case_4_one_person_is_one_vote_however_they_say_it() -> Result<()> {
     let (request, _) = scene.asks("region-a start").await?;
     scene.github.review(BEN, scene.pull, ReviewState::Approved, "").await?;
     scene.answered(&["ben approved request", "1 more"]).await?;
-    scene.says(BEN, &format!("/migrate approve #{request}")).await;
-    scene.answered(&["already", "SW-0120"]).await?;
+    scene.approves(BEN, request, &["already", "SW-0120"]).await?;
     let said = scene.talk.product.chat("ben", &format!("/migrate approve #{request}")).await?;
     assert!(!said.accepted && said.text.contains("SW-0120"), "{}", said.text);
     let journal = scene.ends().await?;
@@ -208,8 +215,7 @@ async fn case_20_a_verb_in_the_wrong_state_is_answered_with_the_state() -> Resul
 async fn case_21_of_words_in_the_same_second_the_denial_wins() -> Result<()> {
     let scene = Scene::set().await?;
     let (request, shown) = scene.asks("region-a start").await?;
-    scene.says(BEN, &format!("/migrate approve #{request}")).await;
-    scene.answered(&["ben approved request"]).await?;
+    scene.approves(BEN, request, &["ben approved request"]).await?;
     let deny = format!("/migrate deny #{request} --reason \"not now\"");
     let (_, denied) = tokio::join!(
         scene.github.review(CHRIS, scene.pull, ReviewState::Approved, ""),
@@ -244,8 +250,7 @@ async fn case_21_of_words_in_the_same_second_the_denial_wins() -> Result<()> {
 async fn case_22_an_approval_that_comes_too_late_is_refused() -> Result<()> {
     let scene = Scene::set().await?;
     let (request, _) = starts(&scene, "region-a").await?;
-    scene.says(ANNA, &format!("/migrate approve #{request}")).await;
-    scene.answered(&["SW-0117"]).await?;
+    scene.approves(ANNA, request, &["SW-0117"]).await?;
     let journal = scene.ends().await?;
     assert_eq!(journal.of("approved").count(), 2);
     Ok(())
@@ -282,16 +287,7 @@ async fn on_an_enterprise_server_the_same_is_shown() -> Result<()> {
     let bot = section(&scene.github, 3600).replace(&scene.github.url(), &scene.github.enterprise_url());
     scene.talk.write_bot("a", &bot)?;
     scene.serve = Some(scene.talk.serve("a").await?);
-    let (_, shown) = starts(&scene, "region-a").await?;
-    scene.says(ANNA, "/migrate region-a abort --reason \"enough\"").await;
-    scene.answered(&["will be undone", "enough"]).await?;
-    scene.answered(&["is being undone"]).await?;
-    scene.github.comment_says(shown, &["was undone"]).await?;
-    starts(&scene, "region-a").await?;
-    scene
-        .github
-        .until("the older comment to be minimised", |world| world.comments.get(&shown)?.minimized.clone())
-        .await?;
+    starts_again(&scene).await?;
     scene.ends().await?;
     Ok(())
 }
@@ -299,16 +295,7 @@ async fn on_an_enterprise_server_the_same_is_shown() -> Result<()> {
 #[tokio::test]
 async fn the_app_asks_for_the_permissions_that_it_needs_and_no_others() -> Result<()> {
     let scene = Scene::with(1, "").await?;
-    let (_, shown) = starts(&scene, "region-a").await?;
-    scene.says(ANNA, "/migrate region-a abort --reason \"enough\"").await;
-    scene.answered(&["will be undone", "enough"]).await?;
-    scene.answered(&["is being undone"]).await?;
-    scene.github.comment_says(shown, &["was undone"]).await?;
-    starts(&scene, "region-a").await?;
-    scene
-        .github
-        .until("the older comment to be minimised", |world| world.comments.get(&shown)?.minimized.clone())
-        .await?;
+    starts_again(&scene).await?;
     scene.github.comment(BEN, Thread::Diff(scene.pull), "/migrate whoami").await;
     scene.answered(&["You are ben"]).await?;
     let other = scene.other_plan()?;

@@ -143,15 +143,11 @@ pub(super) fn origin(request: &Request) -> Option<Place> {
     Place::read(origin.platform, &origin.place)
 }
 
-pub(super) const fn is_live(request: &Request) -> bool {
-    matches!(request.status, RequestStatus::Open | RequestStatus::Running | RequestStatus::Consumed)
-}
-
 fn stage(view: &View<'_>, request: &Request, run: Option<&OperationRun>) -> Stage {
     match &request.status {
         RequestStatus::Open => {
             let waits = journal::waits(view.state, request, view.now);
-            let asks = waits.iter().any(|wait| matches!(wait, journal::Wait::Approvals { .. }));
+            let asks = waits.iter().any(journal::Wait::is_approvals);
             if asks { Stage::Asking } else { Stage::Waiting }
         }
         RequestStatus::Running | RequestStatus::Consumed => match run {

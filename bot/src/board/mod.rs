@@ -26,7 +26,7 @@ use tokio::sync::{Notify, watch};
 
 pub use card::{Card, Stage, asked, key};
 pub use notice::Notice;
-pub use plain::Plain;
+pub use plain::{Plain, URGENT};
 
 /// The reader's name under which the watermark is kept.
 const READER: &str = "board";
@@ -48,9 +48,9 @@ pub trait Audience: fmt::Debug + Send + Sync {
     /// The messages that call people: each is living under the notice's key, so that it is said once.
     fn notice(&self, notice: &Notice) -> Vec<Draft>;
 
-    /// The messages that show the whole migration, if there is a place for it. `text` is the status as the terminal prints it.
-    fn overview(&self, text: &str) -> Vec<Draft> {
-        let _unused = text;
+    /// The messages that show the whole migration, if anybody looks at it. `status` gives it as the terminal prints it.
+    fn overview(&self, status: &dyn Fn() -> String) -> Vec<Draft> {
+        let _unused = status;
         Vec::new()
     }
 }
@@ -138,14 +138,15 @@ impl Board {
         let mut notices: Vec<Notice> =
             news.iter().filter_map(|event| Notice::of_event(&view, event)).collect();
         notices.extend(Notice::of_time(&view));
-        let overview = crate::status::Report::new(&state, &reported, now, None)
-            .map(|report| crate::words::status(&report))
-            .unwrap_or_default();
+        let status = || {
+            let report = crate::status::Report::new(&state, &reported, now, None);
+            report.map(|report| crate::words::status(&report)).unwrap_or_default()
+        };
         let mut drafts = Vec::new();
         for audience in &self.audiences {
             drafts.extend(cards.iter().flat_map(|card| audience.card(card)));
             drafts.extend(notices.iter().flat_map(|notice| audience.notice(notice)));
-            drafts.extend(audience.overview(&overview));
+            drafts.extend(audience.overview(&status));
         }
         self.mailroom.publish(READER, upto, &drafts).await?;
         if !drafts.is_empty() {
@@ -157,8 +158,7 @@ impl Board {
 
 /// The requests whose cards may have changed: those that live, and those that these events ended.
 fn touched(state: &State, news: &[Recorded]) -> BTreeSet<Position> {
-    let live =
-        state.requests.values().filter(|request| card::is_live(request)).map(|request| request.position);
+    let live = state.requests.values().filter(|request| request.is_live()).map(|request| request.position);
     let mut touched: BTreeSet<Position> = live.collect();
     for event in news {
         touched.extend(event.body.request());

@@ -77,9 +77,8 @@ impl View<'_> {
 
 /// How long an open request without its approvals has left, when three quarters of its time are over.
 fn runs_out(view: &View<'_>, request: &Request) -> Option<Duration> {
-    let lacks = |wait: &journal::Wait| matches!(wait, journal::Wait::Approvals { .. });
     let is_asking = request.status == RequestStatus::Open
-        && journal::waits(view.state, request, view.now).iter().any(lacks);
+        && journal::waits(view.state, request, view.now).iter().any(journal::Wait::is_approvals);
     let whole = request.expires_at.since(request.requested_at);
     let left = request.expires_at.since(view.now);
     (is_asking && view.now < request.expires_at && left <= whole / 4).then_some(left)

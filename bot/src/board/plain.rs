@@ -7,7 +7,7 @@ use super::{Audience, Card, LEAST_BETWEEN_EDITS, Notice};
 use crate::arrival::{Message, Place};
 
 /// Notices leave before cards.
-const URGENT: i64 = 10;
+pub const URGENT: i64 = 10;
 
 /// Readers of texts.
 #[derive(Debug)]
@@ -41,20 +41,19 @@ impl Audience for Plain {
 
     fn card(&self, card: &Card) -> Vec<Draft> {
         let Some(place) = self.place(card.origin.as_ref()) else { return Vec::new() };
-        let has_buttons = matches!(self.platform, Platform::Slack | Platform::Discord);
-        let message = Message { text: card.text.clone(), asks: card.asks.clone().filter(|_| has_buttons) };
+        let asks = card.asks.clone().filter(|_| place.has_buttons());
+        let message = Message { text: card.text.clone(), asks };
         let wait = if card.stage.is_over() { std::time::Duration::ZERO } else { LEAST_BETWEEN_EDITS };
         vec![Draft { living: Some(card.key()), wait, ..place.draft(&message) }]
     }
 
     fn notice(&self, notice: &Notice) -> Vec<Draft> {
-        let message = Message { text: notice.text.clone(), asks: None };
         self.places(notice)
             .into_iter()
             .map(|place| Draft {
                 living: Some(notice.key.clone()),
                 priority: URGENT,
-                ..place.draft(&message)
+                ..place.say(notice.text.clone())
             })
             .collect()
     }

@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 
 use journal::Plan;
 use journal::plan::Platform;
-use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
-use serde::{Deserialize, Serialize};
+use jsonwebtoken::EncodingKey;
+use octocrab::auth::create_jwt;
+use octocrab::models::AppId;
+use serde::Deserialize;
 use serde_json::Value;
 
 use super::ask::{Answer, Ask, Unreachable};
@@ -27,29 +29,15 @@ struct Needs {
     events: Vec<String>,
 }
 
-#[derive(Debug, Serialize)]
-struct Claims {
-    /// A minute ago, for clocks that differ.
-    iat: i64,
-    /// In nine minutes; GitHub takes ten at most.
-    exp: i64,
-    iss: String,
-}
-
 /// A level of access, as a number: none, read, write, admin.
 fn rank(level: Option<&str>) -> usize {
     let levels = [None, Some("read"), Some("write"), Some("admin")];
     levels.iter().position(|each| *each == level).unwrap_or(0)
 }
 
-pub(super) async fn look(
-    github: &Github,
-    public_url: Option<&str>,
-    plan: Option<&Plan>,
-    now: i64,
-) -> Vec<Seen> {
+pub(super) async fn look(github: &Github, public_url: Option<&str>, plan: Option<&Plan>) -> Vec<Seen> {
     let mut looks = Looks::at(Platform::Github);
-    let ended = Look { github, public_url, plan, looks: &mut looks }.all(now).await;
+    let ended = Look { github, public_url, plan, looks: &mut looks }.all().await;
     looks.ended(ended)
 }
 
@@ -61,16 +49,14 @@ struct Look<'l> {
 }
 
 impl Look<'_> {
-    async fn all(&mut self, now: i64) -> Result<(), Unreachable> {
+    async fn all(&mut self) -> Result<(), Unreachable> {
         let github = self.github;
         let ask = Ask::new(&github.api_url)?;
         let Ok(key) = EncodingKey::from_rsa_pem(github.private_key.expose().as_bytes()) else {
             self.looks.missing("private_key", words::github_no_key());
             return Ok(());
         };
-        let seconds = now.div_euclid(1000);
-        let claims = Claims { iat: seconds - 60, exp: seconds + 540, iss: github.app_id.to_string() };
-        let Ok(token) = encode(&Header::new(Algorithm::RS256), &claims, &key) else {
+        let Ok(token) = create_jwt(AppId(github.app_id), &key) else {
             self.looks.missing("private_key", words::github_no_key());
             return Ok(());
         };

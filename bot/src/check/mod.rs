@@ -104,14 +104,14 @@ fn accounts(plan: Option<&Plan>, platform: Platform) -> Vec<(&PersonId, &str)> {
     people.filter_map(|person| Some((&person.id, person.accounts.get(&platform)?.as_str()))).collect()
 }
 
-/// Tries everything. `now` is in milliseconds since 1970-01-01 UTC. With a plan, its people's accounts are looked for.
-pub async fn run(config: &Config, plan: Option<&Plan>, now: i64) -> Report {
+/// Tries everything. With a plan, its people's accounts are looked for.
+pub async fn run(config: &Config, plan: Option<&Plan>) -> Report {
     let scrubber = Scrubber::default();
     config.teach(&scrubber);
     let public_url = config.http.public_url.as_deref();
     let mut seen = Vec::new();
     if let Some(github) = &config.github {
-        seen.extend(github::look(github, public_url, plan, now).await);
+        seen.extend(github::look(github, public_url, plan).await);
     }
     if let Some(slack) = &config.slack {
         seen.extend(slack::look(slack, plan).await);

@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 
 use clap::Subcommand;
-use runtime::{Clock as _, SystemClock};
 
 use super::exit::{Exit, Failure};
 use super::{open, output};
@@ -54,7 +53,7 @@ pub async fn run(what: What) -> Result<Exit, Failure> {
     let config =
         Config::read(&text).map_err(|problems| Failure::refused(words::bad_bot_file(&bot, &problems)))?;
     let plan = plan.map(|file| open::read(&file)).transpose()?;
-    let report = check::run(&config, plan.as_ref().map(|read| &read.plan), SystemClock.now_millis()).await;
+    let report = check::run(&config, plan.as_ref().map(|read| &read.plan)).await;
     if json {
         let printed = serde_json::to_string(&report).map_err(|error| Failure::refused(error.to_string()))?;
         output::say(&printed);

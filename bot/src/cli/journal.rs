@@ -8,7 +8,7 @@ use clap::Subcommand;
 use futures::StreamExt as _;
 use journal::note::VerifierKey;
 use journal::{PhaseName, Position, Recorded};
-use journal_store::{Store, StoreError};
+use journal_store::{StoreError, each_stored};
 use runtime::Scrubber;
 
 use super::exit::{Exit, Failure};
@@ -86,9 +86,6 @@ pub struct Filter {
     from: Option<u64>,
 }
 
-/// How many events are read at once.
-const PAGE: u32 = 1000;
-
 /// Runs it.
 ///
 /// # Errors
@@ -98,7 +95,8 @@ pub async fn run(what: What) -> Result<Exit, Failure> {
         What::Show(filter) => {
             let store = open::read(&filter.plan.plan)?.open().await?;
             let mut shown = Shown::new(&filter)?;
-            each(store.as_ref(), |position, bytes| shown.event(position, bytes)).await?;
+            each_stored(store.as_ref(), Position::default(), |position, bytes| shown.event(position, bytes))
+                .await?;
         }
         What::Tail(filter) => tail(&filter).await?,
         What::Export { plan, to } => export(&plan, &to).await?,
@@ -117,7 +115,10 @@ async fn checkpoint(plan: &PlanFile) -> Result<(), Failure> {
     let store = read.open().await?;
     let refused = |error: DeskError| Failure::refused(words::publisher_refuses(&error));
     let mut desk = Desk::new(key, witness);
-    each(store.as_ref(), |position, bytes| desk.take(position, bytes).map_err(refused)).await?;
+    each_stored(store.as_ref(), Position::default(), |position, bytes| {
+        desk.take(position, bytes).map_err(refused)
+    })
+    .await?;
     let state = store.state().await.map_err(|error| open::no_journal(&error))?;
     if let Some(left) = &state.left {
         desk.compare(left.size.get(), left.root.hash()).map_err(refused)?;
@@ -144,30 +145,14 @@ async fn check(asked: &Check) -> Result<Exit, Failure> {
     };
     let store = read.open_unread().await?;
     let mut examiner = Examiner::new(read.plan.migration.clone());
-    each(store.as_ref(), |position, bytes| {
+    each_stored(store.as_ref(), Position::default(), |position, bytes| {
         examiner.event(position, bytes);
-        Ok(())
+        Ok::<_, Failure>(())
     })
     .await?;
     let checked = examiner.finish(&notes, &keys);
     output::say(&words::journal_checked(&checked));
     Ok(if checked.findings.is_empty() { Exit::Done } else { Exit::Refused })
-}
-
-/// Calls for every stored event.
-async fn each(
-    store: &dyn Store,
-    mut event: impl FnMut(Position, &[u8]) -> Result<(), Failure>,
-) -> Result<Position, Failure> {
-    let mut after = Position::default();
-    loop {
-        let page = store.stored(after, PAGE).await.map_err(|error| open::no_journal(&error))?;
-        let Some((last, _)) = page.last() else { return Ok(after) };
-        after = *last;
-        for (position, bytes) in &page {
-            event(*position, bytes)?;
-        }
-    }
 }
 
 /// Prints what a filter lets through.
@@ -212,7 +197,9 @@ async fn tail(filter: &Filter) -> Result<(), Failure> {
         let head = store.state().await.map_err(|error| open::no_journal(&error))?.head;
         shown.from = head.next();
     }
-    let read = each(store.as_ref(), |position, bytes| shown.event(position, bytes)).await?;
+    let read =
+        each_stored(store.as_ref(), Position::default(), |position, bytes| shown.event(position, bytes))
+            .await?;
     let mut events = store.tail(read);
     loop {
         tokio::select! {
@@ -233,7 +220,7 @@ async fn export(plan: &PlanFile, to: &Path) -> Result<(), Failure> {
     let store = open::read(&plan.plan)?.open().await?;
     let failed = |error: std::io::Error| Failure::refused(words::export_failed(to, &error));
     if to == Path::new("-") {
-        each(store.as_ref(), |_, bytes| {
+        each_stored(store.as_ref(), Position::default(), |_, bytes| {
             let mut line = bytes.to_vec();
             line.push(b'\n');
             output::write(&line).map_err(failed)
@@ -243,7 +230,7 @@ async fn export(plan: &PlanFile, to: &Path) -> Result<(), Failure> {
     }
     let mut file =
         OpenOptions::new().write(true).create_new(true).open(to).map(BufWriter::new).map_err(failed)?;
-    let head = each(store.as_ref(), |_, bytes| {
+    let head = each_stored(store.as_ref(), Position::default(), |_, bytes| {
         file.write_all(bytes).and_then(|()| file.write_all(b"\n")).map_err(failed)
     })
     .await?;

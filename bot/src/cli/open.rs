@@ -185,6 +185,12 @@ pub fn no_journal(error: &StoreError) -> Failure {
     Failure { exit: Exit::Unreachable, text: words::journal_failed(error) }
 }
 
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        no_journal(&error)
+    }
+}
+
 /// A path of the plan: relative ones are relative to the plan's own folder, so that every verb finds the same
 /// file from wherever it is called.
 fn beside(plan: &Path, path: &str) -> PathBuf {

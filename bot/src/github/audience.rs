@@ -11,10 +11,7 @@ use serde::Serialize;
 use super::desk::once;
 use super::send::{Deployed, Run, Shown, Superseded, Target, Told};
 use crate::arrival::Place;
-use crate::board::{Audience, Card, LEAST_BETWEEN_EDITS, Notice, Stage};
-
-/// Calls for a person leave before what only tells.
-const URGENT: i64 = 10;
+use crate::board::{Audience, Card, LEAST_BETWEEN_EDITS, Notice, Stage, URGENT};
 
 /// Between two states of an operation that only goes on. GitHub wants no more than five hundred changes an hour from an
 /// App, and an operation shows itself in three places.

@@ -13,7 +13,7 @@ use journal_store::{Draft, Store, StoreError};
 use super::client::{Client, Failure};
 use super::event::Event;
 use super::receive::review_id;
-use crate::arrival::{Arrival, Message, Place, person};
+use crate::arrival::{Arrival, Place, person};
 use crate::conversation::{Conversation, Reply, Utterance};
 use crate::language::{Command, Dialect, read};
 use crate::proof::Proof;
@@ -199,7 +199,7 @@ impl Desk {
                 Some(at) => self.merged(at).await,
                 None => Ok(Vec::new()),
             },
-            Event::Late { at } => Ok(vec![said(&arrival.place, words::too_late(*at))]),
+            Event::Late { at } => Ok(vec![arrival.place.say(words::too_late(*at))]),
         }
     }
 
@@ -217,7 +217,7 @@ impl Desk {
             Event::Merged => words::merged_not_adopted(&arrival.name, &words::github_unread(why)),
             _ => words::github_unread(why),
         };
-        if concerns { vec![said(&arrival.place, text)] } else { Vec::new() }
+        if concerns { vec![arrival.place.say(text)] } else { Vec::new() }
     }
 
     async fn dismissed(&self, arrival: &Arrival, id: u64, reviewer: &str) -> Result<Vec<Draft>, Stopped> {
@@ -226,7 +226,7 @@ impl Desk {
         let withdrawal = Withdrawal {
             prefix: &format!("{name}:"),
             id: &meaning,
-            origin: origin(&arrival.account, &arrival.place, &meaning),
+            origin: arrival.place.origin(&arrival.account, &meaning),
         };
         let taken_back = take_back(&self.store, &withdrawal).await?;
         Ok(taken_back
@@ -241,7 +241,7 @@ impl Desk {
     /// Says something in a person's name.
     pub(super) async fn say(&self, word: &Word<'_>) -> Reply {
         let conversation = Conversation::new(Arc::clone(&self.store)).proven_by(self.proof.clone());
-        let origin = Origin { bound: word.bound.clone(), ..origin(word.account, word.place, word.id) };
+        let origin = Origin { bound: word.bound.clone(), ..word.place.origin(word.account, word.id) };
         let utterance = Utterance {
             person: word.person,
             id: word.id,
@@ -258,31 +258,15 @@ impl Desk {
     }
 }
 
-/// Where something was said or done on GitHub.
-pub(super) fn origin(account: &str, place: &Place, message: &str) -> Origin {
-    Origin {
-        platform: Platform::Github,
-        account: account.to_owned(),
-        place: place.name(),
-        message: Some(message.to_owned()),
-        bound: None,
-    }
-}
-
-/// A message of its own.
-pub(super) fn said(place: &Place, text: String) -> Draft {
-    place.draft(&Message { text, asks: None })
-}
-
 /// A message that is said once under its name, however often and by whomever it is found.
 pub(super) fn once(place: &Place, name: &str, text: String) -> Draft {
-    Draft { living: Some(name.to_owned()), ..said(place, text) }
+    Draft { living: Some(name.to_owned()), ..place.say(text) }
 }
 
 /// A reply; one that made a request is the first state of its operation's living message.
 pub(super) fn replied(place: &Place, reply: Reply) -> Draft {
     let living = reply.made.map(|request| board::key(request.get()));
-    Draft { living, ..said(place, reply.text) }
+    Draft { living, ..place.say(reply.text) }
 }
 
 #[cfg(test)]

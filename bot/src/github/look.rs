@@ -13,7 +13,7 @@ use runtime::Clock;
 use tokio::sync::{Notify, watch};
 
 use super::client::Failure;
-use super::desk::{At, Desk, Stopped, comment_of, once, origin};
+use super::desk::{At, Desk, Stopped, comment_of, once};
 use super::receive::comment_id;
 use crate::arrival::Place;
 use crate::withdrawn::{Withdrawal, take_back};
@@ -109,7 +109,7 @@ impl Desk {
             };
             let Some((prefix, meaning)) = gone else { continue };
             let withdrawal =
-                Withdrawal { prefix: &prefix, id: &meaning, origin: origin(NOBODY, place, &meaning) };
+                Withdrawal { prefix: &prefix, id: &meaning, origin: place.origin(NOBODY, &meaning) };
             for gone in take_back(&self.store, &withdrawal).await? {
                 let text = words::approval_gone(&gone.person, &gone.request);
                 told.push(once(place, &meaning, text));

@@ -11,7 +11,7 @@ use journal::{Actor, Command, CommandBody, CommandId, PersonId, Plan, Refusal, R
 use journal_store::{Draft, ExecuteError};
 
 use super::client::Failure;
-use super::desk::{At, Desk, Stopped, once, origin};
+use super::desk::{At, Desk, Stopped, once};
 use super::receive::merge_id;
 use super::repository::Pull;
 use super::send::Told;
@@ -128,7 +128,7 @@ impl Desk {
         let authors = self.authors(pull, &state).await?;
         let id = merge_id(pull.number, commit);
         let body = CommandBody::AdoptPlan { text, authors };
-        let origin = Some(origin(&account, place, &id));
+        let origin = Some(place.origin(&account, &id));
         let command = Command { origin, ..Command::new(Actor::Person(person), body) };
         let id = match CommandId::new(id) {
             Ok(id) => id,

@@ -8,7 +8,7 @@
 use journal::{Request, RequestStatus};
 use journal_store::Draft;
 
-use super::desk::{At, Desk, Stopped, Word, replied, said};
+use super::desk::{At, Desk, Stopped, Word, replied};
 use super::receive::review_id;
 use super::repository::{Review, moment};
 use crate::arrival::Arrival;
@@ -100,7 +100,7 @@ impl Desk {
         let has_commands = !read(submitted.text, Dialect::Markdown).is_empty();
         let is_unchanged = review.body.as_deref().unwrap_or_default() == submitted.text;
         if has_commands && !is_unchanged {
-            return Ok(vec![said(&arrival.place, words::edits_do_not_count())]);
+            return Ok(vec![arrival.place.say(words::edits_do_not_count())]);
         }
         let state = self.store.state().await?;
         let verdict = Verdict::of(&review.state)
@@ -111,7 +111,7 @@ impl Desk {
             // Everybody may review a pull request; only where a request waits do they need to know.
             let text = words::unmapped(journal::plan::Platform::Github, &arrival.name, &arrival.account);
             let replies =
-                if is_about_nothing && !has_commands { Vec::new() } else { vec![said(&arrival.place, text)] };
+                if is_about_nothing && !has_commands { Vec::new() } else { vec![arrival.place.say(text)] };
             return Ok(replies);
         };
         let mut word = Word {
@@ -141,7 +141,7 @@ impl Desk {
         let command = match meant(&candidates, review) {
             Ok(request) => command(verdict, request, submitted.text),
             Err(answer) => {
-                replies.push(said(&arrival.place, answer));
+                replies.push(arrival.place.say(answer));
                 return Ok(replies);
             }
         };

@@ -58,8 +58,7 @@ impl Readers {
 /// A state of somebody's home tab.
 pub(crate) fn home(user: &str, text: &str, wait: Duration) -> Draft {
     let place = Place::SlackHome { user: user.to_owned() };
-    let message = Message { text: text.to_owned(), asks: None };
-    Draft { living: Some(HOME.to_owned()), priority: -1, wait, ..place.draft(&message) }
+    Draft { living: Some(HOME.to_owned()), priority: -1, wait, ..place.say(text.to_owned()) }
 }
 
 /// Slack's readers.
@@ -119,7 +118,12 @@ impl Audience for SlackAudience {
         self.plain.notice(notice)
     }
 
-    fn overview(&self, text: &str) -> Vec<Draft> {
-        self.readers.now().iter().map(|user| home(user, text, BETWEEN)).collect()
+    fn overview(&self, status: &dyn Fn() -> String) -> Vec<Draft> {
+        let readers = self.readers.now();
+        if readers.is_empty() {
+            return Vec::new();
+        }
+        let text = status();
+        readers.iter().map(|user| home(user, &text, BETWEEN)).collect()
     }
 }

@@ -24,20 +24,16 @@ pub(crate) fn able(plan: &Plan, request: &Request) -> Vec<PersonId> {
 pub(crate) fn waiting(world: World<'_>, request: &Request) -> String {
     let Some((plan, _)) = &world.state.plan else { return String::new() };
     let required = plan.policy(request.operation).required;
-    let approved = !waits(world.state, request, world.now).iter().any(is_approvals);
+    let approved = !waits(world.state, request, world.now).iter().any(Wait::is_approvals);
     let has = if approved { standing(plan, request, required) + " " } else { String::new() };
     has + &begins(world, request)
-}
-
-const fn is_approvals(wait: &Wait) -> bool {
-    matches!(wait, Wait::Approvals { .. })
 }
 
 /// When a request begins, or what keeps it from that; approvals last, since they end with the line to say.
 pub(crate) fn begins(world: World<'_>, request: &Request) -> String {
     let Some((plan, _)) = &world.state.plan else { return String::new() };
     let (approvals, others): (Vec<Wait>, Vec<Wait>) =
-        waits(world.state, request, world.now).into_iter().partition(is_approvals);
+        waits(world.state, request, world.now).into_iter().partition(Wait::is_approvals);
     let tell = |wait: &Wait| sentence(world, plan, request, wait);
     let mut told: Vec<String> = others.iter().map(tell).collect();
     if let Some(not_after) = request.not_after.filter(|_| approvals.is_empty()) {

@@ -69,6 +69,44 @@ impl Claim {
     }
 }
 
+/// How many events are read at once.
+const STORED_PAGE: u32 = 1000;
+
+/// Calls for the stored bytes of every event after a position, in order; gives the last position that was read.
+///
+/// # Errors
+/// The store cannot be read, or the call fails.
+pub async fn each_stored<E: From<StoreError>>(
+    store: &dyn Store,
+    mut after: Position,
+    mut call: impl FnMut(Position, &[u8]) -> Result<(), E>,
+) -> Result<Position, E> {
+    loop {
+        let page = store.stored(after, STORED_PAGE).await?;
+        let Some((last, _)) = page.last() else { return Ok(after) };
+        after = *last;
+        for (position, bytes) in &page {
+            call(*position, bytes)?;
+        }
+    }
+}
+
+/// The same for the events themselves.
+///
+/// # Errors
+/// The store cannot be read, or an event of it cannot.
+pub async fn each_event(
+    store: &dyn Store,
+    after: Position,
+    mut call: impl FnMut(Recorded),
+) -> Result<Position, StoreError> {
+    each_stored(store, after, |position, bytes| {
+        call(Recorded::from_bytes(bytes).map_err(|source| StoreError::Unreadable { position, source })?);
+        Ok(())
+    })
+    .await
+}
+
 /// What nobody audits: lag, rates, percentages. Latest wins; never an event.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(default)]

@@ -1,20 +1,18 @@
 //! The latency of one append, beside a bare commit of one row of the same size by the same driver in the same database.
 
 use std::str::FromStr as _;
-use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::Result;
 use journal::CommandId;
-use journal_store::{Claim, PostgresStore, SqliteStore, Store};
+use journal_store::{Claim, Store};
 use product::cluster::{Cluster, Role};
-use runtime::{Secret, SystemClock};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{ConnectOptions as _, Connection as _};
 
 use crate::report::{Reach, Report, Times, median, millis};
-use crate::work::{begun, migration, one_event};
+use crate::work::{in_file, on_server, one_event};
 
 const ROUNDS: u64 = 10;
 const COMMITS: u64 = 200;
@@ -29,10 +27,7 @@ pub(crate) async fn sqlite(report: &mut Report) -> Result<()> {
         return Ok(());
     }
     let dir = tempfile::tempdir()?;
-    let url = format!("sqlite:{}", dir.path().join("journal.db").display());
-    let store: Arc<dyn Store> =
-        Arc::new(SqliteStore::open(&url, &migration()?, Arc::new(SystemClock)).await?);
-    let claim = begun(store.as_ref()).await?;
+    let (store, claim) = in_file(dir.path()).await?;
     let options =
         SqliteConnectOptions::from_str(&format!("sqlite:{}", dir.path().join("bare.db").display()))?;
     let mut bare = options
@@ -66,10 +61,8 @@ pub(crate) async fn postgres(report: &mut Report) -> Result<()> {
         return Ok(());
     }
     let cluster = Cluster::start_durable("journal").await?;
+    let (store, claim) = on_server(&cluster).await?;
     let url = cluster.url(Role::Mover);
-    let store = PostgresStore::open(&Secret::new(url.as_str()), &migration()?, Arc::new(SystemClock)).await?;
-    let store: Arc<dyn Store> = Arc::new(store);
-    let claim = begun(store.as_ref()).await?;
     let mut bare = url.parse::<PgConnectOptions>()?.disable_statement_logging().connect().await?;
     sqlx::query("create table row (id bigserial primary key, bytes bytea not null)")
         .execute(&mut bare)

@@ -6,26 +6,17 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use futures::future::try_join_all;
 use journal::CommandId;
-use journal_store::{Claim, PostgresStore, SqliteStore, Store};
+use journal_store::{Claim, Store};
 use product::cluster::{Cluster, Role};
 use product::process::find_program;
-use runtime::{Secret, SystemClock};
 
 use crate::report::{Reach, Report, median};
-use crate::work::{begun, migration, one_event};
+use crate::work::{in_file, on_server, one_event};
 
 const CALLERS: u64 = 16;
 const ROUNDS: u64 = 3;
 const SECONDS: u64 = 3;
 const EVENTS: u64 = 10_000;
-
-async fn on_server(cluster: &Cluster) -> Result<(Arc<dyn Store>, Claim)> {
-    let url = Secret::new(cluster.url(Role::Mover));
-    let store: Arc<dyn Store> =
-        Arc::new(PostgresStore::open(&url, &migration()?, Arc::new(SystemClock)).await?);
-    let claim = begun(store.as_ref()).await?;
-    Ok((store, claim))
-}
 
 /// Sixteen callers that each append one event after the other, beside sixteen clients of pgbench that each commit one
 /// row after the other.
@@ -143,10 +134,7 @@ pub(crate) async fn sqlite(report: &mut Report) -> Result<()> {
         return Ok(());
     }
     let dir = tempfile::tempdir()?;
-    let url = format!("sqlite:{}", dir.path().join("journal.db").display());
-    let store: Arc<dyn Store> =
-        Arc::new(SqliteStore::open(&url, &migration()?, Arc::new(SystemClock)).await?);
-    let claim = begun(store.as_ref()).await?;
+    let (store, claim) = in_file(dir.path()).await?;
     batches(report, name, &store, &claim).await
 }
 

@@ -1,5 +1,7 @@
 //! What the journal is given to do.
 
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
@@ -8,7 +10,9 @@ use journal::{
     Holder, Lsn, MigrationName, Operation, PersonId, PhaseName, RequestOptions, Side, Step, StreamHealth,
     StreamMode, StreamName,
 };
-use journal_store::{Claim, Store};
+use journal_store::{Claim, PostgresStore, SqliteStore, Store};
+use product::cluster::{Cluster, Role};
+use runtime::{Secret, SystemClock};
 
 /// A plan with one phase.
 pub(crate) const PLAN: &str = r#"
@@ -103,4 +107,22 @@ pub(crate) fn one_event(number: u64) -> Result<Command> {
     let (direction, mode) = (Direction::Forward, StreamMode::Apply);
     let health = StreamHealth::Broken { error: format!("the server closed the connection, {number}") };
     by_executor(CommandBody::ReportStream { phase: phase()?, direction, mode, health })
+}
+
+/// A journal in a database of a server.
+pub(crate) async fn on_server(cluster: &Cluster) -> Result<(Arc<dyn Store>, Claim)> {
+    let url = Secret::new(cluster.url(Role::Mover));
+    let store: Arc<dyn Store> =
+        Arc::new(PostgresStore::open(&url, &migration()?, Arc::new(SystemClock)).await?);
+    let claim = begun(store.as_ref()).await?;
+    Ok((store, claim))
+}
+
+/// A journal in a new SQLite file of a folder.
+pub(crate) async fn in_file(folder: &Path) -> Result<(Arc<dyn Store>, Claim)> {
+    let url = format!("sqlite:{}", folder.join("journal.db").display());
+    let store: Arc<dyn Store> =
+        Arc::new(SqliteStore::open(&url, &migration()?, Arc::new(SystemClock)).await?);
+    let claim = begun(store.as_ref()).await?;
+    Ok((store, claim))
 }

@@ -16,7 +16,8 @@ use async_trait::async_trait;
 use journal::plan::Platform;
 use journal::{Holder, Position, Timestamp};
 use runtime::{Secret, failpoint};
-use sqlx::postgres::PgPoolOptions;
+use sqlx::postgres::{PgArguments, PgPoolOptions};
+use sqlx::query::Query;
 use sqlx::{PgConnection, PgPool, Postgres, Transaction};
 
 use super::row::{InboxRow, OutboxRow, json, millis, word};
@@ -59,6 +60,12 @@ impl PostgresMailroom {
 
     async fn begin(&self) -> Result<Transaction<'static, Postgres>, StoreError> {
         self.pool.begin().await.map_err(failed)
+    }
+
+    /// Makes a change of one row; `false`: the row is not as the change wants it.
+    async fn changes_one(&self, change: Query<'_, Postgres, PgArguments>) -> Result<bool, StoreError> {
+        let done = change.execute(&self.pool).await.map_err(failed)?;
+        Ok(done.rows_affected() == 1)
     }
 }
 
@@ -257,18 +264,15 @@ impl Mailroom for PostgresMailroom {
     }
 
     async fn put_back(&self, taken: &Taken, wait: Duration) -> Result<bool, StoreError> {
-        let done = sqlx::query(
+        let change = sqlx::query(
             "update switchyard_journal.inbox
              set taken_by = null, taken_until = switchyard_journal.now_ms() + $1
              where id = $2 and tries = $3 and finished_at is null",
         )
         .bind(millis(wait))
         .bind(taken.id)
-        .bind(taken.tries)
-        .execute(&self.pool)
-        .await
-        .map_err(failed)?;
-        Ok(done.rows_affected() == 1)
+        .bind(taken.tries);
+        self.changes_one(change).await
     }
 
     async fn write(&self, drafts: &[Draft]) -> Result<(), StoreError> {
@@ -281,7 +285,8 @@ impl Mailroom for PostgresMailroom {
         let mut tx = self.begin().await?;
         sqlx::query(
             "insert into switchyard_journal.watermark as w (reader, position) values ($1, $2)
-             on conflict (reader) do update set position = greatest(w.position, excluded.position)",
+             on conflict (reader) do update set position = excluded.position
+             where excluded.position > w.position",
         )
         .bind(reader)
         .bind(number(upto.get())?)
@@ -354,22 +359,19 @@ impl Mailroom for PostgresMailroom {
     }
 
     async fn sent(&self, outgoing: &Outgoing, message: &str) -> Result<bool, StoreError> {
-        let done = sqlx::query(
+        let change = sqlx::query(
             "update switchyard_journal.outbox
              set sent_at = switchyard_journal.now_ms(), message_id = $1, taken_by = null, taken_until = 0
              where id = $2 and attempts = $3 and sent_at is null and given_up_at is null",
         )
         .bind(message)
         .bind(outgoing.id)
-        .bind(outgoing.attempts)
-        .execute(&self.pool)
-        .await
-        .map_err(failed)?;
-        Ok(done.rows_affected() == 1)
+        .bind(outgoing.attempts);
+        self.changes_one(change).await
     }
 
     async fn postpone(&self, outgoing: &Outgoing, wait: Duration, why: &str) -> Result<bool, StoreError> {
-        let done = sqlx::query(
+        let change = sqlx::query(
             "update switchyard_journal.outbox
              set due_at = switchyard_journal.now_ms() + $1, last_error = $2, taken_by = null, taken_until = 0
              where id = $3 and attempts = $4 and sent_at is null and given_up_at is null",
@@ -377,26 +379,20 @@ impl Mailroom for PostgresMailroom {
         .bind(millis(wait))
         .bind(why)
         .bind(outgoing.id)
-        .bind(outgoing.attempts)
-        .execute(&self.pool)
-        .await
-        .map_err(failed)?;
-        Ok(done.rows_affected() == 1)
+        .bind(outgoing.attempts);
+        self.changes_one(change).await
     }
 
     async fn give_up(&self, outgoing: &Outgoing, why: &str) -> Result<bool, StoreError> {
-        let done = sqlx::query(
+        let change = sqlx::query(
             "update switchyard_journal.outbox
              set given_up_at = switchyard_journal.now_ms(), last_error = $1, taken_by = null, taken_until = 0
              where id = $2 and attempts = $3 and sent_at is null and given_up_at is null",
         )
         .bind(why)
         .bind(outgoing.id)
-        .bind(outgoing.attempts)
-        .execute(&self.pool)
-        .await
-        .map_err(failed)?;
-        Ok(done.rows_affected() == 1)
+        .bind(outgoing.attempts);
+        self.changes_one(change).await
     }
 
     async fn waiting(&self) -> Result<(u64, u64), StoreError> {

@@ -7,7 +7,8 @@ use async_trait::async_trait;
 use journal::plan::Platform;
 use journal::{Holder, Position, Timestamp};
 use runtime::{Clock, failpoint};
-use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::query::Query;
+use sqlx::sqlite::{SqliteArguments, SqliteConnectOptions, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions as _, Sqlite, SqliteConnection, SqlitePool, Transaction};
 
 use super::row::{InboxRow, OutboxRow, json, millis, word};
@@ -56,6 +57,12 @@ impl SqliteMailroom {
     /// A transaction that holds the file's write lock from its beginning.
     async fn begin(&self) -> Result<Transaction<'static, Sqlite>, StoreError> {
         self.pool.begin_with("begin immediate").await.map_err(failed)
+    }
+
+    /// Makes a change of one row; `false`: the row is not as the change wants it.
+    async fn changes_one(&self, change: Query<'_, Sqlite, SqliteArguments>) -> Result<bool, StoreError> {
+        let done = change.execute(&self.pool).await.map_err(failed)?;
+        Ok(done.rows_affected() == 1)
     }
 }
 
@@ -214,17 +221,14 @@ impl Mailroom for SqliteMailroom {
     }
 
     async fn put_back(&self, taken: &Taken, wait: Duration) -> Result<bool, StoreError> {
-        let done = sqlx::query(
+        let change = sqlx::query(
             "update inbox set taken_by = null, taken_until = ?1
              where id = ?2 and tries = ?3 and finished_at is null",
         )
         .bind(self.now().saturating_add(millis(wait)))
         .bind(taken.id)
-        .bind(taken.tries)
-        .execute(&self.pool)
-        .await
-        .map_err(failed)?;
-        Ok(done.rows_affected() == 1)
+        .bind(taken.tries);
+        self.changes_one(change).await
     }
 
     async fn write(&self, drafts: &[Draft]) -> Result<(), StoreError> {
@@ -241,7 +245,8 @@ impl Mailroom for SqliteMailroom {
         let now = self.now();
         sqlx::query(
             "insert into watermark (reader, position) values (?1, ?2)
-             on conflict (reader) do update set position = max(position, excluded.position)",
+             on conflict (reader) do update set position = excluded.position
+             where excluded.position > position",
         )
         .bind(reader)
         .bind(number(upto.get())?)
@@ -313,48 +318,39 @@ impl Mailroom for SqliteMailroom {
     }
 
     async fn sent(&self, outgoing: &Outgoing, message: &str) -> Result<bool, StoreError> {
-        let done = sqlx::query(
+        let change = sqlx::query(
             "update outbox set sent_at = ?1, message_id = ?2, taken_by = null, taken_until = 0
              where id = ?3 and attempts = ?4 and sent_at is null and given_up_at is null",
         )
         .bind(self.now())
         .bind(message)
         .bind(outgoing.id)
-        .bind(outgoing.attempts)
-        .execute(&self.pool)
-        .await
-        .map_err(failed)?;
-        Ok(done.rows_affected() == 1)
+        .bind(outgoing.attempts);
+        self.changes_one(change).await
     }
 
     async fn postpone(&self, outgoing: &Outgoing, wait: Duration, why: &str) -> Result<bool, StoreError> {
-        let done = sqlx::query(
+        let change = sqlx::query(
             "update outbox set due_at = ?1, last_error = ?2, taken_by = null, taken_until = 0
              where id = ?3 and attempts = ?4 and sent_at is null and given_up_at is null",
         )
         .bind(self.now().saturating_add(millis(wait)))
         .bind(why)
         .bind(outgoing.id)
-        .bind(outgoing.attempts)
-        .execute(&self.pool)
-        .await
-        .map_err(failed)?;
-        Ok(done.rows_affected() == 1)
+        .bind(outgoing.attempts);
+        self.changes_one(change).await
     }
 
     async fn give_up(&self, outgoing: &Outgoing, why: &str) -> Result<bool, StoreError> {
-        let done = sqlx::query(
+        let change = sqlx::query(
             "update outbox set given_up_at = ?1, last_error = ?2, taken_by = null, taken_until = 0
              where id = ?3 and attempts = ?4 and sent_at is null and given_up_at is null",
         )
         .bind(self.now())
         .bind(why)
         .bind(outgoing.id)
-        .bind(outgoing.attempts)
-        .execute(&self.pool)
-        .await
-        .map_err(failed)?;
-        Ok(done.rows_affected() == 1)
+        .bind(outgoing.attempts);
+        self.changes_one(change).await
     }
 
     async fn waiting(&self) -> Result<(u64, u64), StoreError> {

@@ -117,6 +117,15 @@ impl Scene {
         Ok((number, answer.id))
     }
 
+    /// A person approves a request in a comment, and is answered with all of these; gives the answer's number.
+    ///
+    /// # Errors
+    /// It is not answered so.
+    pub async fn approves(&self, person: u64, request: u64, containing: &[&str]) -> Result<u64> {
+        self.says(person, &format!("/migrate approve #{request}")).await;
+        self.answered(containing).await
+    }
+
     /// A person reviews the pull request at its head.
     ///
     /// # Errors
@@ -181,11 +190,7 @@ impl Scene {
     /// # Errors
     /// Something waits for too long.
     pub async fn settled(&self) -> Result<()> {
-        wait_until(Duration::from_secs(60), "everything to be said", async || {
-            let waiting = self.talk.waiting("a").await?;
-            Ok(if waiting == (0, 0) { Seen::Done(()) } else { Seen::NotYet(format!("{waiting:?} wait")) })
-        })
-        .await
+        self.talk.settled("a").await
     }
 
     /// Ends it: everything has been said, it was all expected, no secret was written; gives the journal.
