@@ -15,6 +15,7 @@ use tempfile::TempDir;
 use tokio_postgres::{Client, NoTls};
 
 use crate::process::{Process, find_program, free_port, give, server_command, server_dir, tail};
+use crate::wait::{Seen, wait_until};
 
 /// The database that every cluster holds.
 pub const DATABASE: &str = "shop";
@@ -180,7 +181,10 @@ impl Cluster {
     }
 
     async fn open(&self, role: Role, database: &str) -> Result<Client> {
-        open(&self.url_of(role, database)).await
+        let client = open(&self.url_of(role, database)).await?;
+        // What waits for a lock that nobody gives back fails by name instead of waiting for ever.
+        client.batch_execute("set lock_timeout = '120s'").await?;
+        Ok(client)
     }
 
     /// Connects to its database.
@@ -296,4 +300,20 @@ pub async fn open(url: &str) -> Result<Client> {
             .context("no answer to a connection in 20 s")??;
     tokio::spawn(connection);
     Ok(client)
+}
+
+/// Ends every other session that has a lock on a table: a process that was stopped may hold one for as long as it is.
+///
+/// # Errors
+/// They do not end.
+pub async fn let_go(client: &Client, table: &str) -> Result<()> {
+    let sql = "select count(pg_terminate_backend(pid)) from pg_locks \
+               where locktype = 'relation' and relation = $1::text::regclass and pid <> pg_backend_pid()";
+    wait_until(Duration::from_secs(20), &format!("the locks on {table} to be given back"), async || {
+        Ok(match client.query_one(sql, &[&table]).await?.get::<_, i64>(0) {
+            0 => Seen::Done(()),
+            left => Seen::NotYet(format!("{left} are held")),
+        })
+    })
+    .await
 }

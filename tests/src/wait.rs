@@ -4,6 +4,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
+/// How long a look at a condition may outlast the deadline.
+const A_LOOK: Duration = Duration::from_secs(60);
+
 /// What a look at the condition saw.
 #[derive(Debug)]
 pub enum Seen<T> {
@@ -24,7 +27,12 @@ pub async fn wait_until<T>(
 ) -> Result<T> {
     let until = Instant::now() + deadline;
     loop {
-        match condition().await? {
+        // A look that hangs would wait for ever, and take the whole suite's time with it.
+        let left = until.saturating_duration_since(Instant::now()) + A_LOOK;
+        let Ok(seen) = tokio::time::timeout(left, condition()).await else {
+            bail!("waited {deadline:?} and {A_LOOK:?} for: {what}; the last look at it did not end");
+        };
+        match seen? {
             Seen::Done(value) => return Ok(value),
             Seen::NotYet(seen) if Instant::now() > until => {
                 bail!("waited {deadline:?} for: {what}; seen last: {seen}");

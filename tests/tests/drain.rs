@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
+use product::cluster::let_go;
 use product::scene::{Scene, Setting, Side};
 use product::workload::Pace;
 
@@ -23,6 +24,7 @@ async fn a_drain_that_cannot_apply_is_undone_at_the_deadline() -> Result<()> {
     serve.stopped_itself(Duration::from_secs(60)).await?;
     // From here on nothing is applied: every insert into this table waits.
     let holder = scene.on_target().await?;
+    let_go(&holder, "shop.events").await?;
     holder.batch_execute("begin; lock table shop.events in share row exclusive mode").await?;
     workload.acknowledged(20, LONG).await?;
     let stopped = Instant::now();

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use product::cluster::Role;
+use product::cluster::let_go;
 use product::events::Journal;
 use product::scene::{PHASE, Scene, Setting, Side};
 use product::wait::{Seen, wait_until};
@@ -88,7 +89,9 @@ async fn a_truncate_while_a_switch_drains_undoes_it_at_once() -> Result<()> {
     serve.ready().await?;
     let request = scene.order("cutover").await?;
     serve.stopped_itself(LONG).await?;
-    scene.on_source().await?.batch_execute("truncate shop.notes").await?;
+    let source = scene.on_source().await?;
+    let_go(&source, "shop.notes").await?;
+    source.batch_execute("truncate shop.notes").await?;
     serve.thaw()?;
     ensure!(scene.over(request, Duration::from_secs(40)).await? == "undone", "not undone");
     let journal = scene.product.journal().await?;
