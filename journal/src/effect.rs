@@ -12,7 +12,7 @@ use crate::operation::Step;
 use crate::time::Timestamp;
 
 /// What an auditor wants to read of an outcome: row counts, checksums, LSNs, durations in milliseconds, the
-/// lever's answer. Keys are ASCII; values never hold credentials or cell values.
+/// lever's answer. Values never hold credentials or cell values.
 pub type Evidence = BTreeMap<String, String>;
 
 /// One of the two databases.
