@@ -272,7 +272,8 @@ impl FromStr for TableName {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text.split_once('.') {
-            Some((schema, table)) if !schema.is_empty() && !table.is_empty() && !table.contains('.') => {
+            // A table's name may have dots; a schema's may not, since nothing would tell where it ends.
+            Some((schema, table)) if !schema.is_empty() && !table.is_empty() => {
                 Ok(Self { schema: schema.to_owned(), table: table.to_owned() })
             }
             _ => Err(NameError { what: "table's name", given: text.to_owned(), expected: "schema.table" }),

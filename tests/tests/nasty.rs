@@ -19,7 +19,7 @@ const TABLES: [(&str, &str); 8] = [
     ("odd.rules", "odd.rules"),
     ("odd.Pairs", r#"odd."Pairs""#),
     ("odd.wide", "odd.wide"),
-    ("odd.Straße 😀", r#"odd."Straße 😀""#),
+    ("odd.Straße.1 😀", r#"odd."Straße.1 😀""#),
 ];
 
 const SCHEMA: &str = r#"
@@ -48,7 +48,7 @@ create table odd.rules (
 create table odd."Pairs" ("Left" text collate "C", "Right" odd.mood, v integer, primary key ("Left", "Right")) with (fillfactor = 50);
 alter table odd."Pairs" replica identity full;
 create sequence odd."число";
-create table odd."Straße 😀" (
+create table odd."Straße.1 😀" (
   "№" bigint primary key default nextval('odd."число"'), "größe" serial, "名" text, constraint "ß" unique ("größe"));
 create materialized view odd.summary as select count(*) from odd.kinds;
 do $$ begin
@@ -77,7 +77,7 @@ insert into odd.rules values (10 * {n}, 10 * {n}, 10 * {n}, int4range(10 * {n}, 
  (10 * {n} + 1, 10 * {n} + 1, 10 * {n} + 1, int4range(10 * {n} + 5, 10 * {n} + 9), 10 * {n}, null);
 insert into odd."Pairs" values ('l{n}', 'ok', 1), ('L{n}', 'sad', 2);
 insert into odd.wide (id, c1, c1599) values ({n}, 1, -1);
-insert into odd."Straße 😀" ("名") values ('名{n}'), (null)
+insert into odd."Straße.1 😀" ("名") values ('名{n}'), (null)
 "#;
 
 /// Changes that one batch may hold, and whose order matters. Each line is a transaction.
@@ -95,7 +95,7 @@ update odd."It's ""quoted"" 1" set "a b" = 'new ' || {n}, "Größe" = null where
 update odd."Pairs" set "Right" = 'happy' where "Left" = 'l{n}'
 begin; delete from odd."Pairs" where "Left" = 'L{n}'; insert into odd."Pairs" values ('L{n}', 'sad', 9); commit
 update odd.made set w = 9, note = 'again' where w = {n}
-update odd."Straße 😀" set "名" = '名', "größe" = -"größe" where "№" = {n}
+update odd."Straße.1 😀" set "名" = '名', "größe" = -"größe" where "№" = {n}
 update odd.wide set c800 = id, c1599 = null where id = {n}
 update odd.geometry set p = '(NaN,Infinity)' where at = timestamptz 'epoch' + {n} * interval '1 us'
 "#;

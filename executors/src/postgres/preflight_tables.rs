@@ -6,6 +6,7 @@ use tokio_postgres::{Client, Error, Row};
 use crate::postgres::definitions::types_to_bring;
 use crate::postgres::preflight::{Found, Sides, Subject};
 use crate::postgres::quote::{ident, literal, table as quoted};
+use crate::postgres::sequences::few_left;
 use crate::postgres::survey;
 
 /// Looks at each table, and at what they need at the target.
@@ -22,6 +23,11 @@ pub(crate) async fn look(sides: &Sides<'_>, found: &mut Found) -> Result<(), Err
     }
     found.about(Subject::Phase(sides.phase.clone()));
     needs(sides, &oids, found).await?;
+    for (sequence, left) in few_left(sides.source, sides.tables).await? {
+        found.warn(format!(
+            "the sequence {sequence} has {left} values left; a switch may skip a hundredth of them"
+        ));
+    }
     roles(sides, &oids, found).await
 }
 
@@ -252,7 +258,7 @@ async fn triggers_and_rules(
     Ok(())
 }
 
-/// Types and functions that the definitions name and that are not made with them.
+/// Types, functions and the like that the definitions name and that are not made with them.
 async fn needs(sides: &Sides<'_>, oids: &[u32], found: &mut Found) -> Result<(), Error> {
     let oids = oids.to_vec();
     for name in types_to_bring(sides.source, &oids).await? {
@@ -265,30 +271,43 @@ async fn needs(sides: &Sides<'_>, oids: &[u32], found: &mut Found) -> Result<(),
             );
         }
     }
-    let functions = "select distinct p.oid::regprocedure::text from pg_depend d \
-                     join pg_proc p on p.oid = d.refobjid and d.refclassid = 'pg_proc'::regclass \
-                     join pg_namespace n on n.oid = p.pronamespace \
-                     where n.nspname <> 'pg_catalog' and ( \
-                       d.classid = 'pg_attrdef'::regclass and d.objid in \
-                         (select oid from pg_attrdef where adrelid = any ($1)) \
-                       or d.classid = 'pg_constraint'::regclass and d.objid in \
-                         (select oid from pg_constraint where conrelid = any ($1)) \
-                       or d.classid = 'pg_class'::regclass and d.objid in \
-                         (select indexrelid from pg_index where indrelid = any ($1))) \
-                     order by 1";
-    for row in sides.source.query(functions, &[&oids]).await? {
-        let name: &str = row.get(0);
-        let there = format!("select to_regprocedure({}) is not null", literal(name));
-        if !sides.target.query_one(&there, &[]).await?.get::<_, bool>(0) {
-            found.block(
+    for row in sides.source.query(NEEDED, &[&oids]).await? {
+        let there = sides
+            .target
+            .query_one(
+                "select classid from pg_get_object_address($1, $2, $3)",
+                &[&row.get::<_, &str>(1), &row.get::<_, Vec<String>>(2), &row.get::<_, Vec<String>>(3)],
+            )
+            .await;
+        match there {
+            Ok(_) => {}
+            Err(error) if error.as_db_error().is_some() => found.block(
                 "SW-0218",
-                format!("the function {name}, which defaults, constraints or indexes call, is missing at the target"),
-                "Make it there.",
-            );
+                format!(
+                    "the {}, which columns, defaults, constraints or indexes use, is missing at the target",
+                    row.get::<_, &str>(0)
+                ),
+                "Make it there (an extension's by `create extension`).",
+            ),
+            Err(error) => return Err(error),
         }
     }
     Ok(())
 }
+
+/// Functions, operators, operator classes, collations and text search configurations outside the system's schema that
+/// tables of these oids depend on, as an address that can be looked up elsewhere.
+const NEEDED: &str = "select distinct pg_describe_object(d.refclassid, d.refobjid, 0), a.type, a.object_names, a.object_args \
+   from pg_depend d, pg_identify_object_as_address(d.refclassid, d.refobjid, 0) a, \
+        pg_identify_object(d.refclassid, d.refobjid, 0) i \
+   where d.refclassid in ('pg_proc'::regclass, 'pg_operator'::regclass, 'pg_opclass'::regclass, \
+                          'pg_collation'::regclass, 'pg_ts_config'::regclass, 'pg_ts_dict'::regclass) \
+     and i.schema is distinct from 'pg_catalog' \
+     and (d.classid = 'pg_attrdef'::regclass and d.objid in (select oid from pg_attrdef where adrelid = any ($1)) \
+       or d.classid = 'pg_constraint'::regclass and d.objid in (select oid from pg_constraint where conrelid = any ($1)) \
+       or d.classid = 'pg_class'::regclass and d.objid = any ($1) \
+       or d.classid = 'pg_class'::regclass and d.objid in (select indexrelid from pg_index where indrelid = any ($1))) \
+   order by 1";
 
 /// Roles that own or use the tables and that the target lacks.
 async fn roles(sides: &Sides<'_>, oids: &[u32], found: &mut Found) -> Result<(), Error> {

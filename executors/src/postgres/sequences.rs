@@ -5,7 +5,8 @@
 //! A sequence may serve another phase that is being written at this moment, and `setval` is absolute: a value read,
 //! compared and set in three statements would take back what others drew in between. So a sequence is set in the very
 //! statement that reads it, to the greater of what it has and what it needs; and what it needs is a thousand past the
-//! highest value known, so that what is drawn within that one statement is not drawn again.
+//! highest value known, so that what is drawn within that one statement is not drawn again. A sequence that has few
+//! values left gives up a hundredth of them.
 //!
 //! `setval` survives a rollback. That is harmless here: the set is absolute and only ever forward, so an attempt that
 //! was rolled back, or done twice, leaves a gap in the numbers and nothing else. It happens after admission at the gate,
@@ -21,7 +22,7 @@ use crate::postgres::quote::{self, ident};
 use crate::postgres::receipt::{self, acted, admit, leave};
 use crate::seams::{Acted, Authority, EffectError, Probe};
 
-/// How many values are left free, at least.
+/// How many values are left free, where there are plenty.
 const HEADROOM: i128 = 1000;
 
 /// A sequence of the tables.
@@ -71,6 +72,29 @@ pub async fn act(
     ended
 }
 
+/// Below how many values left a sequence is named before it is moved.
+const FEW: i128 = 10_000;
+
+/// The sequences of tables that have few values left to give, with how many.
+///
+/// # Errors
+/// They cannot be read.
+pub(crate) async fn few_left(
+    client: &Client,
+    tables: &[TableName],
+) -> Result<Vec<(TableName, i128)>, tokio_postgres::Error> {
+    let mut found = Vec::new();
+    for sequence in sequences(client, tables).await?.into_iter().filter(|sequence| !sequence.cycles) {
+        let Some(now) = standing(client, &sequence.name).await? else { continue };
+        let end = if sequence.increment > 0 { sequence.max } else { sequence.min };
+        let left = (i128::from(end) - i128::from(now.last)) / i128::from(sequence.increment);
+        if left < FEW {
+            found.push((sequence.name, left));
+        }
+    }
+    Ok(found)
+}
+
 /// Which side failed: the other one has not been changed, so it is only asked again.
 enum Fault {
     Here(tokio_postgres::Error),
@@ -99,19 +123,19 @@ async fn advance(
     for sequence in sequences(&tx, tables).await? {
         let Some(now) = standing(&tx, &sequence.name).await? else { continue };
         let across = standing(there, &sequence.name).await.map_err(Fault::There)?;
-        let mut used = Vec::new();
-        used.extend(drawn(now));
-        used.extend(across.and_then(drawn));
+        let drawn = [Some(now), across].into_iter().flatten().filter_map(drawn);
+        let mut stands = Vec::new();
         for (table, column) in &sequence.columns {
-            used.extend(extreme(&tx, table, column, sequence.increment).await?);
+            stands.extend(extreme(&tx, table, column, sequence.increment).await?);
         }
+        let known = Known { drawn: farthest(&sequence, drawn), stands: farthest(&sequence, stands) };
         let key = sequence.name.to_string();
         let before = if now.is_called { now.last.to_string() } else { format!("{} not drawn", now.last) };
-        match next(&sequence, now, &used) {
-            Ok(None) => {
+        match next(&sequence, now, known) {
+            None => {
                 evidence.insert(key, format!("{before}, left as it is"));
             }
-            Ok(Some(value)) => {
+            Some(value) => {
                 let sql = format!(
                     "select pg_catalog.setval({}::regclass, {}($1::bigint, s.last_value), true) from {} s",
                     quote::literal(&quote::table(&sequence.name)),
@@ -121,7 +145,6 @@ async fn advance(
                 let after: i64 = tx.query_one(&sql, &[&value]).await?.get(0);
                 evidence.insert(key, format!("{before} → {after}"));
             }
-            Err(why) => return Ok(Acted::Definite(EffectError(why))),
         }
     }
     leave(&tx, migration, spec, under, &evidence).await?;
@@ -129,39 +152,47 @@ async fn advance(
     Ok(Acted::Done(evidence))
 }
 
+/// The farthest of some values, in the sequence's direction.
+fn farthest(sequence: &Sequence, values: impl IntoIterator<Item = i128>) -> Option<i128> {
+    if sequence.increment > 0 { values.into_iter().max() } else { values.into_iter().min() }
+}
+
 fn drawn(standing: Standing) -> Option<i128> {
     standing.is_called.then_some(i128::from(standing.last))
 }
 
-/// Where the sequence goes: none if nothing was ever drawn, or there is nowhere to go and it cycles.
-fn next(sequence: &Sequence, now: Standing, used: &[i128]) -> Result<Option<i64>, String> {
+/// What is known of the values of a sequence.
+#[derive(Debug, Clone, Copy)]
+struct Known {
+    /// The farthest that either side has drawn.
+    drawn: Option<i128>,
+    /// The farthest that stands in a row, drawn or written by hand.
+    stands: Option<i128>,
+}
+
+/// Where the sequence goes: none if it stays where it is, since nothing was drawn yet, or there is nowhere to go.
+///
+/// At its end a sequence has nothing to give on either side, before as after: that is no reason to keep the
+/// application from either. A value written by hand past what the sequence can reach does not take away what it has
+/// left to give.
+fn next(sequence: &Sequence, now: Standing, known: Known) -> Option<i64> {
     let step = i128::from(sequence.increment);
     let size = step.abs().max(1);
     // Downwards is upwards with the signs turned.
     let sign = if step < 0 { -1 } else { 1 };
-    let Some(highest) = used.iter().map(|value| value * sign).max() else { return Ok(None) };
     let base = i128::from(now.last) * sign;
     let limit = if sign > 0 { i128::from(sequence.max) } else { -i128::from(sequence.min) };
-    let up_to =
-        |wanted: i128| if wanted <= base { base } else { base + (wanted - base + size - 1) / size * size };
-    let mut goal = up_to(highest.max(base) + HEADROOM);
-    if goal > limit {
-        // Less headroom rather than none at all; but a value to draw must be left.
-        goal = base + (limit - base) / size * size - size;
-        if goal < highest || goal < base {
-            if sequence.cycles {
-                return Ok(None);
-            }
-            return Err(format!(
-                "SW-0506: the sequence {} has no value left past {} (its limit is {}): give it a wider type or limit, \
-                 then ask for the operation again",
-                sequence.name,
-                highest * sign,
-                limit * sign
-            ));
-        }
-    }
-    i64::try_from(goal * sign).map(Some).map_err(|_| format!("SW-0506: {} has no value left", sequence.name))
+    // The last place that it can stand at, by its increment from where it stands now.
+    let end = base + (limit - base) / size * size;
+    let past = |value: i128| {
+        let value = base.max(value * sign);
+        // What a switch skips is never more than a hundredth of what is left: a phase goes there and back many times.
+        let headroom = HEADROOM.min((limit - value) / 100);
+        base + (value + headroom - base + size - 1) / size * size
+    };
+    let (drawn, stands) = (known.drawn.map(past), known.stands.map(past).filter(|goal| *goal < end));
+    let goal = drawn.into_iter().chain(stands).max()?.min(end);
+    i64::try_from(goal * sign).ok()
 }
 
 /// Sequences that belong to a column of the tables, or that a column's default draws from.
@@ -260,29 +291,41 @@ mod tests {
         Standing { last, is_called: true }
     }
 
+    fn known(drawn: i128, stands: i128) -> Known {
+        Known { drawn: Some(drawn), stands: Some(stands) }
+    }
+
     #[test]
     fn a_sequence_goes_past_the_highest_value_and_keeps_its_remainder() {
-        assert_eq!(next(&sequence(1, 1, i64::MAX), at(5), &[5, 900, 40]), Ok(Some(1900)));
-        let odd = next(&sequence(2, 1, i64::MAX), at(7), &[7, 100]).unwrap().unwrap();
+        assert_eq!(next(&sequence(1, 1, i64::MAX), at(5), known(5, 900)), Some(1900));
+        let odd = next(&sequence(2, 1, i64::MAX), at(7), known(7, 100)).unwrap();
         assert_eq!((odd, odd % 2), (1101, 1));
     }
 
     #[test]
     fn a_sequence_never_goes_back() {
-        assert_eq!(next(&sequence(1, 1, i64::MAX), at(10_000), &[10_000, 3]), Ok(Some(11_000)));
-        let down = next(&sequence(-1, i64::MIN, -1), at(-50), &[-50, -20]).unwrap();
-        assert_eq!(down, Some(-1050));
+        assert_eq!(next(&sequence(1, 1, i64::MAX), at(10_000), known(10_000, 3)), Some(11_000));
+        assert_eq!(next(&sequence(-1, i64::MIN, -1), at(-50), known(-50, -20)), Some(-1050));
     }
 
     #[test]
     fn a_sequence_that_nobody_used_is_left_alone() {
-        assert_eq!(next(&sequence(1, 1, 100), Standing { last: 1, is_called: false }, &[]), Ok(None));
+        let unused = Standing { last: 1, is_called: false };
+        assert_eq!(next(&sequence(1, 1, 100), unused, Known { drawn: None, stands: None }), None);
     }
 
     #[test]
-    fn a_sequence_near_its_end_takes_less_headroom_and_one_at_its_end_is_an_error() {
-        assert_eq!(next(&sequence(1, 1, 32_767), at(32_000), &[32_000]), Ok(Some(32_766)));
-        let error = next(&sequence(1, 1, 32_767), at(5), &[32_767]).unwrap_err();
-        assert!(error.contains("SW-0506") && error.contains("32767"), "{error}");
+    fn a_small_sequence_gives_up_a_hundredth_of_what_is_left() {
+        assert_eq!(next(&sequence(1, 1, 32_767), at(32_000), known(32_000, 32_000)), Some(32_007));
+        assert_eq!(next(&sequence(1, 1, 32_767), at(32_760), known(32_760, 32_760)), Some(32_760));
+        assert_eq!(next(&sequence(-2, -101, -1), at(-1), known(-51, -49)), Some(-51));
+    }
+
+    #[test]
+    fn a_sequence_at_its_end_stays_there_and_a_row_at_the_end_takes_nothing_from_it() {
+        let small = sequence(1, 1, 32_767);
+        assert_eq!(next(&small, at(5), known(32_767, 32_767)), Some(32_767));
+        assert_eq!(next(&small, at(5), known(90, 32_767)), Some(416));
+        assert_eq!(next(&small, at(5), known(90, 70_000)), Some(416));
     }
 }

@@ -11,18 +11,22 @@ async fn everything_that_blocks_is_told_at_once_with_its_code_and_remedy() {
         .await
         .batch_execute(
             "create schema shop;
-             create table shop.parent (id int primary key);
-             create table shop.good (id int primary key, parent int references shop.parent);
+             create table shop.parent (id smallint generated always as identity primary key);
+             create table shop.good (id int primary key, parent smallint references shop.parent);
              create table shop.keyless (id int);
              create unlogged table shop.fleeting (id int primary key);
              create table shop.parts (id int primary key) partition by range (id);
-             create table shop.nothing (id int primary key);
+             create table shop.nothing (id int primary key, few smallserial);
              alter table shop.nothing replica identity nothing;
              create table shop.late (id int primary key deferrable);
              create table shop.there (id int primary key);
              create type shop.span as range (subtype = int4);
              create function shop.f() returns int language sql as 'select 1';
-             create table shop.needy (id int primary key, s shop.span, n int default shop.f());
+             create extension pg_trgm schema shop;
+             create collation shop.german (provider = icu, locale = 'de');
+             create table shop.needy (id int primary key, s shop.span, n int default shop.f(), g text collate shop.german,
+                                      small smallserial);
+             create index on shop.needy using gin (g shop.gin_trgm_ops);
              create function shop.t() returns trigger language plpgsql as 'begin return new; end';
              create trigger loud before insert on shop.good for each row execute function shop.t();
              alter table shop.good enable always trigger loud;
@@ -53,6 +57,8 @@ async fn everything_that_blocks_is_told_at_once_with_its_code_and_remedy() {
         "[SW-0231] the target has shop.there",
         "[SW-0217] the type \"shop\".\"span\" is missing",
         "[SW-0218] the function shop.f()",
+        "[SW-0218] the operator class shop.gin_trgm_ops for access method gin",
+        "[SW-0218] the collation shop.german",
         "[SW-0210] the source has no table shop.absent",
     ] {
         assert!(finding.what.contains(expected), "{expected} is not in:\n{}", finding.what);
@@ -62,7 +68,7 @@ async fn everything_that_blocks_is_told_at_once_with_its_code_and_remedy() {
         .on(Side::Source)
         .await
         .batch_execute(
-            "alter table shop.good enable trigger loud; alter table shop.nothing replica identity default",
+            "select setval('shop.nothing_few_seq', 32000); alter table shop.good enable trigger loud; alter table shop.nothing replica identity default",
         )
         .await
         .unwrap();
@@ -71,6 +77,8 @@ async fn everything_that_blocks_is_told_at_once_with_its_code_and_remedy() {
         Probe::Ours(evidence) => {
             assert_eq!(evidence["tables"], "3");
             assert!(evidence["warnings"].contains("triggers of shop.good (loud)"));
+            assert!(evidence["warnings"].contains("the sequence shop.nothing_few_seq has 767 values left"));
+            assert!(!evidence["warnings"].contains("parent_id_seq"), "it has plenty");
             assert!(evidence["warnings"].contains("shop.outside outside the phase references shop.good"));
         }
         other => panic!("{other:?}"),

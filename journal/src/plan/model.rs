@@ -255,12 +255,7 @@ impl TablePattern {
     /// It is no `schema.pattern` with a `*` in the part after the dot.
     pub fn new(text: &str) -> Result<Self, String> {
         match text.split_once('.') {
-            Some((schema, rest))
-                if !schema.is_empty()
-                    && !schema.contains('*')
-                    && rest.contains('*')
-                    && !rest.contains('.') =>
-            {
+            Some((schema, rest)) if !schema.is_empty() && !schema.contains('*') && rest.contains('*') => {
                 Ok(Self(text.to_owned()))
             }
             _ => Err(format!(
@@ -283,7 +278,9 @@ impl TablePattern {
                 }),
             }
         }
-        like(&self.0, &table.to_string())
+        self.0
+            .split_once('.')
+            .is_some_and(|(schema, pattern)| schema == table.schema && like(pattern, &table.table))
     }
 }
 
