@@ -19,8 +19,19 @@ pub struct Seen {
     pub source: Result<SideSeen, String>,
     /// The target, or why it cannot be seen.
     pub target: Result<SideSeen, String>,
-    /// The lever, or why it cannot be seen.
-    pub lever: Result<TrafficState, String>,
+    /// The lever, or why it cannot be looked at.
+    pub lever: Result<LeverSeen, String>,
+}
+
+/// A lever, as one look found it.
+#[derive(Debug, Clone)]
+pub struct LeverSeen {
+    /// Where the traffic is, or why it does not say.
+    pub state: Result<TrafficState, String>,
+    /// What would make a switch fail, or sends the application elsewhere.
+    pub problems: Vec<Finding>,
+    /// What cannot be told from here.
+    pub warnings: Vec<String>,
 }
 
 /// Whether a side accepts the application's writes to a phase.
@@ -83,6 +94,8 @@ pub enum Wrong {
     LeverElsewhere(Side),
     /// The lever holds the traffic.
     LeverHolds(Side),
+    /// The lever is not as a switch needs it.
+    Lever(Finding),
 }
 
 /// Everything about one phase.
@@ -98,6 +111,8 @@ pub struct Report {
     pub way_back: String,
     /// The lever: `source`, `target`, `held at …`; null if it was not seen.
     pub lever: Option<String>,
+    /// What cannot be told from here of the lever.
+    pub lever_warnings: Vec<String>,
     /// The source.
     pub source: Option<SideSeen>,
     /// The target.
@@ -129,6 +144,11 @@ impl Seen {
         }
     }
 
+    /// Where the traffic is, or why nobody can say.
+    fn traffic(&self) -> Result<TrafficState, &String> {
+        self.lever.as_ref().and_then(|lever| lever.state.as_ref().copied())
+    }
+
     /// The slot that a direction reads, on the side that it reads.
     fn slot(&self, direction: Direction) -> Option<&SlotSeen> {
         self.side(direction.from()).as_ref().ok()?.slots.iter().max_by_key(|slot| slot.is_active)
@@ -149,11 +169,12 @@ impl Seen {
             way_back: self.way_back(source, target),
             source_accepts: source,
             target_accepts: target,
-            lever: self.lever.as_ref().ok().map(|state| match state {
+            lever: self.traffic().ok().map(|state| match state {
                 TrafficState::Source => "source".to_owned(),
                 TrafficState::Target => "target".to_owned(),
                 TrafficState::Held(side) => format!("held at the {side}"),
             }),
+            lever_warnings: self.lever.as_ref().map(|lever| lever.warnings.clone()).unwrap_or_default(),
             phase: self.phase,
             source: self.source.ok(),
             target: self.target.ok(),
@@ -190,9 +211,9 @@ impl Seen {
                 None => {}
             }
         }
-        match &self.lever {
+        match self.traffic() {
             Err(why) => wrong.push(Wrong::Unseen { what: "the lever".to_owned(), why: why.clone() }),
-            Ok(TrafficState::Held(side)) => wrong.push(Wrong::LeverHolds(*side)),
+            Ok(TrafficState::Held(side)) => wrong.push(Wrong::LeverHolds(side)),
             Ok(TrafficState::Source) if source == Accepts::No => {
                 wrong.push(Wrong::LeverElsewhere(Side::Source));
             }
@@ -200,6 +221,9 @@ impl Seen {
                 wrong.push(Wrong::LeverElsewhere(Side::Target));
             }
             Ok(TrafficState::Source | TrafficState::Target) => {}
+        }
+        if let Ok(lever) = &self.lever {
+            wrong.extend(lever.problems.iter().cloned().map(Wrong::Lever));
         }
         wrong
     }
@@ -274,8 +298,12 @@ mod tests {
             phase: "a".to_owned(),
             source: Ok(source),
             target: Ok(target),
-            lever: Ok(TrafficState::Target),
+            lever: at(TrafficState::Target),
         }
+    }
+
+    fn at(state: TrafficState) -> Result<LeverSeen, String> {
+        Ok(LeverSeen { state: Ok(state), problems: Vec::new(), warnings: Vec::new() })
     }
 
     fn codes(seen: Seen) -> Vec<String> {
@@ -290,7 +318,7 @@ mod tests {
             phase: "a".to_owned(),
             source: Ok(SideSeen::default()),
             target: Ok(SideSeen { missing_tables: vec!["t".to_owned()], ..SideSeen::default() }),
-            lever: Ok(TrafficState::Source),
+            lever: at(TrafficState::Source),
         };
         assert_eq!(codes(fresh), Vec::<String>::new());
     }
@@ -317,8 +345,16 @@ mod tests {
         assert_eq!(lost, ["SW-0546"]);
         let away = with(&|seen| seen.source = Err("away".to_owned()));
         assert_eq!(away, ["SW-0542"]);
-        let lever = with(&|seen| seen.lever = Ok(TrafficState::Source));
+        let lever = with(&|seen| seen.lever = at(TrafficState::Source));
         assert_eq!(lever, ["SW-0549"]);
+        let finding =
+            Finding { code: "SW-0515".to_owned(), what: "elsewhere".to_owned(), remedy: "mend".to_owned() };
+        let elsewhere = with(&|seen| {
+            if let Ok(lever) = &mut seen.lever {
+                lever.problems.push(finding.clone());
+            }
+        });
+        assert_eq!(elsewhere, ["SW-0515"]);
     }
 
     #[test]

@@ -18,7 +18,7 @@ use tokio::task::JoinSet;
 
 use crate::engine::NativeEngine;
 use crate::hands::Hands;
-use crate::levers::lever;
+use crate::levers::{Served, lever};
 use crate::native::Breach;
 use crate::native::mover::Mover;
 use crate::native::plane::Plane;
@@ -130,10 +130,14 @@ impl PhaseHands {
             target: receiver(&settings.target, &settings.source),
             lever: lever(
                 &phase.lever,
-                &settings.plan.migration,
-                &phase.name,
-                &settings.scrubber,
-                Arc::clone(&settings.clock),
+                Served {
+                    migration: settings.plan.migration.clone(),
+                    phase: phase.name.clone(),
+                    source: Some(settings.source.clone()),
+                    target: Some(settings.target.clone()),
+                    scrubber: settings.scrubber.clone(),
+                    clock: Arc::clone(&settings.clock),
+                },
             )?,
             slots: Mutex::default(),
             tables: phase.tables.clone(),

@@ -14,6 +14,6 @@ mod tenure;
 
 pub use executor::{Settings, run};
 pub use seams::{
-    Acted, Authority, Cause, Difference, EffectError, Engine, Lever, Observed, Owner, Probe, Receiver,
-    TrafficState,
+    Acted, Authority, Cause, Difference, EffectError, Engine, Examined, Lever, Observed, Owner, Probe,
+    Receiver, TrafficState,
 };

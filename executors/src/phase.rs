@@ -19,6 +19,7 @@
 mod meeting;
 mod memory;
 mod returning;
+mod stuck;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -36,6 +37,7 @@ use runtime::retry::Backoff;
 use runtime::{Clock, Tasks, failpoint};
 
 use self::memory::{Memory, Proof};
+use self::stuck::Pace;
 use crate::hands::Hands;
 use crate::protocol::{Turn, settle, turn};
 use crate::seams::{Authority, Cause, EffectError, Engine, Observed};
@@ -272,7 +274,7 @@ struct Work<'a> {
     /// What the streams were last set to.
     streams: Option<Vec<StreamSpec>>,
     /// The effect that is tried again, and how long to wait for it.
-    pace: Option<(EffectId, Backoff)>,
+    pace: Option<Pace>,
     /// What was due when a rule last refused it.
     refused: Option<Due>,
     away: Backoff,
@@ -501,13 +503,16 @@ impl<'a> Work<'a> {
             effect: record.effect.clone(),
         };
         // While it is tried again, what was in the way stays to be read.
-        if self.pace.as_ref().is_none_or(|(paced, _)| *paced != id) {
+        if self.pace.as_ref().is_none_or(|pace| pace.id != id) {
             self.shared.doing(Some(format!("{}: {}", spec.step, spec.effect.label())));
         }
         let under = Authority { epoch: self.lease.epoch, position: record.intent };
-        let (wait, mut backoff) = match self.pace.take() {
-            Some((paced, mut backoff)) if paced == id => (backoff.wait(), backoff),
-            _ => (Duration::ZERO, Backoff::new(Duration::from_millis(50), LOOK_AGAIN)),
+        let (wait, mut pace) = match self.pace.take() {
+            Some(mut pace) if pace.id == id => (pace.backoff.wait(), pace),
+            _ => {
+                let backoff = Backoff::new(Duration::from_millis(50), LOOK_AGAIN);
+                (Duration::ZERO, Pace { id, backoff, since: self.home.clock.monotonic() })
+            }
         };
         let deadline = self.deadline(run, now);
         let opens = matches!(spec.effect, Effect::OpenGate { .. }) && spec.step != Step::Undo;
@@ -554,10 +559,11 @@ impl<'a> Work<'a> {
                 tracing::warn!(phase = %spec.phase, effect = %spec.effect.label(), %finding, "effect failed");
                 if spec.step == Step::Undo || run.opened {
                     // While it is not through nobody can write, so it goes on trying, and people read why.
+                    let finding = self.stuck(&spec, &finding.what).unwrap_or(finding);
                     if run.blocked.as_ref().is_none_or(|known| known.code != finding.code) {
                         self.block(spec.step, finding).await?;
                     }
-                    self.pace = Some((id, backoff));
+                    self.pace = Some(pace);
                     return Ok(());
                 }
                 hit(run, &spec, "after_effect");
@@ -569,7 +575,8 @@ impl<'a> Work<'a> {
                 tracing::warn!(phase = %spec.phase, effect = %spec.effect.label(), %error, "outcome unknown");
                 self.shared.doing(Some(format!("{}: {}: {error}", spec.step, spec.effect.label())));
                 let new = matches!(record.status, EffectStatus::Intended);
-                self.pace = Some((id, backoff));
+                self.say_stuck(run, &spec, (pace.since, &error.0)).await?;
+                self.pace = Some(pace);
                 if new {
                     self.conclude(id, EffectOutcome::Unknown { error: error.0 }).await?;
                 }
@@ -577,11 +584,15 @@ impl<'a> Work<'a> {
             Turn::Unreachable(cause) => {
                 tracing::warn!(phase = %spec.phase, effect = %spec.effect.label(), %cause, "waiting");
                 self.shared.doing(Some(format!("{}: {}: {cause}", spec.step, spec.effect.label())));
-                self.pace = Some((id, backoff));
+                if let Some(finding) = self.is_away(&spec, pace.since, &cause.0) {
+                    return self.conclude(id, EffectOutcome::Failed { finding }).await;
+                }
+                self.say_stuck(run, &spec, (pace.since, &cause.0)).await?;
+                self.pace = Some(pace);
             }
             Turn::Waiting => {
-                backoff = Backoff::new(OBSERVE_AGAIN, OBSERVE_AGAIN);
-                self.pace = Some((id, backoff));
+                pace.backoff = Backoff::new(OBSERVE_AGAIN, OBSERVE_AGAIN);
+                self.pace = Some(pace);
             }
         }
         Ok(())

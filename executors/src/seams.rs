@@ -75,6 +75,11 @@ pub trait Receiver: Debug + Send + Sync {
 
     /// Does the effect.
     async fn act(&self, spec: &EffectSpec, under: Authority) -> Acted;
+
+    /// What a person can do by hand where an undo cannot give the traffic back, if there is something.
+    fn by_hand(&self, _spec: &EffectSpec) -> Option<String> {
+        None
+    }
 }
 
 /// Where the application's traffic is.
@@ -88,11 +93,25 @@ pub enum TrafficState {
     Target,
 }
 
+/// All that a switch will need of a lever, as one look found it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Examined {
+    /// Where the traffic is, if the lever says so.
+    pub state: Option<TrafficState>,
+    /// What would make a switch fail, with the plan's key that it is about.
+    pub problems: Vec<(&'static str, Finding)>,
+    /// What cannot be told from here, and is worth knowing.
+    pub warnings: Vec<String>,
+}
+
 /// What stops, holds, routes and resumes application traffic.
 #[async_trait]
 pub trait Lever: Receiver {
     /// The lever as it stands.
     async fn observe(&self) -> Result<TrafficState, Cause>;
+
+    /// Looks at everything that a switch will need of it, in both directions. Nothing is changed.
+    async fn examine(&self) -> Examined;
 }
 
 /// What a step needs to have seen to plan its effects; gathered just before it plans.

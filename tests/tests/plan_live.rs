@@ -1,5 +1,6 @@
 //! A plan held against its databases, and a plan made from one.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Output;
 
@@ -15,6 +16,7 @@ fn run(scene: &Scene, arguments: &[&str]) -> Result<(i32, String)> {
         .current_dir(scene.file(""))
         .env("SHOP_SOURCE", scene.source.url(Role::Mover))
         .env("SHOP_TARGET", scene.target.url(Role::Mover))
+        .env("SHOP_PGBOUNCER", scene.pgbouncer.admin_url())
         .env("SWITCHYARD_TARGET_URL", scene.target.url(Role::Mover))
         .output()?;
     let text = format!("{}{}", String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
@@ -121,7 +123,7 @@ async fn a_plan_is_made_from_a_source_and_is_right_once_it_is_filled_in() -> Res
     let file = scene.file("begun.toml");
     let written = std::fs::read_to_string(&file)?;
     ensure!(written.contains("#   shop.log") && written.contains("add primary key"), "{written}");
-    ensure!(written.contains("#   shop.We.ird") && !written.contains("\n  \"shop.We.ird\""), "{written}");
+    ensure!(written.contains("\n  \"shop.We.ird\""), "{written}");
 
     let (code, text) = run(&scene, &init)?;
     ensure!(code == 1 && text.contains("never overwritten"), "{code}: {text}");
@@ -132,6 +134,21 @@ async fn a_plan_is_made_from_a_source_and_is_right_once_it_is_filled_in() -> Res
     change(&file, |text| {
         text.replace("FILL IN: first-person", &"a".repeat(64))
             .replace("FILL IN: second-person", &"b".repeat(64))
+    })?;
+    let (code, text) = run(&scene, &["plan", "check", "begun.toml", "--connect"])?;
+    ensure!(code == 1 && text.contains("SW-0513"), "levers that are not there pass: {text}");
+    let observe = scene.file("where.sh");
+    std::fs::write(&observe, "#!/bin/sh\necho source\n")?;
+    std::fs::set_permissions(&observe, std::fs::Permissions::from_mode(0o755))?;
+    change(&file, |text| {
+        let of_lever = |line: &str| {
+            ["stop", "observe", "route", "resume"].iter().any(|key| line.starts_with(&format!("{key} = ")))
+        };
+        let lines = text.lines().map(|line| match line.split_once(" = ") {
+            Some((key, _)) if of_lever(line) => format!("{key} = [\"{}\"]\n", observe.display()),
+            _ => format!("{line}\n"),
+        });
+        lines.collect()
     })?;
     let (code, text) = run(&scene, &["plan", "check", "begun.toml", "--connect"])?;
     ensure!(code == 0, "{text}\n{written}");

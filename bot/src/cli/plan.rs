@@ -64,7 +64,8 @@ pub struct Check {
     /// One JSON object instead of text: what is wrong, what is odd, and the plan's hash
     #[arg(long)]
     json: bool,
-    /// Hold the plan against both databases, too: everything that a phase's `start` would refuse; nothing is changed
+    /// Hold the plan against both databases and the levers, too: everything that a phase's `start` or its switch would refuse;
+    /// nothing is changed
     #[arg(long)]
     connect: bool,
 }

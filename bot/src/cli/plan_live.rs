@@ -1,9 +1,13 @@
-//! `switchyard plan check --connect`: the plan held against its databases.
+//! `switchyard plan check --connect`: the plan held against its databases and its levers.
 
+use std::sync::Arc;
+
+use executors::TrafficState;
+use executors::levers::{Served, does_not_answer, lever};
 use executors::postgres::live::{self, Seen};
 use executors::postgres::preflight::Subject;
-use journal::{Plan, PlanProblem, Side};
-use runtime::Scrubber;
+use journal::{PhasePlan, Plan, PlanProblem, Side};
+use runtime::{Scrubber, SystemClock};
 
 use super::exit::Failure;
 use super::serve;
@@ -20,7 +24,7 @@ pub(super) struct Live {
     pub(super) told: String,
 }
 
-/// Connects to both sides, and looks. Nothing is changed.
+/// Connects to both sides and to each lever, and looks. Nothing is changed.
 ///
 /// # Errors
 /// A connection string is missing, or a side cannot be reached.
@@ -29,7 +33,18 @@ pub(super) async fn look(text: &str, plan: &Plan) -> Result<Live, Failure> {
     let source = serve::database(Side::Source, plan, &scrubber)?;
     let target = serve::database(Side::Target, plan, &scrubber)?;
     let seen = live::check(&source, &target, plan).await;
-    let seen = seen.map_err(|cause| Failure::unreachable(words::not_checked(&cause.to_string())))?;
+    let mut seen = seen.map_err(|cause| Failure::unreachable(words::not_checked(&cause.to_string())))?;
+    for phase in &plan.phases {
+        let served = Served {
+            migration: plan.migration.clone(),
+            phase: phase.name.clone(),
+            source: Some(source.clone()),
+            target: Some(target.clone()),
+            scrubber: scrubber.clone(),
+            clock: Arc::new(SystemClock),
+        };
+        look_at_lever(phase, served, &mut seen).await;
+    }
     let at = |subject: &Subject, what: String| {
         let (line, column) = place(text, subject);
         PlanProblem { line, column, what, suggestion: None }
@@ -41,6 +56,30 @@ pub(super) async fn look(text: &str, plan: &Plan) -> Result<Live, Failure> {
     Ok(Live { problems, warnings, told: words::live(&seen) })
 }
 
+/// What a switch would need of a phase's lever.
+async fn look_at_lever(phase: &PhasePlan, served: Served, seen: &mut Seen) {
+    let about = |key: &str| Subject::Lever(phase.name.clone(), key.to_owned());
+    let lever = match lever(&phase.lever, served) {
+        Ok(lever) => lever,
+        Err(cause) => {
+            let finding = does_not_answer(&phase.name, &cause.to_string());
+            seen.problems.push((about("admin"), finding));
+            return;
+        }
+    };
+    let found = lever.examine().await;
+    seen.problems.extend(found.problems.into_iter().map(|(key, finding)| (about(key), finding)));
+    seen.warnings.extend(found.warnings.into_iter().map(|warning| words::of_phase(&phase.name, &warning)));
+    let is_elsewhere = match found.state {
+        Some(TrafficState::Target | TrafficState::Held(Side::Target)) => !seen.begun.contains(&phase.name),
+        Some(TrafficState::Held(Side::Source)) => true,
+        Some(TrafficState::Source) | None => false,
+    };
+    if is_elsewhere && let Some(state) = found.state {
+        seen.warnings.push(words::lever_elsewhere(&phase.name, state));
+    }
+}
+
 /// Where the plan speaks of it: line and column, from 1. The file was read as a plan, so what is looked for is there;
 /// where it is written in another way than expected, the section's first line serves.
 fn place(text: &str, subject: &Subject) -> (usize, usize) {
@@ -48,6 +87,14 @@ fn place(text: &str, subject: &Subject) -> (usize, usize) {
     match subject {
         Subject::Whole => first(&migration, ""),
         Subject::Side(side) => first(&migration, &side.to_string()),
+        Subject::Lever(phase, key) => {
+            let lines = section(text, "[[phase]]", Some(phase.as_str()));
+            let own = lines.iter().position(|(_, line)| line.trim_start().starts_with("[phase.lever]"));
+            match own.and_then(|at| lines.get(at..)) {
+                Some(own) => key_of(own, key).unwrap_or_else(|| first(own, "")),
+                None => first(&lines, "lever"),
+            }
+        }
         Subject::Phase(phase) => first(&section(text, "[[phase]]", Some(phase.as_str())), "name"),
         Subject::Table(phase, table) => {
             name(&section(text, "[[phase]]", Some(phase.as_str())), &table.to_string())
@@ -100,6 +147,14 @@ fn found(lines: &[(usize, &str)], needle: &str) -> Option<(usize, usize)> {
     })
 }
 
+/// Where a key is given its value.
+fn key_of(lines: &[(usize, &str)], key: &str) -> Option<(usize, usize)> {
+    lines.iter().find_map(|(number, line)| {
+        let given = line.split_once('=').is_some_and(|(given, _)| given.trim() == key);
+        given.then(|| (*number, line.len() - line.trim_start().len() + 1))
+    })
+}
+
 /// Where a whole name stands in quotes; its section where it does not, as a table does not that a pattern matches.
 fn name(lines: &[(usize, &str)], name: &str) -> (usize, usize) {
     let quoted = [format!("\"{name}\""), format!("'{name}'")];
@@ -124,7 +179,9 @@ mod tests {
         let table = |name: &str| name.parse::<journal::TableName>().unwrap();
         assert_eq!(place(plan, &Subject::Side(Side::Source)), (3, 1));
         assert_eq!(place(plan, &Subject::Phase(b.clone())), (11, 1));
-        assert_eq!(place(plan, &Subject::Table(a, table("s.t"))), (7, 12));
+        assert_eq!(place(plan, &Subject::Table(a.clone(), table("s.t"))), (7, 12));
+        assert_eq!(place(plan, &Subject::Lever(a.clone(), "kind".to_owned())), (9, 1));
+        assert_eq!(place(plan, &Subject::Lever(a, "ini".to_owned())), (8, 1));
         assert_eq!(place(plan, &Subject::Table(b.clone(), table("s.t"))), (13, 4));
         assert_eq!(place(plan, &Subject::Filter(b.clone(), table("s.t"))), (18, 2));
         assert_eq!(place(plan, &Subject::Filter(b, table("s.u"))), (16, 1));

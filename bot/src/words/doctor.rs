@@ -21,6 +21,7 @@ pub fn wrong(wrong: &Wrong) -> Finding {
             format!("{what} cannot be seen: {why}"),
             "Bring it back, or correct its secret, then look again. Until then nothing said here of it counts.",
         ),
+        Wrong::Lever(found) => found.clone(),
         Wrong::Standby(side) => {
             finding("SW-0551", format!("the {side} is a standby"), "Point the plan's secret at the primary.")
         }
@@ -142,6 +143,9 @@ pub fn doctor(report: &Report) -> String {
     }
     row(&mut text, "way back", &report.way_back);
     row(&mut text, "lever", report.lever.as_deref().unwrap_or("cannot be seen"));
+    for warning in &report.lever_warnings {
+        row(&mut text, "  not known", warning);
+    }
     let sides = [
         ("source", report.source_accepts, &report.source),
         ("target", report.target_accepts, &report.target),

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
+use executors::TrafficState;
 use executors::postgres::live::Seen;
 use executors::postgres::survey::{Inventory, Obstacle, groups};
 use journal::quote::ident;
@@ -31,8 +32,27 @@ pub fn live(seen: &Seen) -> String {
     if !seen.begun.is_empty() {
         lines.push(format!("begun already, and not looked at again: {}", list(&seen.begun)));
     }
-    lines.push("Both databases were looked at; nothing was changed.".to_owned());
+    lines.push("Both databases and the levers were looked at; nothing was changed.".to_owned());
     lines.join("\n")
+}
+
+/// A warning about one phase.
+#[must_use]
+pub fn of_phase(phase: &PhaseName, warning: &str) -> String {
+    format!("phase {phase}: {warning}")
+}
+
+/// A lever that is not where a phase that has not begun needs it.
+#[must_use]
+pub fn lever_elsewhere(phase: &PhaseName, state: TrafficState) -> String {
+    let state = match state {
+        TrafficState::Source => "leads to the source".to_owned(),
+        TrafficState::Target => "leads to the target".to_owned(),
+        TrafficState::Held(side) => format!("holds the traffic at the {side}"),
+    };
+    format!(
+        "phase {phase}: the lever {state} now; a cutover begins only while it leads to the source and lets it through"
+    )
 }
 
 /// What stands in a plan's way.

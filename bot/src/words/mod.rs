@@ -31,7 +31,8 @@ pub use event::Narrator;
 pub(crate) use event::{because, stream_health};
 pub use help::{about, overview, summary};
 pub use live::{
-    live, live_count, live_problem, no_place, not_checked, plan_begun, plan_not_written, plan_written,
+    lever_elsewhere, live, live_count, live_problem, no_place, not_checked, of_phase, plan_begun,
+    plan_not_written, plan_written,
 };
 pub use people::{people, people_odd};
 pub use plan::{

@@ -119,7 +119,12 @@ fn trouble(text: &mut String, phase: &PhaseReport, now: Timestamp) {
     if let Some(blocked) = &phase.blocked {
         row(text, "BLOCKED", &format!("{} ({})", blocked.what, blocked.code));
         row(text, "  remedy", &blocked.remedy);
-        row(text, "  then", &format!("/migrate {0} retry, or /migrate {0} abort --reason \"…\"", phase.name));
+        let then = if phase.undoing.is_some() {
+            "nothing has to be said: the undo goes on by itself as soon as that is mended".to_owned()
+        } else {
+            format!("/migrate {0} retry, or /migrate {0} abort --reason \"…\"", phase.name)
+        };
+        row(text, "  then", &then);
     }
     breaches(text, phase, now);
     for changed in &phase.timelines {

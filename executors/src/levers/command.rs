@@ -5,19 +5,19 @@
 //! it. The environment carries `SWITCHYARD_MIGRATION`, `SWITCHYARD_PHASE` and, for what changes something,
 //! `SWITCHYARD_EPOCH` and `SWITCHYARD_POSITION`, by which a lever that remembers the highest can refuse a late one.
 
+use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
-use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use journal::{Effect, EffectSpec, Evidence, MigrationName, PhaseName, Side};
-use runtime::{Clock, Scrubber};
+use journal::{Effect, EffectSpec, Evidence, Finding, Side, Step};
+use rustix::fs::{Access, access};
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::Command;
 
-use super::Standing;
-use crate::seams::{Acted, Authority, Cause, EffectError, Lever, Probe, Receiver, TrafficState};
+use super::{Served, Standing, as_one, does_not_answer};
+use crate::seams::{Acted, Authority, Cause, EffectError, Examined, Lever, Probe, Receiver, TrafficState};
 
 /// How much of a command's output is kept.
 const KEPT: usize = 4096;
@@ -38,14 +38,8 @@ pub struct Settings {
     pub resume: Vec<String>,
     /// How long one may take.
     pub timeout: Duration,
-    /// The migration.
-    pub migration: MigrationName,
-    /// The phase.
-    pub phase: PhaseName,
-    /// What keeps secrets out of outputs.
-    pub scrubber: Scrubber,
-    /// The time.
-    pub clock: Arc<dyn Clock>,
+    /// What it serves.
+    pub served: Served,
 }
 
 /// A lever made of commands.
@@ -101,11 +95,11 @@ impl CommandLever {
         let Some((program, rest)) = argv.split_first() else {
             return Err(Failure::NotStarted("the plan names no program".to_owned()));
         };
-        let shown = self.settings.scrubber.scrub(&argv.join(" "));
+        let shown = self.settings.served.scrubber.scrub(&argv.join(" "));
         let mut command = Command::new(program);
         command.args(rest).args(more);
-        command.env("SWITCHYARD_MIGRATION", self.settings.migration.as_str());
-        command.env("SWITCHYARD_PHASE", self.settings.phase.as_str());
+        command.env("SWITCHYARD_MIGRATION", self.settings.served.migration.as_str());
+        command.env("SWITCHYARD_PHASE", self.settings.served.phase.as_str());
         // Always set, so that a script under `set -u` can name them; empty where only is looked.
         let (epoch, position) =
             under.map(|under| (under.epoch.to_string(), under.position.to_string())).unwrap_or_default();
@@ -147,7 +141,7 @@ impl CommandLever {
         };
         // It ended: what it left running is its own affair.
         group.0 = None;
-        let text = |bytes: &[u8]| self.settings.scrubber.scrub(String::from_utf8_lossy(bytes).trim());
+        let text = |bytes: &[u8]| self.settings.served.scrubber.scrub(String::from_utf8_lossy(bytes).trim());
         if status.success() {
             return Ok(text(&out));
         }
@@ -165,6 +159,32 @@ impl CommandLever {
         })
     }
 
+    /// The programs that a switch will call, and that cannot be called from here.
+    fn lacking(&self) -> Vec<(&'static str, Finding)> {
+        let Settings { stop, observe, route, resume, served, .. } = &self.settings;
+        let calls = [("stop", stop), ("observe", observe), ("route", route), ("resume", resume)];
+        let mut found = Vec::new();
+        for (key, argv) in calls {
+            let program = argv.first().map(String::as_str).unwrap_or_default();
+            if !is_callable(program) {
+                let finding = Finding {
+                    code: "SW-0513".to_owned(),
+                    what: format!(
+                        "the lever of phase {} cannot {key}: there is no program `{}` that this process may run",
+                        served.phase,
+                        served.scrubber.scrub(program)
+                    ),
+                    remedy: format!(
+                        "Put it where the plan's `{key}` says, on the machine where the executor runs, or correct the plan; \
+                         then `retry`."
+                    ),
+                };
+                found.push((key, finding));
+            }
+        }
+        found
+    }
+
     async fn change(&self, argv: &[String], more: Option<&str>, under: Authority) -> Acted {
         let before = self.look().await.ok();
         match self.run(argv, more, Some(under)).await {
@@ -177,6 +197,17 @@ impl CommandLever {
             Err(Failure::Refused(why) | Failure::Unknown(why)) => Acted::Unknown(EffectError(why)),
         }
     }
+}
+
+/// Whether a program is there and may be run, as the system looks for it.
+fn is_callable(program: &str) -> bool {
+    let may = |path: &Path| path.is_file() && access(path, Access::EXEC_OK).is_ok();
+    if program.contains('/') {
+        return may(Path::new(program));
+    }
+    let folders = std::env::var_os("PATH").unwrap_or_default();
+    let mut places = std::env::split_paths(&folders).map(|folder: PathBuf| folder.join(program));
+    !program.is_empty() && places.any(|path| may(&path))
 }
 
 fn state(said: &str) -> Option<TrafficState> {
@@ -206,9 +237,31 @@ async fn gather(pipe: Option<impl AsyncRead + Unpin>, kept: &mut Vec<u8>) {
 #[async_trait]
 impl Receiver for CommandLever {
     async fn probe(&self, spec: &EffectSpec, _under: Authority) -> Probe {
+        // Before anything is stopped: what the undo would need must be there, too.
+        if matches!(spec.effect, Effect::ObserveTraffic { .. })
+            && spec.step != Step::Undo
+            && let Some(finding) = as_one(self.lacking())
+        {
+            return Probe::Differs(finding);
+        }
         match self.look().await {
             Ok(state) => Standing::of(state).probe(spec),
             Err(cause) => Probe::Unreachable(cause),
+        }
+    }
+
+    fn by_hand(&self, spec: &EffectSpec) -> Option<String> {
+        let Settings { route, resume, served, .. } = &self.settings;
+        let call = |argv: &[String], more: &str| {
+            served.scrubber.scrub(format!("`{} {more}", argv.join(" ")).trim_end()) + "`"
+        };
+        match &spec.effect {
+            Effect::RouteTraffic { to } | Effect::ResumeTraffic { to } => Some(format!(
+                "run {}, then {}: what you do is seen, and counts",
+                call(route, to.word()),
+                call(resume, "")
+            )),
+            _ => None,
         }
     }
 
@@ -225,7 +278,7 @@ impl Receiver for CommandLever {
                 Err(cause) => Acted::Unknown(EffectError(cause.0)),
             },
             _ => {
-                self.settings.clock.sleep(Duration::from_millis(200)).await;
+                self.settings.served.clock.sleep(Duration::from_millis(200)).await;
                 Acted::Done(Evidence::new())
             }
         }
@@ -236,5 +289,18 @@ impl Receiver for CommandLever {
 impl Lever for CommandLever {
     async fn observe(&self) -> Result<TrafficState, Cause> {
         self.look().await
+    }
+
+    async fn examine(&self) -> Examined {
+        let mut seen = Examined { problems: self.lacking(), ..Examined::default() };
+        if !seen.problems.iter().any(|(key, _)| *key == "observe") {
+            match self.look().await {
+                Ok(state) => seen.state = Some(state),
+                Err(cause) => seen
+                    .problems
+                    .push(("observe", does_not_answer(&self.settings.served.phase, &cause.to_string()))),
+            }
+        }
+        seen
     }
 }

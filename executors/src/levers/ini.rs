@@ -4,7 +4,10 @@ use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::ops::Range;
 use std::os::unix::fs::{MetadataExt, chown};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Access, AtFlags, CWD, accessat};
+use rustix::process::geteuid;
 
 /// A connect string's pairs, in their order.
 pub(super) type Pairs = Vec<(String, String)>;
@@ -153,23 +156,66 @@ fn repointed(text: &str, name: &str, new: &Pairs, old: &Pairs) -> Result<String,
     Ok(format!("{before}{changed}{after}"))
 }
 
-/// Points an entry at `new`. Atomic: the file is the old or the new one, whenever the machine stops. Blocks.
-pub(super) fn repoint(path: &Path, name: &str, new: &Pairs, old: &Pairs) -> Result<(), String> {
-    let said = |what: &str, error: std::io::Error| format!("{} {what}: {error}", path.display());
-    // A link is followed, so that the link stays one.
-    let real = path.canonicalize().map_err(|error| said("cannot be found", error))?;
-    let folder = real.parent().ok_or_else(|| format!("{} has no folder", real.display()))?;
-    let held = File::open(folder).map_err(|error| said("has a folder that cannot be opened", error))?;
+/// The file, as one that can be changed: where it really is, with its folder held.
+struct Held {
+    real: PathBuf,
+    folder: PathBuf,
+    lock: File,
+}
+
+fn said(path: &Path, what: &str, error: &std::io::Error) -> String {
+    format!("{} {what}: {error}", path.display())
+}
+
+/// Finds the file and takes its folder's lock. A link is followed, so that the link stays one.
+fn held(path: &Path) -> Result<Held, String> {
+    let real = path.canonicalize().map_err(|error| said(path, "cannot be found", &error))?;
+    let folder = real.parent().ok_or_else(|| format!("{} has no folder", real.display()))?.to_owned();
+    let lock =
+        File::open(&folder).map_err(|error| said(path, "has a folder that cannot be opened", &error))?;
     // Another phase's entry in the same file may be rewritten at the same time; the lock goes with the handle.
-    held.lock().map_err(|error| said("has a folder that cannot be locked", error))?;
-    let text = fs::read_to_string(&real).map_err(|error| said("cannot be read", error))?;
-    let changed = repointed(&text, name, new, old)?;
+    lock.lock().map_err(|error| said(path, "has a folder that cannot be locked", &error))?;
+    Ok(Held { real, folder, lock })
+}
+
+/// Whether the file can be replaced, as far as that can be known without doing it. Blocks.
+pub(super) fn is_replaceable(path: &Path) -> Result<(), String> {
+    let Held { real, folder, .. } = held(path)?;
+    let metadata = fs::metadata(&real).map_err(|error| said(path, "cannot be read", &error))?;
+    accessat(CWD, &folder, Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS).map_err(|error| {
+        format!(
+            "{} cannot be replaced, since nothing can be written in {}: {error}",
+            path.display(),
+            folder.display()
+        )
+    })?;
+    let me = geteuid();
+    if !me.is_root() && metadata.uid() != me.as_raw() {
+        return Err(format!(
+            "{} cannot be replaced with its owner: it is user {}'s, and this program runs as user {}",
+            path.display(),
+            metadata.uid(),
+            me.as_raw()
+        ));
+    }
+    Ok(())
+}
+
+/// Replaces the file's text by what `change` makes of it. Atomic: the file is the old or the new one, whenever the machine
+/// stops. Blocks.
+pub(super) fn rewrite(
+    path: &Path,
+    change: impl FnOnce(&str) -> Result<String, String>,
+) -> Result<(), String> {
+    let Held { real, folder, lock } = held(path)?;
+    let text = fs::read_to_string(&real).map_err(|error| said(path, "cannot be read", &error))?;
+    let changed = change(&text)?;
     if changed == text {
         return Ok(());
     }
     let file_name = real.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let next = folder.join(format!(".{file_name}.switchyard"));
-    let metadata = fs::metadata(&real).map_err(|error| said("cannot be read", error))?;
+    let metadata = fs::metadata(&real).map_err(|error| said(path, "cannot be read", &error))?;
     let write = || -> std::io::Result<()> {
         // What a crash left has no use, and may have another owner or mode.
         match fs::remove_file(&next) {
@@ -185,9 +231,32 @@ pub(super) fn repoint(path: &Path, name: &str, new: &Pairs, old: &Pairs) -> Resu
         file.write_all(changed.as_bytes())?;
         file.sync_all()?;
         fs::rename(&next, &real)?;
-        held.sync_all()
+        lock.sync_all()
     };
-    write().map_err(|error| said("cannot be rewritten with its owner and mode", error))
+    write().map_err(|error| said(path, "cannot be rewritten with its owner and mode", &error))
+}
+
+/// Points an entry at `new` instead of `old`. Atomic. Blocks.
+pub(super) fn repoint(path: &Path, name: &str, new: &Pairs, old: &Pairs) -> Result<(), String> {
+    rewrite(path, |text| repointed(text, name, new, old))
+}
+
+/// The entry that a rehearsal adds. Nothing listens where it leads.
+fn mark_line(mark: &str) -> String {
+    format!("\n{mark} = host=127.0.0.1 port=1 dbname={mark}")
+}
+
+/// The text with the rehearsal's own entry behind the one named.
+pub(super) fn marked(text: &str, name: &str, mark: &str) -> Result<String, String> {
+    let clean = unmarked(text, mark);
+    let at = find(&clean, name)?;
+    let (before, after) = clean.split_at_checked(at.end).unwrap_or((&clean, ""));
+    Ok(format!("{before}{}{after}", mark_line(mark)))
+}
+
+/// The text without it, byte for byte as it was.
+pub(super) fn unmarked(text: &str, mark: &str) -> String {
+    text.replace(&mark_line(mark), "")
 }
 
 #[cfg(test)]
@@ -231,6 +300,18 @@ mod tests {
             let said = pairs(secret).unwrap_err();
             assert!(!said.contains("two") && !said.contains("words"), "{said}");
         }
+    }
+
+    #[test]
+    fn a_rehearsal_adds_an_entry_of_its_own_and_leaves_every_byte_as_it_was() {
+        for file in [FILE, "[databases]\nshop=host=a dbname=b  \n", "[databases]\nshop=host=a dbname=b"] {
+            let marked = marked(file, "shop", "_rehearsal_a").unwrap();
+            assert!(find(&marked, "_rehearsal_a").is_ok() && find(&marked, "shop").is_ok(), "{marked}");
+            assert_eq!(unmarked(&marked, "_rehearsal_a"), file);
+            let again = super::marked(&marked, "shop", "_rehearsal_a").unwrap();
+            assert_eq!(again, marked, "what a crash left is not doubled");
+        }
+        assert!(marked(FILE, "nope", "_rehearsal_a").is_err());
     }
 
     #[test]

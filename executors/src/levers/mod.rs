@@ -15,19 +15,40 @@ use journal::{
 };
 use runtime::{Clock, Scrubber, Secret};
 
+use crate::postgres::database::Database;
 use crate::seams::{Cause, Lever, Probe, TrafficState};
+
+/// What a lever serves.
+#[derive(Debug, Clone)]
+pub struct Served {
+    /// The migration.
+    pub migration: MigrationName,
+    /// The phase.
+    pub phase: PhaseName,
+    /// The database being left, where it can be named: what the lever leads to is held against it.
+    pub source: Option<Database>,
+    /// The database being moved to, likewise.
+    pub target: Option<Database>,
+    /// What keeps secrets out of messages.
+    pub scrubber: Scrubber,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+}
+
+impl Served {
+    const fn side(&self, side: Side) -> Option<&Database> {
+        match side {
+            Side::Source => self.source.as_ref(),
+            Side::Target => self.target.as_ref(),
+        }
+    }
+}
 
 /// The lever that the plan names for a phase. Nothing is connected or run yet.
 ///
 /// # Errors
 /// A secret it needs is not where the plan says, or the plan's connect strings cannot be read.
-pub fn lever(
-    settings: &LeverSettings,
-    migration: &MigrationName,
-    phase: &PhaseName,
-    scrubber: &Scrubber,
-    clock: Arc<dyn Clock>,
-) -> Result<Arc<dyn Lever>, Cause> {
+pub fn lever(settings: &LeverSettings, served: Served) -> Result<Arc<dyn Lever>, Cause> {
     Ok(match settings {
         LeverSettings::Command { stop, observe, route, resume, timeout } => {
             Arc::new(command::CommandLever::new(command::Settings {
@@ -36,10 +57,7 @@ pub fn lever(
                 route: route.clone(),
                 resume: resume.clone(),
                 timeout: *timeout,
-                migration: migration.clone(),
-                phase: phase.clone(),
-                scrubber: scrubber.clone(),
-                clock,
+                served,
             }))
         }
         LeverSettings::Pgbouncer { admin, ini, database, source, target, pause_limit } => {
@@ -55,12 +73,64 @@ pub fn lever(
                 source: source.clone(),
                 target: target.clone(),
                 pause_limit: *pause_limit,
-                phase: phase.clone(),
-                scrubber: scrubber.clone(),
-                clock,
+                served,
             })?)
         }
     })
+}
+
+/// Why a lever does not say how it stands.
+#[derive(Debug, Clone)]
+enum Trouble {
+    /// It does not answer now; it may by itself.
+    Away(Cause),
+    /// It answers, and is not as the plan means it: the plan's key, and what is wrong. Waiting does not help.
+    Wrong(&'static str, Finding),
+}
+
+impl From<Cause> for Trouble {
+    fn from(cause: Cause) -> Self {
+        Self::Away(cause)
+    }
+}
+
+impl Trouble {
+    fn cause(self) -> Cause {
+        match self {
+            Self::Away(cause) => cause,
+            Self::Wrong(_, finding) => Cause(finding.what),
+        }
+    }
+
+    fn probe(self) -> Probe {
+        match self {
+            Self::Away(cause) => Probe::Unreachable(cause),
+            Self::Wrong(_, finding) => Probe::Differs(finding),
+        }
+    }
+}
+
+/// The finding of a lever that does not do what a switch needs.
+#[must_use]
+pub fn does_not_answer(phase: &PhaseName, why: &str) -> Finding {
+    Finding {
+        code: "SW-0516".to_owned(),
+        what: format!("the lever of phase {phase} does not answer: {why}"),
+        remedy: "See that it runs, that the secret and the address in the plan's [phase.lever] are right, and that this \
+                 machine reaches it; then `retry`. The traffic was not touched."
+            .to_owned(),
+    }
+}
+
+/// Several findings as one: a person who mends one only to meet the next has been told too little.
+fn as_one(problems: Vec<(&'static str, Finding)>) -> Option<Finding> {
+    let mut found = problems.into_iter().map(|(_, finding)| finding);
+    let first = found.next()?;
+    Some(found.fold(first, |one, next| Finding {
+        code: one.code,
+        what: format!("{}; and [{}] {}", one.what, next.code, next.what),
+        remedy: format!("{} {}", one.remedy, next.remedy),
+    }))
 }
 
 /// A lever as one look found it.

@@ -11,21 +11,24 @@
 //! The console cannot repoint an entry. RELOAD under PAUSE closes the connections to the old place; a waiting client goes
 //! on with the new one and sees nothing, which is why transaction pooling is required: a session's state would be lost.
 
+mod examine;
+
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use journal::{Effect, EffectSpec, Evidence, Finding, PhaseName, Side};
-use runtime::{Clock, Scrubber, Secret};
+use journal::{Effect, EffectId, EffectSpec, Evidence, Finding, Side, Step};
+use runtime::Secret;
+use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, SimpleQueryMessage, SimpleQueryRow};
 
-use super::{Standing, ini};
+use super::{Served, Standing, Trouble, as_one, ini};
 use crate::postgres::address::Address;
 use crate::postgres::database::chain;
 use crate::postgres::quote::ident;
-use crate::seams::{Acted, Authority, Cause, EffectError, Lever, Probe, Receiver, TrafficState};
+use crate::seams::{Acted, Authority, Cause, EffectError, Examined, Lever, Probe, Receiver, TrafficState};
 
 /// How long the console may take to connect, and to answer anything but PAUSE.
 const CONSOLE: Duration = Duration::from_secs(2);
@@ -51,12 +54,8 @@ pub struct Settings {
     pub target: String,
     /// How long PAUSE may wait.
     pub pause_limit: Duration,
-    /// The phase, for messages.
-    pub phase: PhaseName,
-    /// What keeps secrets out of them.
-    pub scrubber: Scrubber,
-    /// The time.
-    pub clock: Arc<dyn Clock>,
+    /// What it serves.
+    pub served: Served,
 }
 
 /// One entry of a pgbouncer.
@@ -65,6 +64,11 @@ pub struct PgbouncerLever {
     console: Address,
     source: ini::Pairs,
     target: ini::Pairs,
+    /// What the newest rehearsal came to.
+    rehearsed: Mutex<Option<(EffectId, Result<Evidence, Finding>)>>,
+    /// Why the file could not be written when the console showed the wanted place already: in an undo that is no reason to
+    /// hold the traffic.
+    unwritten: Mutex<Option<(EffectId, String)>>,
 }
 
 impl fmt::Debug for PgbouncerLever {
@@ -102,6 +106,8 @@ struct Shown {
     is_paused: bool,
     is_busy: bool,
     pool_mode: String,
+    /// The file that it says it reads.
+    conffile: Option<String>,
 }
 
 impl PgbouncerLever {
@@ -110,9 +116,9 @@ impl PgbouncerLever {
     /// # Errors
     /// A connect string cannot be read, or both sides' say the same place.
     pub fn new(settings: Settings) -> Result<Self, Cause> {
-        settings.scrubber.learn(&settings.admin);
+        settings.served.scrubber.learn(&settings.admin);
         let bad = |what: &str, why: String| {
-            Cause(settings.scrubber.scrub(&format!("{what} cannot be read: {why}")))
+            Cause(settings.served.scrubber.scrub(&format!("{what} cannot be read: {why}")))
         };
         let mut address = Address::parse(settings.admin.expose())
             .map_err(|why| bad("the connection string of pgbouncer's console", why))?;
@@ -127,12 +133,13 @@ impl PgbouncerLever {
         if place == Place::of(&target, &settings.database) {
             return Err(Cause(format!("the lever's `source` and `target` are the same place: {place}")));
         }
-        Ok(Self { settings, console: address, source, target })
+        let (rehearsed, unwritten) = (Mutex::default(), Mutex::default());
+        Ok(Self { settings, console: address, source, target, rehearsed, unwritten })
     }
 
     fn cause(&self, what: &str, why: &str) -> Cause {
         let entry = &self.settings.database;
-        Cause(self.settings.scrubber.scrub(&format!("pgbouncer (entry {entry}) {what}: {why}")))
+        Cause(self.settings.served.scrubber.scrub(&format!("pgbouncer (entry {entry}) {what}: {why}")))
     }
 
     const fn pairs(&self, side: Side) -> &ini::Pairs {
@@ -142,22 +149,51 @@ impl PgbouncerLever {
         }
     }
 
-    fn side_of(&self, place: &Place, said_by: &str) -> Result<Side, Cause> {
+    fn wrong(&self, (key, code): (&'static str, &str), (what, why): (&str, &str), remedy: &str) -> Trouble {
+        let finding =
+            Finding { code: code.to_owned(), what: self.cause(what, why).0, remedy: remedy.to_owned() };
+        Trouble::Wrong(key, finding)
+    }
+
+    fn side_of(&self, place: &Place, said_by: &str) -> Result<Side, Trouble> {
         let is_at = |side: &Side| Place::of(self.pairs(*side), &self.settings.database) == *place;
         Side::ALL.into_iter().find(is_at).ok_or_else(|| {
             let [source, target] = Side::ALL.map(|side| Place::of(self.pairs(side), &self.settings.database));
             let why = format!(
                 "{place} by {said_by}; the plan knows the source ({source}) and the target ({target})"
             );
-            self.cause("points at neither side", &why)
+            self.wrong(
+                ("source", "SW-0511"),
+                ("points at neither side", &why),
+                "Correct `source` and `target` in the plan's [phase.lever], or the entry in pgbouncer's file; then `retry`.",
+            )
         })
     }
 
     async fn connect(&self) -> Result<Client, Cause> {
+        self.reach().await.map_err(Trouble::cause)
+    }
+
+    /// Connects to the console. What it refuses, it refuses again.
+    async fn reach(&self) -> Result<Client, Trouble> {
         let connecting = tokio::time::timeout(CONSOLE, self.console.connect()).await;
-        let (client, connection) = connecting
-            .map_err(|_| self.cause("has a console that does not answer", &format!("within {CONSOLE:?}")))?
-            .map_err(|error| self.cause("has a console that cannot be reached", &chain(&error)))?;
+        let connected = connecting
+            .map_err(|_| self.cause("has a console that does not answer", &format!("within {CONSOLE:?}")))?;
+        let (client, connection) = connected.map_err(|error| {
+            let refuses = [
+                SqlState::PROTOCOL_VIOLATION,
+                SqlState::INVALID_PASSWORD,
+                SqlState::INVALID_AUTHORIZATION_SPECIFICATION,
+                SqlState::INVALID_CATALOG_NAME,
+            ];
+            let why = chain(&error);
+            if error.code().is_some_and(|code| refuses.contains(code)) {
+                let remedy = "Correct the console's connection string, where the plan's `admin` says that it is kept: its user \
+                              must be one of pgbouncer's admin_users; then `retry`.";
+                return self.wrong(("admin", "SW-0516"), ("has a console that refuses us", &why), remedy);
+            }
+            self.cause("has a console that cannot be reached", &why).into()
+        })?;
         // The driver's task ends when the client is dropped.
         tokio::spawn(async move {
             if let Err(error) = connection.await {
@@ -181,23 +217,27 @@ impl PgbouncerLever {
             .collect())
     }
 
-    async fn show(&self, console: &Client) -> Result<Shown, Cause> {
+    async fn show(&self, console: &Client) -> Result<Shown, Trouble> {
         let entry = self.settings.database.as_str();
         let databases = self.ask(console, "SHOW DATABASES").await?;
         let Some(row) = databases.iter().find(|row| field(row, "name") == entry) else {
-            return Err(self.cause("is not there", "SHOW DATABASES does not list it"));
+            let remedy = "Correct `database` in the plan's [phase.lever], or add the entry to pgbouncer's [databases]; then \
+                          `retry`.";
+            let what = ("is not there", "SHOW DATABASES does not list it");
+            return Err(self.wrong(("database", "SW-0516"), what, remedy));
         };
         let pools = self.ask(console, "SHOW POOLS").await?;
         let is_busy = pools
             .iter()
             .filter(|pool| field(pool, "database") == entry)
             .any(|pool| !["", "0"].contains(&field(pool, "sv_active")));
+        let config = self.ask(console, "SHOW CONFIG").await?;
+        let setting = |name: &str| config.iter().find(|row| field(row, "key") == name);
         let mut pool_mode = field(row, "pool_mode").to_owned();
         if pool_mode.is_empty() {
-            let config = self.ask(console, "SHOW CONFIG").await?;
-            let default = config.iter().find(|row| field(row, "key") == "pool_mode");
-            default.map_or("unknown", |row| field(row, "value")).clone_into(&mut pool_mode);
+            setting("pool_mode").map_or("unknown", |row| field(row, "value")).clone_into(&mut pool_mode);
         }
+        let conffile = setting("conffile").map(|row| field(row, "value").to_owned());
         Ok(Shown {
             place: Place {
                 host: field(row, "host").to_owned(),
@@ -207,11 +247,12 @@ impl PgbouncerLever {
             is_paused: field(row, "paused") == "1",
             is_busy,
             pool_mode,
+            conffile,
         })
     }
 
-    async fn standing(&self) -> Result<(Standing, Shown), Cause> {
-        let console = self.connect().await?;
+    async fn standing(&self) -> Result<(Standing, Shown), Trouble> {
+        let console = self.reach().await?;
         let shown = self.show(&console).await?;
         let at = self.side_of(&shown.place, "SHOW DATABASES")?;
         Ok((Standing { at, is_held: shown.is_paused, is_busy: shown.is_busy }, shown))
@@ -224,7 +265,7 @@ impl PgbouncerLever {
         let pairs = read
             .map_err(|error| self.cause("has a file that was not read", &error.to_string()))?
             .map_err(|why| self.cause("has a file that cannot be read", &why))?;
-        self.side_of(&Place::of(&pairs, &self.settings.database), "the file")
+        self.side_of(&Place::of(&pairs, &self.settings.database), "the file").map_err(Trouble::cause)
     }
 
     /// Who is in a transaction: for a PAUSE that waits for them.
@@ -256,11 +297,11 @@ impl PgbouncerLever {
     async fn hold(&self) -> Result<Acted, Cause> {
         let limit = self.settings.pause_limit;
         let console = self.connect().await?;
-        let began = self.settings.clock.monotonic();
+        let began = self.settings.served.clock.monotonic();
         let command = format!("PAUSE {}", ident(&self.settings.database));
         match tokio::time::timeout(limit, console.simple_query(&command)).await {
             Ok(Ok(_)) => {
-                let waited = (self.settings.clock.monotonic() - began).as_millis().to_string();
+                let waited = (self.settings.served.clock.monotonic() - began).as_millis().to_string();
                 return Ok(Acted::Done(Evidence::from([("pause_ms".to_owned(), waited)])));
             }
             Ok(Err(error)) => return Err(self.cause("refuses PAUSE", &chain(&error))),
@@ -277,16 +318,18 @@ impl PgbouncerLever {
 
     async fn resume(&self, console: &Client) -> Result<(), Cause> {
         // RESUME of what is not paused is an error; a look first makes it a setting.
-        if self.show(console).await?.is_paused {
+        if self.show(console).await.map_err(Trouble::cause)?.is_paused {
             self.ask(console, &format!("RESUME {}", ident(&self.settings.database))).await?;
         }
         Ok(())
     }
 
-    async fn route(&self, to: Side) -> Result<Acted, Cause> {
-        let (standing, _) = self.standing().await?;
+    async fn route(&self, to: Side, spec: &EffectSpec) -> Result<Acted, Cause> {
+        let (standing, _) = self.standing().await.map_err(Trouble::cause)?;
+        // An undo never left this place as far as requests go: nothing has to be held for what only the file lacks.
+        let is_back = spec.step == Step::Undo && standing.at == to;
         // A restart forgot the PAUSE, or a console was cut off in the middle of one.
-        if !standing.is_held || standing.is_busy {
+        if !is_back && (!standing.is_held || standing.is_busy) {
             match self.hold().await? {
                 Acted::Done(_) => {}
                 ended => return Ok(ended),
@@ -297,6 +340,12 @@ impl PgbouncerLever {
         let written = tokio::task::spawn_blocking(move || ini::repoint(&path, &name, &new, &old)).await;
         match written {
             Ok(Ok(())) => {}
+            Ok(Err(why)) if is_back => {
+                let cause = self.cause("has a file that cannot be rewritten", &why);
+                *self.unwritten.lock().unwrap_or_else(PoisonError::into_inner) =
+                    Some((spec.id, cause.0.clone()));
+                return Ok(Acted::Done(Evidence::from([("file".to_owned(), cause.0)])));
+            }
             Ok(Err(why)) => {
                 let cause = self.cause("has a file that cannot be rewritten", &why);
                 return Ok(Acted::Definite(EffectError(cause.0)));
@@ -306,24 +355,24 @@ impl PgbouncerLever {
         let console = self.connect().await?;
         self.ask(&console, "RELOAD").await?;
         let wanted = Place::of(self.pairs(to), &self.settings.database);
-        let began = self.settings.clock.monotonic();
+        let began = self.settings.served.clock.monotonic();
         loop {
-            let shown = self.show(&console).await?;
+            let shown = self.show(&console).await.map_err(Trouble::cause)?;
             if shown.place == wanted {
                 let evidence = [("place", wanted.to_string()), ("paused", shown.is_paused.to_string())];
                 return Ok(Acted::Done(evidence.map(|(key, value)| (key.to_owned(), value)).into()));
             }
-            if self.settings.clock.monotonic() - began > RELOADED {
+            if self.settings.served.clock.monotonic() - began > RELOADED {
                 let why =
                     format!("SHOW DATABASES says {}, the file says {wanted}; its log says why", shown.place);
                 return Err(self.cause("did not take the new entry at RELOAD", &why));
             }
-            self.settings.clock.sleep(LOOK).await;
+            self.settings.served.clock.sleep(LOOK).await;
         }
     }
 
     async fn let_through(&self, to: Side) -> Result<Acted, Cause> {
-        let (standing, _) = self.standing().await?;
+        let (standing, _) = self.standing().await.map_err(Trouble::cause)?;
         if standing.at != to {
             let why = format!("it is {}; route it first", standing.words());
             return Ok(Acted::Definite(EffectError(
@@ -345,37 +394,37 @@ impl Receiver for PgbouncerLever {
     async fn probe(&self, spec: &EffectSpec, _under: Authority) -> Probe {
         let (standing, shown) = match self.standing().await {
             Ok(seen) => seen,
-            Err(cause) => return Probe::Unreachable(cause),
+            Err(trouble) => return trouble.probe(),
         };
-        if shown.pool_mode != "transaction" && matches!(spec.effect, Effect::ObserveTraffic { .. }) {
-            return Probe::Differs(Finding {
-                code: "SW-0512".to_owned(),
-                what: format!(
-                    "pgbouncer's entry {} pools by {}, and a switch under it would break its clients",
-                    self.settings.database, shown.pool_mode
-                ),
-                remedy: "Set pool_mode = transaction for it, or use another lever; then `retry`.".to_owned(),
-            });
-        }
-        if let Effect::RouteTraffic { to } = spec.effect
-            && standing.at == to
-        {
-            match self.filed().await {
-                Ok(side) if side != to => return Probe::Absent,
-                Ok(_) => {}
-                Err(cause) => return Probe::Unreachable(cause),
+        match &spec.effect {
+            // What a switch will need is looked at, and tried, before anything is stopped. An undo only needs to know.
+            Effect::ObserveTraffic { .. } if spec.step != Step::Undo => {
+                self.probe_before(spec, standing, &shown).await
             }
+            Effect::RouteTraffic { to } if standing.at == *to => self.probe_routed(spec, standing).await,
+            _ => standing.probe(spec),
         }
-        standing.probe(spec)
+    }
+
+    fn by_hand(&self, spec: &EffectSpec) -> Option<String> {
+        let (Effect::RouteTraffic { to } | Effect::ResumeTraffic { to }) = &spec.effect else { return None };
+        let (file, entry) = (self.settings.ini.display(), &self.settings.database);
+        Some(format!(
+            "let the entry {entry} in pgbouncer's file ({file}) say {}; then, in pgbouncer's console: RELOAD; RESUME {}; what \
+             you do is seen, and counts",
+            Place::of(self.pairs(*to), entry),
+            ident(entry)
+        ))
     }
 
     async fn act(&self, spec: &EffectSpec, _under: Authority) -> Acted {
         let ended = match &spec.effect {
             Effect::HoldTraffic { .. } => self.hold().await,
-            Effect::RouteTraffic { to } => self.route(*to).await,
+            Effect::RouteTraffic { to } => self.route(*to, spec).await,
             Effect::ResumeTraffic { to } => self.let_through(*to).await,
+            Effect::ObserveTraffic { .. } if spec.step == Step::PrepareSwitch => self.rehearse(spec).await,
             _ => {
-                self.settings.clock.sleep(LOOK * 10).await;
+                self.settings.served.clock.sleep(LOOK * 10).await;
                 Ok(Acted::Done(Evidence::new()))
             }
         };
@@ -386,6 +435,17 @@ impl Receiver for PgbouncerLever {
 #[async_trait]
 impl Lever for PgbouncerLever {
     async fn observe(&self) -> Result<TrafficState, Cause> {
-        self.standing().await.map(|(standing, _)| standing.state())
+        self.standing().await.map(|(standing, _)| standing.state()).map_err(Trouble::cause)
+    }
+
+    async fn examine(&self) -> Examined {
+        match self.standing().await {
+            Ok((standing, shown)) => {
+                let mut seen = self.look_around(&shown).await;
+                seen.state = Some(standing.state());
+                seen
+            }
+            Err(trouble) => self.look_without_console(trouble).await,
+        }
     }
 }

@@ -86,6 +86,20 @@ impl Address {
         &mut self.config
     }
 
+    /// The same way of connecting, by the same role, to another place. `host` may be a socket's folder.
+    #[must_use]
+    pub fn elsewhere(&self, host: &str, port: u16, database: &str) -> Self {
+        let mut config = Config::new();
+        config.host(host).port(port).dbname(database).ssl_mode(self.config.get_ssl_mode());
+        if let Some(user) = self.config.get_user() {
+            config.user(user);
+        }
+        if let Some(password) = self.config.get_password() {
+            config.password(password);
+        }
+        Self { config, tls: Arc::clone(&self.tls) }
+    }
+
     /// Connects. The connection has to be driven for the client to get answers.
     ///
     /// # Errors

@@ -17,6 +17,7 @@ pub mod gate;
 pub mod home;
 pub mod live;
 pub mod marker;
+pub mod meets;
 pub mod objects;
 pub mod pgoutput;
 pub mod preflight;

@@ -34,6 +34,8 @@ pub enum Subject {
     Pattern(PhaseName, TablePattern),
     /// The filter of a phase's table.
     Filter(PhaseName, TableName),
+    /// A key of a phase's lever.
+    Lever(PhaseName, String),
 }
 
 /// What was found.

@@ -1,13 +1,15 @@
 //! Levers against a real pgbouncer, and commands of one's own.
 
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
-use executors::levers::lever;
 use executors::levers::pgbouncer::{PgbouncerLever, Settings};
+use executors::levers::{Served, lever};
 use executors::{Acted, Lever, Probe, Receiver, TrafficState};
-use journal::{Effect, LeverSettings, Side};
+use journal::{Effect, EffectSpec, LeverSettings, PlanHash, Position, Side, Step};
 use product::cluster::{Cluster, DATABASE, Role, open};
 use product::pgbouncer::{Pgbouncer, connect_string};
 use runtime::{Scrubber, Secret, SystemClock};
@@ -30,18 +32,31 @@ impl Bounced {
     }
 
     fn lever(&self, pause_limit: Duration) -> PgbouncerLever {
+        self.lever_on(&self.bouncer.ini(), pause_limit)
+    }
+
+    fn lever_on(&self, ini: &Path, pause_limit: Duration) -> PgbouncerLever {
         PgbouncerLever::new(Settings {
             admin: Secret::new(self.bouncer.admin_url()),
-            ini: self.bouncer.ini(),
+            ini: ini.to_owned(),
             database: DATABASE.to_owned(),
             source: connect_string(&self.source),
             target: connect_string(&self.target),
             pause_limit,
-            phase: phase(),
-            scrubber: Scrubber::default(),
-            clock: Arc::new(SystemClock),
+            served: served(&Scrubber::default()),
         })
         .unwrap()
+    }
+}
+
+fn served(scrubber: &Scrubber) -> Served {
+    Served {
+        migration: migration(),
+        phase: phase(),
+        source: None,
+        target: None,
+        scrubber: scrubber.clone(),
+        clock: Arc::new(SystemClock),
     }
 }
 
@@ -174,11 +189,64 @@ async fn an_entry_that_points_at_neither_side_is_said_and_so_is_session_pooling(
     };
     assert_eq!(finding.code, "SW-0512");
     reload(&text.replace(&format!("port={}", rig.source.port()), "port=1")).await;
-    let Probe::Unreachable(cause) = lever.probe(&observe, under(1, 1)).await else {
-        panic!("it is elsewhere")
-    };
-    assert!(cause.to_string().contains("neither side"), "{cause}");
+    let Probe::Differs(finding) = lever.probe(&observe, under(1, 1)).await else { panic!("it is elsewhere") };
+    assert!(finding.code == "SW-0511" && finding.what.contains("neither side"), "{finding}");
     assert_eq!(Role::App.name(), "app");
+}
+
+fn at_step(step: Step, effect: Effect) -> EffectSpec {
+    EffectSpec::new(PlanHash::of(b"plan"), &phase(), Position::new(1), step, effect)
+}
+
+#[tokio::test]
+async fn a_rehearsal_finds_a_file_that_pgbouncer_does_not_read_and_leaves_every_byte() {
+    let rig = Bounced::new().await;
+    let observe = at_step(Step::PrepareSwitch, Effect::ObserveTraffic { at: Side::Source });
+    let lever = rig.lever(Duration::from_secs(5));
+    // What an executor that died has left is taken away.
+    let before = std::fs::read_to_string(rig.bouncer.ini()).unwrap();
+    let line =
+        "\n_switchyard_rehearsal_region-a = host=127.0.0.1 port=1 dbname=_switchyard_rehearsal_region-a";
+    let entry = before.lines().find(|line| line.starts_with("shop =")).unwrap().to_owned();
+    std::fs::write(rig.bouncer.ini(), before.replace(&entry, &format!("{entry}{line}"))).unwrap();
+    let evidence = finish(&lever, &observe, under(1, 1)).await.unwrap();
+    assert!(evidence.contains_key("rehearsed_ms"), "{evidence:?}");
+    assert_eq!(std::fs::read_to_string(rig.bouncer.ini()).unwrap(), before);
+
+    // Where the file that pgbouncer names may include the plan's, only trying can tell.
+    let folder = tempfile::tempdir().unwrap();
+    let (copy, more) = (folder.path().join("copy.ini"), folder.path().join("more.ini"));
+    std::fs::write(&more, "; nothing\n").unwrap();
+    std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    std::fs::write(rig.bouncer.ini(), format!("{before}%include {}\n", more.display())).unwrap();
+    std::fs::write(&copy, &before).unwrap();
+    let elsewhere = rig.lever_on(&copy, Duration::from_secs(5));
+    let finding = finish(&elsewhere, &observe, under(1, 1)).await.unwrap_err();
+    assert!(finding.code == "SW-0514" && finding.what.contains("does not follow"), "{finding}");
+    assert_eq!(std::fs::read_to_string(&copy).unwrap(), before);
+}
+
+#[tokio::test]
+async fn an_undo_needs_no_file_while_the_console_says_that_nothing_was_routed() {
+    let rig = Bounced::new().await;
+    let lever = rig.lever(Duration::from_secs(5));
+    let undo = |effect| at_step(Step::Undo, effect);
+    let back = undo(Effect::RouteTraffic { to: Side::Source });
+    done(&lever, Effect::HoldTraffic { at: Side::Source }).await;
+    let (ini, away) = (rig.bouncer.ini(), rig.bouncer.ini().with_extension("away"));
+    std::fs::rename(&ini, &away).unwrap();
+    let evidence = finish(&lever, &back, under(1, 1)).await.unwrap();
+    assert!(evidence["file"].contains("cannot be found"), "{evidence:?}");
+    finish(&lever, &undo(Effect::ResumeTraffic { to: Side::Source }), under(1, 1)).await.unwrap();
+    finish(&lever, &undo(Effect::ObserveTraffic { at: Side::Source }), under(1, 1)).await.unwrap();
+    // Routed already, it cannot go back without it; what a person can do by hand is told.
+    std::fs::rename(&away, &ini).unwrap();
+    done(&lever, Effect::HoldTraffic { at: Side::Source }).await;
+    done(&lever, Effect::RouteTraffic { to: Side::Target }).await;
+    std::fs::rename(&ini, &away).unwrap();
+    assert!(matches!(lever.act(&back, under(1, 1)).await, Acted::Definite(_)));
+    let told = lever.by_hand(&back).unwrap();
+    assert!(told.contains(&format!("port={}", rig.source.port())) && told.contains("RESUME"), "{told}");
 }
 
 fn script(folder: &std::path::Path, body: &str) -> Vec<String> {
@@ -200,9 +268,7 @@ async fn commands_hold_route_and_resume_and_their_refusals_are_scrubbed() {
         resume: script(folder.path(), "sed -i 's/held //' STATE; echo $SWITCHYARD_PHASE $SWITCHYARD_EPOCH"),
         timeout,
     };
-    let make = |stop: &str, timeout| {
-        lever(&settings(stop, timeout), &migration(), &phase(), &scrubber, Arc::new(SystemClock)).unwrap()
-    };
+    let make = |stop: &str, timeout| lever(&settings(stop, timeout), served(&scrubber)).unwrap();
     let second = Duration::from_secs(5);
     let good = make("echo held source > STATE", second);
     done(&*good, Effect::ObserveTraffic { at: Side::Source }).await;
