@@ -287,6 +287,17 @@ pub enum Effect {
         /// The stream that applied up to the barrier.
         stream: StreamName,
     },
+    /// Compares, beside the application, the keys that the streams have named since the last proof, at one place of the
+    /// stream, until what is left would be compared within the limit. Evidence: `keys`, `left`, `estimate_ms`.
+    SweepChanged {
+        /// The phase's tables.
+        tables: Vec<TableName>,
+        /// The stream whose place fixes the comparison: the one that applies.
+        stream: StreamName,
+        /// How long what is left may take, in milliseconds.
+        #[serde(with = "decimal")]
+        limit_ms: u64,
+    },
     /// An index or constraint on the target.
     AddSchemaObject {
         /// The object.
@@ -455,6 +466,7 @@ impl Effect {
             | Self::AwaitLag { .. }
             | Self::VerifyTable { .. }
             | Self::VerifyChanged { .. }
+            | Self::SweepChanged { .. }
             | Self::AwaitMarker { .. }
             | Self::DropStream { .. } => Party::Mover,
             Self::ObserveTraffic { .. }
@@ -486,6 +498,7 @@ impl Effect {
             | Self::SetStreamMode { .. }
             | Self::VerifyTable { .. }
             | Self::VerifyChanged { .. }
+            | Self::SweepChanged { .. }
             | Self::AddSchemaObject { .. }
             | Self::EmitMarker { .. }
             | Self::CloseGate { .. }
@@ -526,6 +539,7 @@ impl Effect {
             Self::AwaitLag { stream, .. } => format!("await_lag:{}", stream.direction),
             Self::VerifyTable { table, .. } => format!("verify_table:{table}"),
             Self::VerifyChanged { .. } => "verify_changed".to_owned(),
+            Self::SweepChanged { .. } => "sweep_changed".to_owned(),
             Self::AddSchemaObject { object } => format!("add_schema_object:{}:{}", object.table, object.name),
             Self::EmitMarker { side, .. } => format!("emit_marker:{side}"),
             Self::AwaitMarker { stream, .. } => format!("await_marker:{}", stream.direction),

@@ -61,12 +61,15 @@ pub fn stream_in_the_way(phase: &PhaseState, operation: Operation) -> Option<(Di
         Operation::Cutover => down(Direction::Forward).or_else(|| down(Direction::Failback)),
         Operation::Failback => down(Direction::Failback),
         Operation::Complete if !stopped(Direction::Failback) => down(Direction::Failback),
-        Operation::Start
-        | Operation::Complete
-        | Operation::Verify
-        | Operation::Retire
-        | Operation::FailbackTargetLost => None,
+        // A comparison is made at a place of the stream that applies, to which one that has stopped does not come.
+        Operation::Verify => applying(phase).filter(|at| stopped(*at)).and_then(down),
+        Operation::Start | Operation::Complete | Operation::Retire | Operation::FailbackTargetLost => None,
     }
+}
+
+/// The stream of a phase that applies.
+fn applying(phase: &PhaseState) -> Option<Direction> {
+    phase.streams.iter().find(|(_, stream)| stream.mode == StreamMode::Apply).map(|(at, _)| *at)
 }
 
 /// The streams of all phases that should run now.

@@ -405,6 +405,19 @@ fn a_switch_does_not_begin_without_the_streams_that_it_needs() {
 }
 
 #[test]
+fn a_comparison_does_not_begin_without_the_stream_whose_place_it_is_made_at() {
+    let mut journal = started();
+    stops(&mut journal, Direction::Failback, stopped());
+    journal.ask("ana", Operation::Verify).unwrap();
+    let mut journal = started();
+    stops(&mut journal, Direction::Forward, StreamHealth::Broken { error: "away".to_owned() });
+    journal.live(Operation::Verify);
+    stops(&mut journal, Direction::Forward, stopped());
+    let refused = journal.ask("ana", Operation::Verify);
+    assert!(matches!(refused, Err(Refusal::StreamDown { direction: Direction::Forward, .. })), "{refused:?}");
+}
+
+#[test]
 fn what_was_retired_can_be_started_again_under_new_names() {
     let mut journal = started();
     stops(&mut journal, Direction::Forward, stopped());

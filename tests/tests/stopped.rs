@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use product::cluster::Role;
-use product::cluster::let_go;
+use product::cluster::{Role, let_go};
 use product::events::Journal;
 use product::scene::{PHASE, Scene, Setting, Side};
 use product::wait::{Seen, wait_until};
@@ -100,5 +99,37 @@ async fn a_truncate_while_a_switch_drains_undoes_it_at_once() -> Result<()> {
     scene.shows("replicating", "source").await?;
     let app = scene.source.connect(Role::App).await?;
     app.batch_execute("insert into shop.events (worker, seq, kind) values (-31, 1, 'back')").await?;
+    serve.end().await
+}
+
+#[tokio::test]
+async fn a_comparison_beside_a_stream_that_stops_says_so_and_can_be_given_up() -> Result<()> {
+    let scene = Scene::set(Setting::default()).await?;
+    let serve = scene.product.serve("a", None)?;
+    scene.complete("start", LONG).await?;
+    serve.end().await?;
+    let place = "stop:verify/verify_full/verify_table:shop.notes/before_intent";
+    let mut serve = scene.product.serve("a", Some(place))?;
+    serve.ready().await?;
+    let request = scene.order("verify").await?;
+    serve.stopped_itself(LONG).await?;
+    let source = scene.on_source().await?;
+    let_go(&source, "shop.notes").await?;
+    source.batch_execute("truncate shop.notes").await?;
+    serve.thaw()?;
+    let told = wait_until(LONG, "the comparison to be blocked", async || {
+        let journal = scene.product.journal().await?;
+        let blocked = journal.of("step_blocked").next_back().map(|event| event.field("finding").to_string());
+        Ok(match blocked {
+            Some(finding) => Seen::Done(finding),
+            None => Seen::NotYet(format!("{}\n{}", journal.tail(5), scene.product.log_tail("a", 5))),
+        })
+    })
+    .await?;
+    ensure!(told.contains("SW-0310") && told.contains("shop.notes"), "blocked by {told}");
+    scene.say("anna", &format!("/migrate {PHASE} abort --reason \"the stream\"")).await?;
+    ensure!(scene.over(request, LONG).await? == "undone", "not undone");
+    let answer = scene.product.chat("anna", &format!("/migrate {PHASE} verify")).await?;
+    ensure!(!answer.accepted && answer.text.contains("SW-0540"), "{}", answer.text);
     serve.end().await
 }

@@ -3,11 +3,14 @@
 //! A database brings [`Snapshots`], [`ChangeStream`], [`Sink`] and [`Gatekeeper`]; each has all of it, since a failback
 //! swaps the roles.
 
+mod compare;
+mod delta;
 pub mod fold;
 pub mod hash;
 mod hold;
 pub mod load;
 pub mod mover;
+mod place;
 pub mod plane;
 pub mod spool;
 pub mod stream;

@@ -55,7 +55,7 @@ impl Receiver for Mover {
             Effect::CreateSlot { .. } | Effect::CopyTable { .. } => {
                 load::probe(&self.plane, spec, under).await
             }
-            Effect::VerifyTable { .. } | Effect::VerifyChanged { .. } => {
+            Effect::VerifyTable { .. } | Effect::VerifyChanged { .. } | Effect::SweepChanged { .. } => {
                 verify::probe(&self.plane, spec, under).await
             }
             Effect::StartStream { .. }
@@ -75,7 +75,7 @@ impl Receiver for Mover {
                 preflight::act(self.plane.clock.as_ref()).await
             }
             Effect::CreateSlot { .. } | Effect::CopyTable { .. } => load::act(&self.plane, spec, under).await,
-            Effect::VerifyTable { .. } | Effect::VerifyChanged { .. } => {
+            Effect::VerifyTable { .. } | Effect::VerifyChanged { .. } | Effect::SweepChanged { .. } => {
                 verify::act(&self.plane, spec, under).await
             }
             Effect::StartStream { .. }

@@ -112,12 +112,20 @@ impl StreamHandle {
     /// the hold is dropped, or this call is.
     ///
     /// # Errors
-    /// The stream is past it already, or is not up.
+    /// The stream is past it already, is not up, or has stopped.
     pub async fn hold_at(&self, lsn: Lsn) -> Result<StreamHold, Cause> {
         let (reply, held) = oneshot::channel();
         let gone = || Cause("the stream was ended here before it could be held".to_owned());
         self.asks.send(Asked::Hold(lsn, reply)).map_err(|_| gone())?;
-        held.await.map_err(|_| gone())?
+        let mut stopped = self.stopped.clone();
+        tokio::select! {
+            held = held => held.map_err(|_| gone())?,
+            // Between the runs of a stream that has stopped nobody answers.
+            why = stopped.wait_for(Option::is_some) => {
+                let why = why.ok().and_then(|why| why.as_ref().map(ToString::to_string));
+                Err(Cause(format!("the stream has stopped: {}", why.unwrap_or_default())))
+            }
+        }
     }
 
     /// Has the stream read its row again: its mode was set.

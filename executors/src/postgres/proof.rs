@@ -4,10 +4,13 @@
 //! people put it right and ask again. So a difference counts only under the very intent that found it; under a later one
 //! it is absent, and the next act takes its place.
 
+use std::collections::BTreeMap;
+
 use journal::{Direction, EffectSpec, Evidence, Finding, Lsn, PhaseName, TableName};
 use tokio_postgres::{Client, Transaction};
 
 use crate::postgres::database::{Database, Session};
+use crate::postgres::quote::literal;
 use crate::postgres::receipt::{Admission, GATE_LOCK_TIMEOUT, acted, admit, is_missing, leave, signed};
 use crate::seams::{Acted, Authority, Cause, EffectError, Probe};
 
@@ -190,35 +193,99 @@ pub async fn by_index(client: &Client) -> Result<(), tokio_postgres::Error> {
         .await
 }
 
-/// A page of the changed keys of a table, of both directions, in byte order after `after`.
+/// How many changed keys are read, and compared, at a time.
+const PAGE: u32 = 2_000;
+
+/// The keys of a phase that a side remembers as changed, of both directions, read once, page by page, in a transaction
+/// under its snapshot. A key may come twice.
+#[derive(Debug)]
+pub struct ChangedKeys<'s> {
+    session: &'s Session,
+    database: &'s Database,
+    is_open: bool,
+}
+
+impl<'s> ChangedKeys<'s> {
+    /// Begins to read.
+    ///
+    /// # Errors
+    /// The database cannot be asked.
+    pub async fn open(
+        session: &'s Session,
+        database: &'s Database,
+        phase: &PhaseName,
+    ) -> Result<Self, Cause> {
+        let keys = Self { session, database, is_open: true };
+        let there = "select to_regclass('_switchyard.changed') is not null";
+        if !session.query_one(there, &[]).await.map_err(|error| keys.fault(&error))?.get::<_, bool>(0) {
+            return Ok(Self { is_open: false, ..keys });
+        }
+        let sql = format!(
+            "declare changed_keys no scroll cursor for select table_name, key from _switchyard.changed \
+             where migration = {} and phase = {}",
+            literal(database.migration().as_str()),
+            literal(phase.as_str())
+        );
+        session.batch_execute(&sql).await.map_err(|error| keys.fault(&error))?;
+        Ok(keys)
+    }
+
+    fn fault(&self, error: &tokio_postgres::Error) -> Cause {
+        self.database.cause("does not show what changed", error)
+    }
+
+    /// The next page, by table; empty at the end.
+    ///
+    /// # Errors
+    /// The database cannot be asked, or a remembered table's name is none.
+    pub async fn next(&mut self) -> Result<BTreeMap<TableName, Vec<String>>, Cause> {
+        let mut page: BTreeMap<TableName, Vec<String>> = BTreeMap::new();
+        if !self.is_open {
+            return Ok(page);
+        }
+        let sql = format!("fetch {PAGE} from changed_keys");
+        for row in self.session.query(&sql, &[]).await.map_err(|error| self.fault(&error))? {
+            let table = row.get::<_, &str>(0).parse().map_err(|error| {
+                Cause(format!("the {} remembers a change of no table: {error}", self.database.side()))
+            })?;
+            page.entry(table).or_default().push(row.get(1));
+        }
+        Ok(page)
+    }
+
+    /// Ends it; the transaction goes on.
+    ///
+    /// # Errors
+    /// The database cannot be asked.
+    pub async fn close(self) -> Result<(), Cause> {
+        if !self.is_open {
+            return Ok(());
+        }
+        self.session.batch_execute("close changed_keys").await.map_err(|error| self.fault(&error))
+    }
+}
+
+/// How many changed keys of a phase a side remembers.
 ///
 /// # Errors
-/// The database's own; a key that is not a list of texts is left out with a warning in the log.
-pub async fn changed_keys(
-    client: &Client,
-    database: &Database,
-    names: (&PhaseName, &TableName),
-    after: Option<&str>,
-    limit: i64,
-) -> Result<Vec<String>, tokio_postgres::Error> {
-    let sql = "select distinct key collate \"C\" as key from _switchyard.changed \
-               where migration = $1 and phase = $2 and table_name = $3 \
-                 and ($4::text is null or key collate \"C\" > $4 collate \"C\") \
-               order by 1 limit $5";
-    let rows = client
-        .query(
-            sql,
-            &[&database.migration().as_str(), &names.0.as_str(), &names.1.to_string(), &after, &limit],
-        )
-        .await;
-    match rows {
-        Ok(rows) => Ok(rows.iter().map(|row| row.get(0)).collect()),
-        Err(error) if is_missing(&error) => Ok(Vec::new()),
-        Err(error) => Err(error),
+/// The database cannot be asked.
+pub async fn count_changed(database: &Database, phase: &PhaseName) -> Result<u64, Cause> {
+    let session = database.session().await?;
+    let sql = "select count(*) from _switchyard.changed where migration = $1 and phase = $2";
+    match session.query_one(sql, &[&database.migration().as_str(), &phase.as_str()]).await {
+        Ok(row) => {
+            session.done();
+            Ok(u64::try_from(row.get::<_, i64>(0)).unwrap_or(0))
+        }
+        Err(error) if is_missing(&error) => Ok(0),
+        Err(error) => Err(database.cause("does not count what changed", &error)),
     }
 }
 
 /// Forgets the changes of a table up to a place: they are proven. A key that changed again since has a later place.
+///
+/// A row that the stream has locked is getting a later place at this moment, so it is left to it: waiting for it, with
+/// other rows locked, is how two of us would wait for each other.
 ///
 /// # Errors
 /// The database cannot be asked.
@@ -228,8 +295,9 @@ pub async fn forget_changed(
     direction: Direction,
     up_to: Lsn,
 ) -> Result<u64, Cause> {
-    let sql = "delete from _switchyard.changed where migration = $1 and phase = $2 and table_name = $3 \
-               and direction = $4 and lsn <= $5::text::pg_lsn";
+    let sql = "delete from _switchyard.changed where ctid = any (array( \
+                 select ctid from _switchyard.changed where migration = $1 and phase = $2 and table_name = $3 \
+                   and direction = $4 and lsn <= $5::text::pg_lsn for update skip locked))";
     let session = database.session().await?;
     let forgotten = session
         .execute(

@@ -1,5 +1,8 @@
 //! `prepare_switch`: before the window, all that can wait for strangers, and a rehearsal.
 //!
+//! What changed is compared last but for the wait for long writers, since the window compares again what changes from
+//! then on.
+//!
 //! Triggers are made here, under a short lock timeout; inside the window only their function is replaced.
 
 use journal::{Effect, Expectation, Finding, Side, Step, TableName};
@@ -30,8 +33,19 @@ pub(crate) fn plan(ctx: &StepContext<'_>) -> Result<Vec<Effect>, Finding> {
         expect: Expectation::Refused,
         moment: "before".to_owned(),
     });
+    effects.push(Effect::SweepChanged {
+        tables: ctx.tables(),
+        stream: ctx.stream(ctx.applying()),
+        limit_ms: delta_limit_ms(ctx),
+    });
     effects.push(Effect::AwaitQuiet { side: from, tables: ctx.tables(), older_than_ms: LONG_WRITER_MS });
     Ok(effects)
+}
+
+/// A quarter of the time until an undo would begin: the window has more to do than compare.
+fn delta_limit_ms(ctx: &StepContext<'_>) -> u64 {
+    let time = ctx.plan.max_downtime.saturating_sub(ctx.plan.undo_reserve) / 4;
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Nothing that the plan means is left behind: traffic that goes to the target finds there only what `start` moved.

@@ -4,7 +4,7 @@ use executors::native::mover::Mover;
 use executors::{Acted, Probe, Receiver};
 use journal::{Direction, Effect, Epoch, Evidence, Finding, Side, Step, TableName};
 
-use crate::fixture::{Fixture, Writers, assert_same_rows, phase, slot, table};
+use crate::fixture::{Fixture, Writers, assert_same_rows, phase, slot, table, wait};
 use crate::load::{SHOP, write};
 
 async fn loaded(fixture: &Fixture) -> Mover {
@@ -212,4 +212,50 @@ async fn two_executors_one_after_the_other_end_in_the_same_rows() {
     crate::load::catch_up(&fixture, mover.plane()).await;
     assert_same_rows(&fixture, "shop.orders", "id").await;
     assert_same_rows(&fixture, "shop.items", "line, \"Order\"").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_changed_is_swept_until_little_is_left_and_a_difference_is_named() {
+    let fixture = Fixture::new().await;
+    let mover = loaded(&fixture).await;
+    let streams = &mover.plane().streams;
+    streams.set_desired(&phase(), Epoch::new(fixture.epoch), vec![fixture.stream()], Duration::from_secs(1));
+    let target = fixture.on(Side::Target).await;
+    let sweep = |limit_ms| Effect::SweepChanged {
+        tables: vec![table("shop.orders"), table("shop.items"), table("shop.moves")],
+        stream: fixture.forward(),
+        limit_ms,
+    };
+    let writers = Writers::start(&fixture, 2, write).await;
+    let count = "select count(*) from _switchyard.changed where table_name = 'shop.orders'";
+    wait("changes to be remembered", || async {
+        target.query_one(count, &[]).await.unwrap().get::<_, i64>(0) > 50
+    })
+    .await;
+    let evidence = fixture.done(&mover, Step::PrepareSwitch, sweep(60_000)).await.unwrap();
+    assert!(evidence["keys"].parse::<u32>().unwrap() > 50, "{evidence:?}");
+    writers.stop().await;
+    let evidence = fixture.done(&mover, Step::PrepareSwitch, sweep(60_001)).await.unwrap();
+    assert_eq!(evidence["left"], "0", "what is proven is forgotten: {evidence:?}");
+    // Keys that change again by the time they were compared: an application that is not caught up with.
+    target
+        .batch_execute(
+            "insert into _switchyard.changed select 'move', 'a', 'forward', 'shop.orders', \
+             format('[\"%s\"]', i), 'FFFFFFFF/0' from generate_series(1000001, 1020000) i",
+        )
+        .await
+        .unwrap();
+    let finding = fixture.done(&mover, Step::PrepareSwitch, sweep(1)).await.unwrap_err();
+    assert!(finding.code == "SW-0402" && finding.what.contains("20000 changed keys are left"), "{finding}");
+    target
+        .batch_execute(
+            "delete from _switchyard.changed where lsn = 'FFFFFFFF/0'; set session_replication_role = replica; \
+             update shop.orders set price = 0.5 where id = 3",
+        )
+        .await
+        .unwrap();
+    remember(&fixture, Side::Target, "shop.orders", "[\"3\"]").await;
+    let finding = fixture.done(&mover, Step::PrepareSwitch, sweep(60_002)).await.unwrap_err();
+    assert!(finding.what.contains("shop.orders key (3) differs in column price"), "{finding}");
+    fixture.tasks.stop().await;
 }
