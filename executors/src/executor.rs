@@ -27,6 +27,7 @@ use crate::phase::{Leases, PhaseLoop, command_id};
 use crate::postgres::database::Database;
 use crate::postgres::receipt::{answers, raise_epoch};
 use crate::postgres::receiver::DatabaseReceiver;
+use crate::postgres::survey::SharedSequence;
 use crate::postgres::{definitions, facts, survey};
 use crate::seams::{Cause, Lever, Observed, Receiver};
 
@@ -191,6 +192,15 @@ impl Hands for PhaseHands {
             matching.map_err(|error| self.plane.source.cause("does not list its tables", &error))?;
         session.done();
         Ok(matching)
+    }
+
+    async fn sequences(&self) -> Result<Vec<SharedSequence>, Cause> {
+        let session = self.plane.source.session().await?;
+        let shared = survey::shared_sequences(&session).await;
+        let shared =
+            shared.map_err(|error| self.plane.source.cause("does not list its sequences", &error))?;
+        session.done();
+        Ok(shared)
     }
 
     async fn raise_epoch(&self, side: Side, epoch: Epoch) -> Result<bool, Cause> {

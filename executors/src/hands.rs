@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use journal::plan::TablePattern;
 use journal::{Direction, Epoch, Evidence, Party, Side, Step, StreamSpec, TableName, Timeline};
 
+use crate::postgres::survey::SharedSequence;
 use crate::seams::{Cause, Observed, Receiver};
 
 /// Receivers, streams and eyes of one phase.
@@ -21,6 +22,9 @@ pub(crate) trait Hands: Debug + Send + Sync {
 
     /// The source's tables that any of these patterns matches, by name.
     async fn matching(&self, patterns: &[TablePattern]) -> Result<Vec<TableName>, Cause>;
+
+    /// The source's sequences that several tables take values from.
+    async fn sequences(&self) -> Result<Vec<SharedSequence>, Cause>;
 
     /// Raises the phase's epoch at a side. `false`: a newer one was there.
     async fn raise_epoch(&self, side: Side, epoch: Epoch) -> Result<bool, Cause>;

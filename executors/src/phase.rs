@@ -483,9 +483,16 @@ impl<'a> Work<'a> {
         match step {
             Step::PrepareTarget if !known => self.home.hands.observe(step, tables).await,
             Step::FinalizeSchema => self.home.hands.observe(step, tables).await,
-            Step::Preflight | Step::PrepareSwitch if !plan.patterns.is_empty() => {
-                let matching = self.home.hands.matching(&plan.patterns).await?;
-                Ok(Observed { matching, ..Observed::default() })
+            Step::Preflight | Step::PrepareSwitch => {
+                let hands = &self.home.hands;
+                let mut seen = Observed::default();
+                if !plan.patterns.is_empty() {
+                    seen.matching = hands.matching(&plan.patterns).await?;
+                }
+                if step == Step::Preflight {
+                    seen.sequences = hands.sequences().await?;
+                }
+                Ok(seen)
             }
             _ => Ok(Observed::default()),
         }

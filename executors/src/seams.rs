@@ -11,6 +11,8 @@ use journal::{
     TableName,
 };
 
+use crate::postgres::survey::SharedSequence;
+
 /// Under what an effect is done. A receiver refuses an epoch lower than it has seen, and a position not higher than
 /// it has seen, unless the receipt there is this very effect's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -123,6 +125,8 @@ pub struct Observed {
     pub objects: Vec<SchemaObject>,
     /// The source's tables that the phase's patterns match, by name (for `preflight`, and a cutover's `prepare_switch`).
     pub matching: Vec<TableName>,
+    /// The source's sequences that several tables take values from (for `preflight`).
+    pub sequences: Vec<SharedSequence>,
 }
 
 /// What plans a step's effects. Called again after each outcome: the answer is the step's whole list as far as it is

@@ -131,7 +131,7 @@ fn phase_mut<'s>(state: &'s mut State, at: &Occurrence<'_>) -> Option<&'s mut Ph
 fn adopt(state: &mut State, text: &str, hash: PlanHash, authors: &[PersonId]) {
     // `decide` has read this very text; a later version that reads it otherwise keeps the plan it had. The hash is the
     // one that people approved, however a later version would hash the same meaning.
-    let Ok(plan) = Plan::parse(text) else { return };
+    let Ok(plan) = Plan::parse_adopted(text) else { return };
     let plan = Arc::new(plan);
     for phase in &plan.phases {
         state.phases.entry(phase.name.clone()).or_default();

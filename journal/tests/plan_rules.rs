@@ -105,6 +105,27 @@ fn refused(text: &str, line: &str, words: &str, meant: Option<&str>) {
 }
 
 #[test]
+fn two_phases_have_an_entry_each() {
+    let third = |lever: &str| {
+        format!(
+            "{PLAN}\n[[phase]]\nname = \"c\"\ntables = [\"shop.more\"]\nafter = [\"b\"]\n\n[phase.lever]\nkind = \"pgbouncer\"\n{lever}"
+        )
+    };
+    let places = "source = \"host=c\"\ntarget = \"host=d\"\n";
+    let line = PLAN.lines().position(|line| line == "database = \"shop\"").unwrap() + 1;
+    for (admin, ini) in [("ADMIN", "other.ini"), ("OTHER", "pgbouncer.ini")] {
+        let text = third(&format!("admin = \"env:{admin}\"\nini = \"{ini}\"\ndatabase = \"shop\"\n{places}"));
+        refused(&text, "database = \"shop\"", &format!("b (line {line}) and c"), None);
+        assert!(Plan::parse_adopted(&text).is_ok(), "what was adopted stays");
+    }
+    for (admin, ini, database) in [("OTHER", "other.ini", "shop"), ("ADMIN", "pgbouncer.ini", "more")] {
+        let text =
+            third(&format!("admin = \"env:{admin}\"\nini = \"{ini}\"\ndatabase = \"{database}\"\n{places}"));
+        assert!(Plan::parse(&text).is_ok(), "{text}");
+    }
+}
+
+#[test]
 fn it_is_right_and_warns_of_nothing() {
     assert_eq!(Plan::read(PLAN).unwrap().warnings, []);
 }

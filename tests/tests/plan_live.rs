@@ -51,21 +51,20 @@ async fn a_plan_is_held_against_its_databases() -> Result<()> {
             "create table shop.note (id bigint, body text collate \"C\", tags jsonb);
              create table shop.parent (id bigint primary key);
              create table shop.child (id bigint primary key, parent bigint references shop.parent);
-             create table shop.big (id bigint, region text, primary key (id, region))",
+             create table shop.big (id bigint, region text, primary key (id, region));
+             create sequence shop.number;
+             create table shop.invoice (id bigint primary key default nextval('shop.number'));
+             create table shop.credit (id bigint primary key default nextval('shop.number'))",
         )
         .await?;
     scene.on_target().await?.batch_execute("create schema shop; create table shop.events (id int)").await?;
-    let lever = {
-        let text = std::fs::read_to_string(&plan)?;
-        text.split_once("[phase.lever]")
-            .map(|(_, rest)| format!("[phase.lever]{rest}"))
-            .context("no lever")?
-    };
+    let lever = "[phase.lever]\nkind = \"command\"\nstop = [\"true\"]\nobserve = [\"echo\", \"source\"]\n\
+                 route = [\"true\"]\nresume = [\"true\"]\n";
     let phase = |name: &str, lines: &str| format!("\n[[phase]]\nname = \"{name}\"\n{lines}\n\n{lever}");
     change(&plan, |text| {
         let misspelt = text.replace("\"shop.prices\"", "\"shop.price\"");
         format!(
-            "{misspelt}{}{}{}{}",
+            "{misspelt}{}{}{}{}{}{}",
             phase("notes", "tables = [\"shop.note\"]\nfilter = \"boddy = 'x' OR tags = 'y'\""),
             phase("children", "tables = [\"shop.chi*\"]"),
             phase("one", "tables = [\"shop.big\"]\nfilter = \"region = 'eu' AND id > 1\""),
@@ -73,6 +72,8 @@ async fn a_plan_is_held_against_its_databases() -> Result<()> {
                 "other",
                 "tables = [\"shop.big\", \"shop.nothing_*\"]\nfilter = \"region = 'us' AND id < 2\""
             ),
+            phase("invoices", "tables = [\"shop.invoice\"]"),
+            phase("credits", "tables = [\"shop.cred*\", \"shop.credit\"]"),
         )
     })?;
     let (code, text) = run(&scene, &["plan", "check", "plan.toml", "--connect"])?;
@@ -89,6 +90,7 @@ async fn a_plan_is_held_against_its_databases() -> Result<()> {
     says(&place(&plan, "filter = \"boddy")?, &["SW-0315", "tags", "jsonb"])?;
     says(":", &["SW-0215", "shop.parent"])?;
     says(&place(&plan, "shop.nothing_*")?, &["SW-0313"])?;
+    says(&place(&plan, "shop.credit\"")?, &["SW-0320", "shop.number", "phase invoices"])?;
     says("phase children: shop.chi* is 1 table", &["shop.child"])?;
     ensure!(!text.contains("SW-0318"), "these slices are disjoint: {text}");
 
@@ -117,6 +119,13 @@ async fn a_plan_is_made_from_a_source_and_is_right_once_it_is_filled_in() -> Res
              create table shop.\"Quo\"\"ted\\\" (id bigint primary key)",
         )
         .await?;
+    source
+        .batch_execute(
+            "create sequence shop.number;
+             create table shop.invoice (id bigint primary key default nextval('shop.number'));
+             create table shop.credit (id bigint primary key default nextval('shop.number'))",
+        )
+        .await?;
     let init = ["plan", "init", "--source", "env:SHOP_SOURCE", "-o", "begun.toml"];
     let (code, text) = run(&scene, &init)?;
     ensure!(code == 0 && text.contains("begun.toml is written"), "{code}: {text}");
@@ -124,6 +133,9 @@ async fn a_plan_is_made_from_a_source_and_is_right_once_it_is_filled_in() -> Res
     let written = std::fs::read_to_string(&file)?;
     ensure!(written.contains("#   shop.log") && written.contains("add primary key"), "{written}");
     ensure!(written.contains("\n  \"shop.We.ird\""), "{written}");
+
+    let tied = written.split("[[phase]]").filter(|phase| phase.contains("shares shop.number")).count();
+    ensure!(tied == 1, "a sequence's tables are in {tied} phases: {written}");
 
     let (code, text) = run(&scene, &init)?;
     ensure!(code == 1 && text.contains("never overwritten"), "{code}: {text}");

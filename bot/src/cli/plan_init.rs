@@ -29,7 +29,7 @@ pub struct Init {
 }
 
 const HELP: &str = "\
-The source is only read. Tables that foreign keys tie together become a phase.
+The source is only read. Tables that foreign keys, or a sequence, tie together become a phase.
 
 Examples:
   switchyard plan init --source env:SHOP_SOURCE_URL -o switchyard.toml

@@ -196,7 +196,7 @@ pub fn plan_begun(migration: &MigrationName, source: &SecretRef, tables: &[Inven
     }
     let mut names = BTreeSet::new();
     text.push_str(
-        "# Phases: tables that foreign keys tie together, the largest first. A phase moves, and can go back, as one.\n",
+        "# Phases: tables that foreign keys and sequences tie together, the largest first. A phase moves, and can go back, as one.\n",
     );
     for group in groups(tables) {
         phase(&mut text, &group, &mut names);
@@ -223,6 +223,9 @@ fn phase(text: &mut String, group: &[&Inventory], names: &mut BTreeSet<String>) 
         let mut known = format!("{}, {}, key ({})", bytes(table.bytes), rows(table), table.key.join(", "));
         if !table.references.is_empty() {
             let _written = write!(known, ", references {}", list(&table.references));
+        }
+        if !table.sequences.is_empty() {
+            let _written = write!(known, ", shares {}", list(&table.sequences));
         }
         let _written = writeln!(text, "  {},   # {}", toml(&table.table.to_string()), aside(&known));
     }

@@ -18,6 +18,7 @@ use runtime::SystemClock;
 
 use super::*;
 use crate::engine::NativeEngine;
+use crate::postgres::survey::SharedSequence;
 use crate::seams::{Acted, EffectError, Probe, Receiver};
 
 const PLAN: &str = r#"
@@ -176,7 +177,11 @@ impl Hands for Pretend {
             statement: "create index".to_owned(),
         };
         let tables = tables.iter().map(of).collect();
-        Ok(Observed { tables, objects: vec![object], matching: Vec::new() })
+        Ok(Observed { tables, objects: vec![object], ..Observed::default() })
+    }
+
+    async fn sequences(&self) -> Result<Vec<SharedSequence>, Cause> {
+        Ok(Vec::new())
     }
 
     async fn matching(&self, patterns: &[TablePattern]) -> Result<Vec<TableName>, Cause> {

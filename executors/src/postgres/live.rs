@@ -63,6 +63,8 @@ pub async fn check(source: &Database, target: &Database, plan: &Plan) -> Result<
         preflight::phase(source, target, [&on_source, &on_target], &mut found, phase).await?;
     }
     shared(&slices, &mut found);
+    let sequences = survey::shared_sequences(&on_source).await.map_err(fault)?;
+    sequences_apart(&slices, &sequences, &mut found);
     on_source.done();
     on_target.done();
     let (problems, warnings) = found.take();
@@ -188,6 +190,37 @@ fn before(plan: &Plan, slices: &[Slice<'_>], phase: &PhaseName) -> BTreeSet<Tabl
     }
     let before = slices.iter().filter(|slice| earlier.contains(&slice.plan.name));
     before.flat_map(|slice| slice.tables.iter().cloned()).collect()
+}
+
+/// No sequence that tables of two phases take values from.
+fn sequences_apart(slices: &[Slice<'_>], sequences: &[survey::SharedSequence], found: &mut Found) {
+    for sequence in sequences {
+        let of =
+            |slice: &Slice<'_>| sequence.tables.iter().find(|table| slice.tables.contains(table)).cloned();
+        let mut phases = slices.iter().filter_map(|slice| Some((&slice.plan.name, of(slice)?)));
+        let Some((first, table)) = phases.next() else { continue };
+        for (second, other) in phases {
+            found.about(Subject::Table(second.clone(), other.clone()));
+            found.block(
+                "SW-0320",
+                format!(
+                    "the sequence {} gives values to {table} of phase {first} and to {other} of phase {second}: once one of them \
+                     has moved, both databases give the same ones",
+                    sequence.name
+                ),
+                "Move its tables in one phase, or give each table a sequence of its own.",
+            );
+        }
+        let left =
+            sequence.tables.iter().find(|table| !slices.iter().any(|slice| slice.tables.contains(table)));
+        if let Some(left) = left {
+            found.warn(format!(
+                "the sequence {} gives values to {table} of phase {first} and to {left}, which is in no phase: once the phase \
+                 has moved, both databases give the same ones",
+                sequence.name
+            ));
+        }
+    }
 }
 
 /// No row in two phases, now that the patterns are expanded and the types are known.

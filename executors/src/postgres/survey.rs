@@ -52,6 +52,47 @@ pub async fn nearest(client: &Client, table: &TableName) -> Result<Option<TableN
     Ok(nearest.map(|(_, other)| other))
 }
 
+/// A sequence from which several tables take their values.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SharedSequence {
+    /// Its name.
+    pub name: String,
+    /// The tables that own it or take a default from it.
+    pub tables: BTreeSet<TableName>,
+}
+
+/// The sequences that more than one table takes its values from. Moved apart, two databases would give the same values to
+/// rows that had one source of them. What a function or a trigger asks of a sequence is not seen.
+///
+/// # Errors
+/// The catalog cannot be read.
+pub async fn shared_sequences(client: &Client) -> Result<Vec<SharedSequence>, Error> {
+    let sql = "with uses (seq, tid) as ( \
+                 select d.objid, d.refobjid from pg_depend d \
+                 where d.classid = 'pg_class'::regclass and d.refclassid = 'pg_class'::regclass and d.deptype in ('a', 'i') \
+                 union \
+                 select d.refobjid, ad.adrelid from pg_attrdef ad join pg_depend d \
+                   on d.classid = 'pg_attrdef'::regclass and d.objid = ad.oid and d.refclassid = 'pg_class'::regclass) \
+               select n.nspname::text, s.relname::text, \
+                 array_agg(tn.nspname::text order by t.oid), array_agg(t.relname::text order by t.oid) \
+               from uses u join pg_class s on s.oid = u.seq and s.relkind = 'S' \
+               join pg_namespace n on n.oid = s.relnamespace \
+               join pg_class t on t.oid = u.tid and t.relkind in ('r', 'p') and not t.relispartition \
+               join pg_namespace tn on tn.oid = t.relnamespace \
+               where tn.nspname not in ('information_schema', '_switchyard') and tn.nspname not like 'pg\\_%' \
+               group by n.nspname, s.relname having count(*) > 1 order by 1, 2";
+    let rows = client.query(sql, &[]).await?;
+    Ok(rows
+        .iter()
+        .map(|row| {
+            let (schema, name): (&str, &str) = (row.get(0), row.get(1));
+            let (schemas, names): (Vec<String>, Vec<String>) = (row.get(2), row.get(3));
+            let tables = schemas.into_iter().zip(names).map(|(schema, table)| TableName { schema, table });
+            SharedSequence { name: format!("{schema}.{name}"), tables: tables.collect() }
+        })
+        .collect())
+}
+
 /// What filters need to know of a table.
 #[derive(Debug, Clone, Default)]
 pub struct Columns {
@@ -130,6 +171,8 @@ pub struct Inventory {
     pub key: Vec<String>,
     /// Other tables that its foreign keys lead to.
     pub references: BTreeSet<TableName>,
+    /// Sequences from which other tables take values, too.
+    pub sequences: BTreeSet<String>,
     /// Why no phase can hold it as it is.
     pub obstacle: Option<Obstacle>,
 }
@@ -171,6 +214,7 @@ pub async fn inventory(client: &Client) -> Result<Vec<Inventory>, Error> {
                where c.relkind in ('r', 'p') and c.relpersistence <> 't' \
                  and n.nspname not in ('information_schema', '_switchyard') and n.nspname not like 'pg\\_%' \
                order by n.nspname collate \"C\", c.relname collate \"C\"";
+    let shared = shared_sequences(client).await?;
     let mut tables = Vec::new();
     for row in client.query(sql, &[]).await? {
         let key: Vec<String> = row.get(4);
@@ -183,8 +227,11 @@ pub async fn inventory(client: &Client) -> Result<Vec<Inventory>, Error> {
             () if row.get(9) => Some(Obstacle::Identity),
             () => None,
         };
+        let table = TableName { schema: row.get(0), table: row.get(1) };
+        let sequences = shared.iter().filter(|sequence| sequence.tables.contains(&table));
         tables.push(Inventory {
-            table: TableName { schema: row.get(0), table: row.get(1) },
+            sequences: sequences.map(|sequence| sequence.name.clone()).collect(),
+            table,
             rows: Some(row.get(2)).filter(|rows| *rows >= 0),
             bytes: row.get(3),
             key,
@@ -195,7 +242,7 @@ pub async fn inventory(client: &Client) -> Result<Vec<Inventory>, Error> {
     Ok(tables)
 }
 
-/// Tables that foreign keys tie together, each group the largest table first, the largest group first. Tables that no
+/// Tables that foreign keys or sequences tie together, each group the largest table first, the largest group first. Tables that no
 /// phase can hold as they are tie nothing, and are left out.
 #[must_use]
 pub fn groups(tables: &[Inventory]) -> Vec<Vec<&Inventory>> {
@@ -208,7 +255,9 @@ pub fn groups(tables: &[Inventory]) -> Vec<Vec<&Inventory>> {
         while let Some(here) = group.get(reached).copied() {
             reached += 1;
             let tied = |other: &Inventory| {
-                here.references.contains(&other.table) || other.references.contains(&here.table)
+                here.references.contains(&other.table)
+                    || other.references.contains(&here.table)
+                    || !here.sequences.is_disjoint(&other.sequences)
             };
             let near: Vec<&TableName> =
                 open.iter().filter(|(_, other)| tied(other)).map(|(name, _)| *name).collect();
@@ -233,15 +282,23 @@ mod tests {
             bytes,
             key: vec!["id".to_owned()],
             references: references.iter().map(|name| name.parse().unwrap()).collect(),
+            sequences: BTreeSet::new(),
             obstacle: None,
         }
     }
 
     #[test]
-    fn what_foreign_keys_tie_stays_together_largest_first() {
+    fn what_foreign_keys_and_sequences_tie_stays_together_largest_first() {
         let mut log = table("a.log", 900, &["a.user"]);
         log.obstacle = Some(Obstacle::NoKey);
+        let mut numbered = ["a.invoice", "a.credit"].map(|name| table(name, 5, &[]));
+        for each in &mut numbered {
+            each.sequences.insert("a.number".to_owned());
+        }
+        let [invoice, credit] = numbered;
         let tables = [
+            invoice,
+            credit,
             table("a.item", 50, &["a.order"]),
             table("a.order", 20, &["a.user"]),
             table("a.price", 300, &[]),
@@ -252,6 +309,9 @@ mod tests {
             .iter()
             .map(|group| group.iter().map(|each| each.table.to_string()).collect())
             .collect();
-        assert_eq!(names, [vec!["a.price"], vec!["a.item", "a.order", "a.user"]]);
+        assert_eq!(
+            names,
+            [vec!["a.price"], vec!["a.item", "a.order", "a.user"], vec!["a.credit", "a.invoice"]]
+        );
     }
 }

@@ -87,6 +87,14 @@ impl<'a> StepContext<'a> {
         named.map(|phase| &phase.name).chain(begun.map(|(name, _)| name)).find(|name| *name != self.phase)
     }
 
+    /// The same, or the phase whose patterns will match it.
+    pub(crate) fn meant_elsewhere(&self, table: &TableName) -> Option<&'a PhaseName> {
+        let by_pattern = self.run.plan.phases.iter().filter(|phase| phase.name != *self.phase);
+        let mut by_pattern =
+            by_pattern.filter(|phase| phase.patterns.iter().any(|pattern| pattern.matches(table)));
+        self.elsewhere(table).or_else(|| by_pattern.next().map(|phase| &phase.name))
+    }
+
     /// One of the phase's streams.
     pub(crate) fn stream(&self, direction: Direction) -> StreamName {
         StreamName { phase: self.phase.clone(), direction }

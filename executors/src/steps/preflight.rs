@@ -14,6 +14,7 @@ use super::StepContext;
 pub(crate) fn plan(ctx: &StepContext<'_>) -> Result<Vec<Effect>, Finding> {
     unfiltered(ctx)?;
     if !ctx.state.tables.is_empty() {
+        apart(ctx, &ctx.state.tables)?;
         return Ok(vec![Effect::Preflight { tables: ctx.state.tables.clone() }]);
     }
     let mut tables = ctx.plan.tables.clone();
@@ -29,6 +30,7 @@ pub(crate) fn plan(ctx: &StepContext<'_>) -> Result<Vec<Effect>, Finding> {
     let named: BTreeSet<TableName> = tables.iter().cloned().collect();
     tables.extend(ctx.seen.matching.iter().filter(|table| !named.contains(table)).cloned());
     unshared(ctx, &tables)?;
+    apart(ctx, &tables)?;
     Ok(vec![Effect::Preflight { tables }])
 }
 
@@ -41,6 +43,29 @@ fn unfiltered(ctx: &StepContext<'_>) -> Result<(), Finding> {
         code: "SW-0311".to_owned(),
         what: format!("phase {} has a filter, and this version moves whole tables only", ctx.phase),
         remedy: "Say `abort`; then give the phase its tables without a filter.".to_owned(),
+    })
+}
+
+/// No sequence that tables of two phases take values from: once they are apart, both databases give the same ones.
+fn apart(ctx: &StepContext<'_>, tables: &[TableName]) -> Result<(), Finding> {
+    let mut shared = Vec::new();
+    for sequence in &ctx.seen.sequences {
+        let ours = sequence.tables.iter().find(|table| tables.contains(table));
+        let theirs = sequence.tables.iter().filter(|table| !tables.contains(table));
+        let theirs = theirs.filter_map(|table| Some((table, ctx.meant_elsewhere(table)?))).next();
+        if let (Some(ours), Some((table, phase))) = (ours, theirs) {
+            shared.push(format!("{} (of {ours}, and of {table} in phase {phase})", sequence.name));
+        }
+    }
+    if shared.is_empty() {
+        return Ok(());
+    }
+    Err(Finding {
+        code: "SW-0320".to_owned(),
+        what: format!("phase {} would share sequences with another: {}", ctx.phase, shared.join(", ")),
+        remedy: "Say `abort`, and let the plan move the tables of one sequence in one phase, or give each table a sequence of its \
+                 own; then begin anew."
+            .to_owned(),
     })
 }
 

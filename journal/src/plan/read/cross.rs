@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-use super::super::model::{Person, Role, TablePattern};
+use super::super::model::{LeverSettings, Person, Role, SecretRef, TablePattern};
 use super::Reader;
 use super::people::Policies;
 use super::phase::{Draft, filter_of};
@@ -115,6 +115,28 @@ impl Reader<'_> {
         }
     }
 
+    /// Refuses phases that one entry of a pgbouncer would move: it leads one way for all who use it.
+    pub(super) fn check_entries(&mut self, drafts: &[Draft]) {
+        for (index, draft) in drafts.iter().enumerate() {
+            let Some((entry, of)) = entry(draft) else { continue };
+            let same = drafts.iter().take(index).find(|other| {
+                let Some((name, theirs)) = self::entry(other) else { return false };
+                name == entry && (of.0 == theirs.0 || of.1 == theirs.1)
+            });
+            if let Some(other) = same {
+                let line = 1 + self.text.get(..other.entry.start).unwrap_or_default().matches('\n').count();
+                self.problems.add(
+                    &draft.entry,
+                    format!(
+                        "the phases {} (line {line}) and {} would both be moved by the entry {entry} of one pgbouncer, and it \
+                         leads one way for all: put their tables into one phase, or give each phase an entry of its own",
+                        other.name.value, draft.name.value
+                    ),
+                );
+            }
+        }
+    }
+
     fn check_shared(&mut self, one: &Draft, two: &Draft) {
         let (first, second) = (&one.name.value, &two.name.value);
         for (span, shared) in shared(one, two) {
@@ -144,6 +166,14 @@ impl Reader<'_> {
                 ),
             }
         }
+    }
+}
+
+/// The entry that moves a phase's traffic, and by what its pgbouncer is known: its console and its file.
+fn entry(draft: &Draft) -> Option<(&str, (&SecretRef, &str))> {
+    match draft.lever.as_ref()? {
+        LeverSettings::Pgbouncer { admin, ini, database, .. } => Some((database, (admin, ini))),
+        LeverSettings::Command { .. } => None,
     }
 }
 

@@ -42,6 +42,8 @@ pub struct Reading {
 struct Reader<'t> {
     text: &'t str,
     problems: Problems<'t>,
+    /// Whether the rules count that came after plans had been adopted without them.
+    is_new: bool,
 }
 
 impl Reader<'_> {
@@ -146,6 +148,9 @@ impl Reader<'_> {
         let drafts: Vec<_> = phases.iter().filter_map(|phase| self.phase(phase, &known)).collect();
         self.check_phases(&drafts);
         self.check_order(&drafts);
+        if self.is_new {
+            self.check_entries(&drafts);
+        }
         let phases = drafts.into_iter().map(phase::Draft::whole).collect::<Option<Vec<_>>>();
         Some(Plan {
             migration: migration?,
@@ -243,11 +248,23 @@ impl Plan {
         Self::read(text).map(|reading| reading.plan)
     }
 
+    /// Reads a plan that a journal has adopted. A rule that came later does not take it away.
+    ///
+    /// # Errors
+    /// Everything that was wrong already then.
+    pub fn parse_adopted(text: &str) -> Result<Self, PlanProblems> {
+        Self::read_as(text, false).map(|reading| reading.plan)
+    }
+
     /// Reads a plan, and gives the warnings about it too.
     ///
     /// # Errors
     /// Everything that is wrong, each with its line and column.
     pub fn read(text: &str) -> Result<Reading, PlanProblems> {
+        Self::read_as(text, true)
+    }
+
+    fn read_as(text: &str, is_new: bool) -> Result<Reading, PlanProblems> {
         let mut problems = Problems::new(text);
         let (read, mended) = mend(&mut problems, text);
         problems.reading(&mended);
@@ -277,7 +294,7 @@ impl Plan {
         for missing in seen.missing.into_iter().filter(|_| complete) {
             problems.suggest(&missing.span, missing.what, missing.meant);
         }
-        let mut reader = Reader { text: &read, problems };
+        let mut reader = Reader { text: &read, problems, is_new };
         let plan = reader.plan(&Table::new(tree.get_ref(), 0..0), people_are_whole);
         let mut problems = reader.problems;
         problems.forget(|number, line| match number {

@@ -24,7 +24,9 @@ pub(super) struct Draft {
     pub(super) unread: bool,
     pub(super) after: Vec<At<PhaseName>>,
     limits: Limits,
-    lever: Option<LeverSettings>,
+    pub(super) lever: Option<LeverSettings>,
+    /// Where its lever's entry is named.
+    pub(super) entry: Range<usize>,
 }
 
 #[derive(Debug)]
@@ -71,7 +73,12 @@ impl Reader<'_> {
         let unread = self.problems.count() > before;
         let limits = self.limits(table);
         let after = self.phase_names(table.texts("after"), known);
-        let lever = table.table("lever").and_then(|inner| self.lever(&inner));
+        let inner = table.table("lever");
+        let lever = inner.as_ref().and_then(|inner| self.lever(inner));
+        let entry = inner.as_ref().map_or_else(
+            || table.span.clone(),
+            |inner| inner.text("database").map_or_else(|| inner.span.clone(), |at| at.span),
+        );
         let span = table.text("name").map_or_else(|| table.span.clone(), |at| at.span);
         Some(Draft {
             name: At { value: name?, span },
@@ -83,6 +90,7 @@ impl Reader<'_> {
             after,
             limits,
             lever,
+            entry,
         })
     }
 
