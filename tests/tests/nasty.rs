@@ -23,7 +23,6 @@ const TABLES: [(&str, &str); 8] = [
 ];
 
 const SCHEMA: &str = r#"
-create schema odd;
 create type odd.mood as enum ('sad', 'ok', 'happy');
 create type odd."Pair" as (a integer, "b b" text);
 create domain odd.percent as numeric(5, 2) check (value between 0 and 100);
@@ -50,12 +49,34 @@ alter table odd."Pairs" replica identity full;
 create sequence odd."число";
 create table odd."Straße.1 😀" (
   "№" bigint primary key default nextval('odd."число"'), "größe" serial, "名" text, constraint "ß" unique ("größe"));
+create trigger "Stamp it" before insert or update of w on odd.made for each row when (new.w > 100) execute function odd.stamp();
+create trigger silent after insert on odd.made for each row execute function odd.stamp();
+alter table odd.made disable trigger silent;
+create policy "see 'own'" on odd."Pairs" for select to app, "Reader" using ("Right" <> 'sad');
+create policy nobody on odd."Pairs" as restrictive to "Reader" using (true) with check (false);
+alter table odd."Pairs" enable row level security;
+alter table odd."Pairs" force row level security;
 create materialized view odd.summary as select count(*) from odd.kinds;
 do $$ begin
   execute 'create table odd.wide (id integer primary key, ' ||
     (select string_agg('c' || n || ' smallint', ', ') from generate_series(1, 1599) n) || ')';
 end $$;
 "#;
+
+/// What a trigger calls: brought to the target by hand, as preflight asks for it.
+const FUNCTION: &str = "create role \"Reader\"; create schema odd;
+create function odd.stamp() returns trigger language plpgsql as $$ begin new.note := 'stamped ' || new.w; return new; end $$;";
+
+/// Triggers, policies and row security, in words.
+async fn acts_by_itself(client: &Client) -> Result<Vec<String>> {
+    let sql = "select tgenabled::text || ' ' || pg_get_triggerdef(oid) from pg_trigger \
+               where tgrelid = 'odd.made'::regclass and not tgisinternal and tgname not like 'switchyard%' \
+               union all select concat_ws(' ', policyname, permissive, roles, cmd, qual, with_check) from pg_policies \
+               where schemaname = 'odd' \
+               union all select relname || relrowsecurity || relforcerowsecurity from pg_class where relname = 'Pairs' \
+               order by 1";
+    Ok(client.query(sql, &[]).await?.iter().map(|row| row.get(0)).collect())
+}
 
 /// Values that a careless copy changes.
 const ROWS: &str = r#"
@@ -71,7 +92,7 @@ insert into odd.kinds (id, b, f4, f8, n, n2, c, "char", t, by, d, ts, tstz, iv, 
   null, null, null, null, null, null, null, null, null, null, null, null, null, null, null, null);
 insert into odd.geometry values (timestamptz 'epoch' + {n} * interval '1 us', '(0.1,-1e300)', '{1,2,3}', '[(0,0),(1,1)]', '(1,1),(0,0)', '[(0,0),(1,1)]', '((0,0),(1,1),(2,0))', '<(1,2),3>');
 insert into odd."It's ""quoted"" 1" values ({n}, 'SELECT', E'a\'b "c" ' || {n}, 'ß', {n});
-insert into odd.made (w) values ({n}), ({n} + 1);
+insert into odd.made (w) values ({n}), ({n} + 1), (100 + {n});
 insert into odd.made (by_default, w, h, note) values (-{n}, 2, 2, null);
 insert into odd.rules values (10 * {n}, 10 * {n}, 10 * {n}, int4range(10 * {n}, 10 * {n} + 5), null, (select string_agg(md5(i::text), '') from generate_series(1, 400) i)),
  (10 * {n} + 1, 10 * {n} + 1, 10 * {n} + 1, int4range(10 * {n} + 5, 10 * {n} + 9), 10 * {n}, null);
@@ -159,6 +180,7 @@ async fn a_nasty_schema_goes_there_and_back() -> Result<()> {
     let names: Vec<String> = TABLES.iter().map(|(name, _)| format!("{name:?}")).collect();
     plan_only_odd(&scene, &names.join(", "))?;
     let source = scene.on_source().await?;
+    source.batch_execute(FUNCTION).await.context("the function")?;
     source.batch_execute(SCHEMA).await.context("the schema")?;
     for n in 1..20 {
         source
@@ -166,9 +188,12 @@ async fn a_nasty_schema_goes_there_and_back() -> Result<()> {
             .await
             .with_context(|| format!("row {n}"))?;
     }
+    scene.on_target().await?.batch_execute(FUNCTION).await.context("what is brought by hand")?;
     let mut serve = scene.product.serve("a", None)?;
     serve.ready().await?;
     scene.complete("start", LONG).await?;
+    let (here, there) = (acts_by_itself(&source).await?, acts_by_itself(&scene.on_target().await?).await?);
+    ensure!(here == there && here.len() == 5, "at the source {here:#?}, at the target {there:#?}");
     equal(&scene).await?;
     write(&serve, &source, 30).await?;
     equal(&scene).await?;
@@ -176,6 +201,11 @@ async fn a_nasty_schema_goes_there_and_back() -> Result<()> {
     equal(&scene).await?;
     let target = scene.on_target().await?;
     write(&serve, &target, 40).await?;
+    let stamped = "select count(*) from odd.made where w = 140 and note = 'stamped 140'";
+    ensure!(
+        target.query_one(stamped, &[]).await?.get::<_, i64>(0) == 1,
+        "the trigger does not fire at the target"
+    );
     equal(&scene).await?;
     scene.complete("verify", LONG).await?;
     scene.complete("failback", LONG).await?;

@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 use journal::{SchemaObject, TableDefinition, TableName};
 use tokio_postgres::{GenericClient, Row};
 
+use crate::postgres::behaviour::behaviour;
 use crate::postgres::catalog::unread;
 use crate::postgres::quote::{ident, literal, table as quoted};
 use crate::seams::Cause;
@@ -498,7 +499,8 @@ async fn collations(client: &impl GenericClient, table: u32) -> Result<Vec<Strin
     Ok(statements)
 }
 
-/// What is made after the load, in an order in which it can be made: indexes, then constraints, foreign keys last.
+/// What is made after the load, in an order in which it can be made: indexes, then constraints, foreign keys after those,
+/// and last what acts by itself.
 ///
 /// # Errors
 /// The catalog cannot be read.
@@ -535,6 +537,9 @@ pub async fn objects(client: &impl GenericClient, tables: &[TableName]) -> Resul
                 objects.push(SchemaObject { table: table.clone(), name, kind, statement });
             }
         }
+    }
+    for table in tables {
+        objects.extend(behaviour(client, table, heap(client, table).await?.oid).await?);
     }
     Ok(objects)
 }

@@ -3,6 +3,7 @@
 pub mod address;
 pub mod anew;
 pub mod apply;
+pub mod behaviour;
 pub mod catalog;
 pub mod changes;
 pub mod chunk;

@@ -23,6 +23,7 @@ pub(crate) async fn look(sides: &Sides<'_>, found: &mut Found) -> Result<(), Err
     }
     found.about(Subject::Phase(sides.phase.clone()));
     needs(sides, &oids, found).await?;
+    row_security(sides, &oids, found).await?;
     for (sequence, left) in few_left(sides.source, sides.tables).await? {
         found.warn(format!(
             "the sequence {sequence} has {left} values left; a switch may skip a hundredth of them"
@@ -84,9 +85,6 @@ async fn one(source: &Client, table: &TableName, found: &mut Found) -> Result<Op
     }
     identity(&row, table, found);
     privileges(&row, table, found);
-    if row.get(6) {
-        found.warn(format!("{table} has row security, whose policies are not made at the target"));
-    }
     found.count(row.get(7), row.get(8));
     Ok(Some(row.get(0)))
 }
@@ -228,26 +226,17 @@ async fn triggers_and_rules(
     oid: u32,
     found: &mut Found,
 ) -> Result<(), Error> {
-    let triggers = "select tgname::text, tgenabled in ('A', 'R') from pg_trigger \
+    let triggers = "select tgname::text from pg_trigger \
                     where tgrelid = $1 and not tgisinternal and tgname not like 'switchyard%' \
-                      and tgname not like '\\_switchyard%' and tgenabled <> 'D' order by 1";
-    let mut own = Vec::new();
+                      and tgname not like '\\_switchyard%' and tgenabled in ('A', 'R') order by 1";
     for row in source.query(triggers, &[&oid]).await? {
         let name: String = row.get(0);
-        if row.get(1) {
-            let trigger = ident(&name);
-            found.block(
-                "SW-0216",
-                format!(
-                    "the trigger {name} of {table} fires on replicated rows too (ENABLE ALWAYS or REPLICA)"
-                ),
-                format!("alter table {} enable trigger {trigger}.", quoted(table)),
-            );
-        }
-        own.push(name);
-    }
-    if !own.is_empty() {
-        found.warn(format!("triggers of {table} ({}) are not made at the target", own.join(", ")));
+        let trigger = ident(&name);
+        found.block(
+            "SW-0216",
+            format!("the trigger {name} of {table} fires on replicated rows too (ENABLE ALWAYS or REPLICA)"),
+            format!("alter table {} enable trigger {trigger}.", quoted(table)),
+        );
     }
     let rules =
         "select rulename::text from pg_rewrite where ev_class = $1 and rulename <> '_RETURN' order by 1";
@@ -284,7 +273,7 @@ async fn needs(sides: &Sides<'_>, oids: &[u32], found: &mut Found) -> Result<(),
             Err(error) if error.as_db_error().is_some() => found.block(
                 "SW-0218",
                 format!(
-                    "the {}, which columns, defaults, constraints or indexes use, is missing at the target",
+                    "the {}, which columns, defaults, constraints, indexes, triggers or policies use, is missing at the target",
                     row.get::<_, &str>(0)
                 ),
                 "Make it there (an extension's by `create extension`).",
@@ -296,23 +285,48 @@ async fn needs(sides: &Sides<'_>, oids: &[u32], found: &mut Found) -> Result<(),
 }
 
 /// Functions, operators, operator classes, collations and text search configurations outside the system's schema that
-/// tables of these oids depend on, as an address that can be looked up elsewhere.
+/// tables of these oids, their triggers and policies depend on, as an address that can be looked up elsewhere.
 const NEEDED: &str = "select distinct pg_describe_object(d.refclassid, d.refobjid, 0), a.type, a.object_names, a.object_args \
    from pg_depend d, pg_identify_object_as_address(d.refclassid, d.refobjid, 0) a, \
         pg_identify_object(d.refclassid, d.refobjid, 0) i \
    where d.refclassid in ('pg_proc'::regclass, 'pg_operator'::regclass, 'pg_opclass'::regclass, \
                           'pg_collation'::regclass, 'pg_ts_config'::regclass, 'pg_ts_dict'::regclass) \
      and i.schema is distinct from 'pg_catalog' \
-     and (d.classid = 'pg_attrdef'::regclass and d.objid in (select oid from pg_attrdef where adrelid = any ($1)) \
+     and (d.classid = 'pg_trigger'::regclass and d.objid in \
+            (select oid from pg_trigger where tgrelid = any ($1) and not tgisinternal and tgname not like 'switchyard%' \
+                                          and tgname not like '\\_switchyard%') \
+       or d.classid = 'pg_policy'::regclass and d.objid in (select oid from pg_policy where polrelid = any ($1)) \
+       or d.classid = 'pg_attrdef'::regclass and d.objid in (select oid from pg_attrdef where adrelid = any ($1)) \
        or d.classid = 'pg_constraint'::regclass and d.objid in (select oid from pg_constraint where conrelid = any ($1)) \
        or d.classid = 'pg_class'::regclass and d.objid = any ($1) \
        or d.classid = 'pg_class'::regclass and d.objid in (select indexrelid from pg_index where indrelid = any ($1))) \
    order by 1";
 
+/// Row security is made at the target, too: who copies and compares there must see every row.
+async fn row_security(sides: &Sides<'_>, oids: &[u32], found: &mut Found) -> Result<(), Error> {
+    let used = "select exists (select from pg_class where oid = any ($1) and relrowsecurity)";
+    let bypasses =
+        "select rolsuper or rolbypassrls, current_user::text from pg_roles where rolname = current_user";
+    if !sides.source.query_one(used, &[&oids.to_vec()]).await?.get::<_, bool>(0) {
+        return Ok(());
+    }
+    let row = sides.target.query_one(bypasses, &[]).await?;
+    if !row.get::<_, bool>(0) {
+        let user = ident(row.get(1));
+        found.block(
+            "SW-0207",
+            format!("tables of the phase have row security, which would hide rows of them from {user} at the target"),
+            format!("At the target: alter role {user} bypassrls;"),
+        );
+    }
+    Ok(())
+}
+
 /// Roles that own or use the tables and that the target lacks.
 async fn roles(sides: &Sides<'_>, oids: &[u32], found: &mut Found) -> Result<(), Error> {
     let sql = "select distinct r.rolname::text from pg_class c, \
-                 lateral (select c.relowner as role union select grantee from aclexplode(c.relacl)) used \
+                 lateral (select c.relowner as role union select grantee from aclexplode(c.relacl) \
+                          union select unnest(polroles) from pg_policy where polrelid = c.oid) used \
                join pg_roles r on r.oid = used.role where c.oid = any ($1) order by 1";
     let used: Vec<String> =
         sides.source.query(sql, &[&oids.to_vec()]).await?.iter().map(|row| row.get(0)).collect();

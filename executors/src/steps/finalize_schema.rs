@@ -1,4 +1,5 @@
-//! `finalize_schema`: indexes, unique constraints, checks and foreign keys, once the rows are there.
+//! `finalize_schema`: indexes, unique constraints, checks and foreign keys, then triggers and row security, once the rows
+//! are there.
 
 use journal::{Effect, Finding};
 
@@ -16,7 +17,7 @@ pub(crate) fn plan(ctx: &StepContext<'_>) -> Result<Vec<Effect>, Finding> {
     for object in &ctx.seen.objects {
         let known = effects.iter().any(|effect| {
             matches!(effect, Effect::AddSchemaObject { object: other }
-                if other.table == object.table && other.name == object.name)
+                if (&other.table, &other.kind, &other.name) == (&object.table, &object.kind, &object.name))
         });
         if !known {
             effects.push(Effect::AddSchemaObject { object: object.clone() });
