@@ -339,6 +339,21 @@ async fn a_member_of_another_workspace_with_the_same_id_is_nobody() -> Result<()
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn case_16_the_living_message_goes_on_after_the_interactions_token_has_run_out() -> Result<()> {
+    let (slack, talk) = scene().await?;
+    let serve = talk.serve("a").await?;
+    let (message, number) = asks(&slack, &talk, "region-a").await?;
+    slack.command(OPS, "U0BEN", &format!("approve #{number}")).await?.taken()?;
+    slack.ledger().hear(OPS, "ben approved request").await?;
+    slack.tokens_run_out();
+    shows(&slack, &message, "Approved by ben").await?;
+    talk.product.chat("chris", &format!("deny #{number} --reason \"half an hour later\"")).await?;
+    shows(&slack, &message, "is void").await?;
+    talk.settled("a").await?;
+    close(&slack, &talk, serve).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn case_17_a_deleted_living_message_is_posted_anew_and_goes_on() -> Result<()> {
     let (slack, talk) = scene().await?;
     let serve = talk.serve("a").await?;

@@ -287,7 +287,10 @@ impl Inner {
             return (StatusCode::NOT_FOUND, "no_such_url").into_response();
         };
         response.uses += 1;
-        if response.uses > 5 || response.made.elapsed() > Duration::from_secs(1800) {
+        if response.has_run_out {
+            self.ledger.violated("a response URL was used after it had run out");
+        }
+        if response.has_run_out || response.uses > 5 || response.made.elapsed() > Duration::from_secs(1800) {
             return (StatusCode::NOT_FOUND, "used_url").into_response();
         }
         let is_json =

@@ -161,6 +161,13 @@ impl Slack {
         }
     }
 
+    /// Half an hour passes for every response URL that was given out: whoever uses one now has not understood it.
+    pub fn tokens_run_out(&self) {
+        for response in self.inner.state().responses.values_mut() {
+            response.has_run_out = true;
+        }
+    }
+
     /// How long a trigger is good for, instead of three seconds.
     pub fn let_triggers_live(&self, life: std::time::Duration) {
         self.inner.state().trigger_life = life;

@@ -87,6 +87,7 @@ pub(super) struct ResponseUrl {
     pub(super) user: String,
     pub(super) made: Instant,
     pub(super) uses: u32,
+    pub(super) has_run_out: bool,
 }
 
 /// A window in front of a person.
@@ -157,8 +158,13 @@ impl State {
     /// The path of a response URL.
     pub(super) fn response(&mut self, channel: &str, user: &str) -> String {
         let path = format!("/response/{TEAM}/{}/{:024x}", self.number(), 7);
-        let made =
-            ResponseUrl { channel: channel.to_owned(), user: user.to_owned(), made: Instant::now(), uses: 0 };
+        let made = ResponseUrl {
+            channel: channel.to_owned(),
+            user: user.to_owned(),
+            made: Instant::now(),
+            uses: 0,
+            has_run_out: false,
+        };
         self.responses.insert(path.clone(), made);
         path
     }
