@@ -6,7 +6,7 @@ use std::time::Duration;
 use journal::{
     Direction, Due, FailbackDeadline, Finding, GateMode, Operation, OperationRun, Outcome, PhaseName,
     PhaseState, PhaseStatus, Plan, Position, Request, RequestStatus, Side, State, Step, StreamHealth,
-    Timestamp, UndoCause, Writer, due, stream_in_the_way,
+    Timestamp, UndoCause, Writer, due, known_loss, stream_in_the_way,
 };
 use journal_store::Reported;
 use serde::Serialize;
@@ -164,6 +164,12 @@ pub struct PhaseReport {
     pub timelines: Vec<TimelineReport>,
     /// `about n s`, `one-way` or `none`; null while the source is the writer and the way back is not needed.
     pub way_back: Option<String>,
+    /// What is known of the loss, should the target be given up now: only while its stream is down.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub loss: Option<LossReport>,
+    /// What became of a target that was given up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quarantine: Option<String>,
     /// What else was last probed.
     pub observed: BTreeMap<String, String>,
     /// The executor that took the phase last.
@@ -174,6 +180,20 @@ pub struct PhaseReport {
     pub reported_at: Option<Timestamp>,
     /// Whether that is so long ago that nobody seems to be there.
     pub is_stale: bool,
+}
+
+/// What is known of a loss.
+#[derive(Debug, Clone, Serialize)]
+pub struct LossReport {
+    /// The word that confirms it.
+    pub word: String,
+    /// The last applied failback checkpoint.
+    pub checkpoint: String,
+    /// When the newest change that was applied was committed, by the target's clock.
+    pub newest_change_at: Option<Timestamp>,
+    /// What is said of it.
+    #[serde(skip)]
+    pub told: String,
 }
 
 /// Broken glass.
@@ -220,7 +240,10 @@ pub struct RequestReport {
     pub not_after: Option<Timestamp>,
     /// Why it was asked for.
     pub reason: Option<String>,
-    /// `open`, `running`, `consumed`, `completed`, `undone`, `void`.
+    /// The loss that it confirms.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub confirmed_loss: Option<String>,
+    /// `open`, `running`, `consumed`, `completed`, `undone`, `replaced`, `void`.
     pub status: &'static str,
     /// The plan it is bound to.
     pub plan_hash: String,
@@ -376,6 +399,8 @@ impl Seen<'_> {
             breaches: self.breaches(),
             timelines: self.timelines(),
             way_back: self.way_back(lag_ms),
+            loss: self.loss(),
+            quarantine: phase.quarantine.as_ref().map(words::quarantine),
             observed: observed.into_iter().filter(|(key, _)| !is_shown(key)).collect(),
             holder: phase.holder.as_ref().map(ToString::to_string),
             epoch: phase.epoch.get(),
@@ -434,6 +459,18 @@ impl Seen<'_> {
         }
     }
 
+    /// Only where the way back is asked for: while the target is the writer, or nobody is.
+    fn loss(&self) -> Option<LossReport> {
+        let loss =
+            known_loss(self.name, self.phase).filter(|_| self.phase.status == PhaseStatus::OnTarget)?;
+        Some(LossReport {
+            told: words::loss(&loss, self.now),
+            word: loss.word,
+            checkpoint: loss.checkpoint.to_string(),
+            newest_change_at: loss.newest_change_at,
+        })
+    }
+
     fn broken_glass(&self) -> Vec<GlassReport> {
         words::broken(self.state, Some(self.name))
             .map(|(request, glass)| GlassReport {
@@ -476,12 +513,14 @@ impl Seen<'_> {
             not_before: request.not_before,
             not_after: request.not_after,
             reason: request.reason.clone(),
+            confirmed_loss: request.confirmed_loss.clone(),
             status: match &request.status {
                 RequestStatus::Open => "open",
                 RequestStatus::Running => "running",
                 RequestStatus::Consumed => "consumed",
                 RequestStatus::Finished(Outcome::Completed) => "completed",
                 RequestStatus::Finished(Outcome::Undone) => "undone",
+                RequestStatus::Finished(Outcome::Replaced) => "replaced",
                 RequestStatus::Void(_) => "void",
             },
             plan_hash: request.plan_hash.to_string(),
@@ -604,7 +643,8 @@ fn holds_at_deadline(run: &OperationRun) -> bool {
 /// When the downtime is over and the operation undoes by itself, or calls a person, while it can.
 fn deadline(run: &OperationRun) -> Option<Timestamp> {
     let (_, undo) = run.stopped.as_ref()?;
-    (run.opening.is_none() && run.undo.is_none() && !run.overtime).then_some(undo.at)
+    let ends = run.operation != Operation::FailbackTargetLost && !run.overtime;
+    (ends && run.opening.is_none() && run.undo.is_none()).then_some(undo.at)
 }
 
 const fn status_word(phase: &PhaseState) -> &'static str {

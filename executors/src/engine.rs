@@ -3,7 +3,7 @@
 use journal::{Effect, Finding, PhaseName, State, Step};
 
 use crate::seams::{Engine, Observed};
-use crate::steps::{self, StepContext, not_available};
+use crate::steps::{self, StepContext};
 
 /// Plans every step in terms of this project's own copy, verification, replication and apply.
 #[derive(Debug, Clone, Copy, Default)]
@@ -41,7 +41,8 @@ impl Engine for NativeEngine {
             Step::CleanUp => steps::clean_up::plan(&ctx),
             Step::VerifyFull => steps::verify_full::plan(&ctx),
             Step::Undo => steps::undo::plan(&ctx),
-            Step::DrainAvailable | Step::DeclareLoss => Err(not_available(step)),
+            Step::DrainAvailable => steps::drain_available::plan(&ctx),
+            Step::DeclareLoss => steps::declare_loss::plan(&ctx),
         }?);
         Ok(effects)
     }

@@ -1,6 +1,7 @@
 //! The executor: one loop for each phase of the plan, until the tasks stop.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -8,8 +9,8 @@ use anyhow::Context as _;
 use async_trait::async_trait;
 use journal::plan::TablePattern;
 use journal::{
-    Actor, Command, CommandBody, Direction, Epoch, Evidence, Holder, Party, PhaseName, PhasePlan, Plan, Side,
-    Step, StreamHealth, StreamMode, StreamName, StreamSpec, TableName, Timeline,
+    Actor, Command, CommandBody, Direction, Epoch, Evidence, Found, Holder, Party, PhaseName, PhasePlan,
+    Plan, Quarantine, Side, Step, StreamHealth, StreamMode, StreamName, StreamSpec, TableName, Timeline,
 };
 use journal_store::{ExecuteError, Store};
 use runtime::retry::Backoff;
@@ -22,14 +23,18 @@ use crate::levers::{Served, lever};
 use crate::native::Breach;
 use crate::native::mover::Mover;
 use crate::native::plane::Plane;
+use crate::native::quarantine::Contact;
 use crate::native::streams::{StreamReports, Streams};
 use crate::phase::{Leases, PhaseLoop, command_id};
 use crate::postgres::database::Database;
 use crate::postgres::receipt::{answers, raise_epoch};
 use crate::postgres::receiver::DatabaseReceiver;
 use crate::postgres::survey::SharedSequence;
-use crate::postgres::{definitions, facts, survey};
-use crate::seams::{Cause, Lever, Observed, Receiver};
+use crate::postgres::{definitions, facts, stream_row, survey};
+use crate::seams::{Authority, Cause, Lever, Observed, Receiver};
+
+/// How long the source may take to say where a stream stands.
+const STANDS_AT: Duration = Duration::from_secs(5);
 
 /// What an executor works with.
 #[derive(Debug, Clone)]
@@ -50,6 +55,8 @@ pub struct Settings {
     pub tasks: Tasks,
     /// What keeps secrets out of events and logs.
     pub scrubber: Scrubber,
+    /// The directory of files for people: the rest of a quarantined target's stream.
+    pub people_files: PathBuf,
 }
 
 /// Runs every phase of the plan until the tasks stop. Leases are given up on the way out. Dropped, it stops at once, and
@@ -64,6 +71,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
         holder: settings.holder.clone(),
         clock: Arc::clone(&settings.clock),
         leases: leases.clone(),
+        sides: [settings.source.clone(), settings.target.clone()],
     };
     let streams = Streams::new(
         settings.source.clone(),
@@ -116,6 +124,8 @@ struct PhaseHands {
     slots: Mutex<Vec<(Direction, String)>>,
     /// The tables that the plan names, for the facts.
     tables: Vec<TableName>,
+    /// Where files for people go.
+    people_files: PathBuf,
 }
 
 impl PhaseHands {
@@ -142,6 +152,7 @@ impl PhaseHands {
             )?,
             slots: Mutex::default(),
             tables: phase.tables.clone(),
+            people_files: settings.people_files.clone(),
         })
     }
 
@@ -221,8 +232,20 @@ impl Hands for PhaseHands {
         self.plane.side(side).timeline()
     }
 
-    async fn meet(&self) -> Result<(), Cause> {
-        futures::future::try_join(self.plane.source.connect(), self.plane.target.connect()).await.map(drop)
+    async fn meet(&self, sides: &[Side]) -> Result<(), Cause> {
+        futures::future::try_join_all(sides.iter().map(|side| self.plane.side(*side).connect()))
+            .await
+            .map(drop)
+    }
+
+    async fn first_contact(
+        &self,
+        (known, tables): (&Quarantine, &[TableName]),
+        under: Authority,
+    ) -> Result<Found, Cause> {
+        let phase = &self.phase;
+        let (plane, directory) = (&self.plane, self.people_files.as_path());
+        Contact { plane, receiver: &self.target, phase, tables, directory }.make(known, under).await
     }
 
     fn set_streams(&self, epoch: Epoch, specs: Vec<StreamSpec>, lag_limit: Duration) {
@@ -260,9 +283,26 @@ struct Reports {
     holder: Holder,
     clock: Arc<dyn Clock>,
     leases: Leases,
+    sides: [Database; 2],
 }
 
 impl Reports {
+    /// Where a way back that is down had come to: what is known of the loss, should the target be given up.
+    async fn stands_at(&self, name: &StreamName, health: &StreamHealth) -> Evidence {
+        let is_down = matches!(health, StreamHealth::Broken { .. } | StreamHealth::Stopped { .. });
+        if !is_down || name.direction != Direction::Failback {
+            return Evidence::new();
+        }
+        let [source, _] = &self.sides;
+        match tokio::time::timeout(STANDS_AT, stream_row::stands_at(source, name)).await {
+            Ok(Ok(seen)) => seen,
+            came_to => {
+                tracing::warn!(stream = %name, ?came_to, "where it stands is not known");
+                Evidence::new()
+            }
+        }
+    }
+
     /// Appends until the journal has it or refuses it, or the lease is another's.
     async fn append(&self, phase: &PhaseName, epoch: Epoch, body: CommandBody) {
         let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(1));
@@ -292,7 +332,9 @@ impl Reports {
 impl StreamReports for Reports {
     async fn stream(&self, name: &StreamName, epoch: Epoch, mode: StreamMode, health: StreamHealth) {
         let (phase, direction) = (name.phase.clone(), name.direction);
-        self.append(&name.phase, epoch, CommandBody::ReportStream { phase, direction, mode, health }).await;
+        let seen = self.stands_at(name, &health).await;
+        self.append(&name.phase, epoch, CommandBody::ReportStream { phase, direction, mode, health, seen })
+            .await;
     }
 
     async fn breach(&self, name: &StreamName, epoch: Epoch, breach: &Breach) {

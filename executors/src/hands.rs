@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use journal::plan::TablePattern;
-use journal::{Direction, Epoch, Evidence, Party, Side, Step, StreamSpec, TableName, Timeline};
+use journal::{
+    Direction, Epoch, Evidence, Found, Party, Quarantine, Side, Step, StreamSpec, TableName, Timeline,
+};
 
 use crate::postgres::survey::SharedSequence;
-use crate::seams::{Cause, Observed, Receiver};
+use crate::seams::{Authority, Cause, Observed, Receiver};
 
 /// Receivers, streams and eyes of one phase.
 #[async_trait]
@@ -38,8 +40,15 @@ pub(crate) trait Hands: Debug + Send + Sync {
     /// The timeline that the newest connection to a side met.
     fn timeline(&self, side: Side) -> Option<Timeline>;
 
-    /// Meets both sides anew.
-    async fn meet(&self) -> Result<(), Cause>;
+    /// Meets these sides anew.
+    async fn meet(&self, sides: &[Side]) -> Result<(), Cause>;
+
+    /// Does the next thing that is to be done with a quarantined target.
+    async fn first_contact(
+        &self,
+        quarantined: (&Quarantine, &[TableName]),
+        under: Authority,
+    ) -> Result<Found, Cause>;
 
     /// Makes these the phase's streams.
     fn set_streams(&self, epoch: Epoch, specs: Vec<StreamSpec>, lag_limit: Duration);

@@ -18,6 +18,7 @@
 
 mod meeting;
 mod memory;
+mod quarantine;
 mod returning;
 mod stuck;
 
@@ -29,8 +30,8 @@ use futures::StreamExt;
 use futures::stream::BoxStream;
 use journal::{
     Actor, Command, CommandBody, CommandId, Due, Effect, EffectId, EffectOutcome, EffectSpec, EffectStatus,
-    Finding, Holder, NameError, OperationRun, PhaseName, PhaseState, PlanHash, Recorded, Refusal, Side,
-    State, Step, StreamSpec, Timestamp, desired_streams, due,
+    Finding, Holder, NameError, Operation, OperationRun, PhaseName, PhaseState, PlanHash, Recorded, Refusal,
+    Side, State, Step, StreamSpec, Timestamp, desired_streams, due,
 };
 use journal_store::{ExecuteError, Lease, Progress, Store, StoreError};
 use runtime::retry::Backoff;
@@ -194,6 +195,7 @@ impl PhaseLoop {
             () = tenure.within(&self.clock, Box::pin(work.run())) => End::Lost,
             () = Box::pin(self.raise_both(&tenure.lease, &shared)) => End::Lost,
             () = Box::pin(self.report(&shared)) => End::Lost,
+            () = Box::pin(self.keep_quarantine(&tenure.lease)) => End::Lost,
         };
         self.leases.set(&self.name, None);
         self.hands.stop_streams();
@@ -537,7 +539,7 @@ impl<'a> Work<'a> {
                     (told, Some(left)) if left.is_zero() => return Ok(told),
                     (_, _) => {}
                 }
-                if let Err(cause) = may_open(home, lease, shared, &spec).await? {
+                if let Err(cause) = may_open(home, lease, shared, (&spec, run.operation)).await? {
                     return Ok(Turn::Unreachable(cause));
                 }
             }
@@ -716,15 +718,16 @@ pub(crate) fn command_id(holder: &Holder, lease: &Lease) -> Result<CommandId, Na
 
 /// Before an effect that opens a side, both sides must know this epoch: a late effect of an older executor would find the
 /// other side's row without it. An undo reopens a side that the journal never left, so it asks that side alone, and a
-/// dead target does not keep the source closed. `Ok(Err(cause))`: not yet.
+/// dead target does not keep the source closed; so does the operation that gives it up. `Ok(Err(cause))`: not yet.
 async fn may_open(
     home: &PhaseLoop,
     lease: &Lease,
     shared: &Shared,
-    spec: &EffectSpec,
+    (spec, operation): (&EffectSpec, Operation),
 ) -> Result<Result<(), Cause>, Halt> {
     let Effect::OpenGate { side } = &spec.effect else { return Ok(Ok(())) };
-    let sides: &[Side] = if spec.step == Step::Undo { std::slice::from_ref(side) } else { &Side::ALL };
+    let alone = spec.step == Step::Undo || operation == Operation::FailbackTargetLost;
+    let sides: &[Side] = if alone { std::slice::from_ref(side) } else { &Side::ALL };
     for side in sides {
         match home.raise(*side, lease, shared).await {
             Ok(true) => {}
@@ -738,7 +741,9 @@ async fn may_open(
 /// How long an opening may still be tried: nothing once the downtime is over. None: the effect is no opening, or a person
 /// said to go on without a limit.
 fn opening(run: &OperationRun, spec: &EffectSpec, now: Timestamp) -> Option<Duration> {
-    let opens = matches!(spec.effect, Effect::OpenGate { .. }) && spec.step != Step::Undo && !run.overtime;
+    // Beside a lost target there is nothing to return to, so the source is opened however long it takes.
+    let is_limited = !run.overtime && run.operation != Operation::FailbackTargetLost;
+    let opens = matches!(spec.effect, Effect::OpenGate { .. }) && spec.step != Step::Undo && is_limited;
     let (_, undo) = run.stopped.as_ref().filter(|_| opens)?;
     Some(undo.at.since(now))
 }
@@ -751,7 +756,11 @@ fn running<'s>(state: &'s State, phase: &PhaseName) -> Option<(&'s PhaseState, &
 /// A place where a test may kill this process.
 fn hit(run: &OperationRun, spec: &EffectSpec, moment: &str) {
     if failpoint::is_armed() {
-        failpoint::hit(&format!("{}/{}/{}/{moment}", run.operation, spec.step, spec.effect.label()));
+        let operation = match run.operation {
+            Operation::FailbackTargetLost => "failback_target_lost",
+            other => other.word(),
+        };
+        failpoint::hit(&format!("{operation}/{}/{}/{moment}", spec.step, spec.effect.label()));
     }
 }
 

@@ -129,6 +129,7 @@ impl Stage {
             clock: Arc::new(SystemClock),
             tasks: tasks.clone(),
             scrubber,
+            people_files: self._dir.path().to_owned(),
         };
         Ok(Running { tasks, executor: tokio::spawn(executors::run(settings)) })
     }

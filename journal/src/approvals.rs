@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::ids::{PersonId, PhaseName, Position};
+use crate::loss::known_loss;
 use crate::names::Direction;
 use crate::operation::{Operation, PhaseStatus};
 use crate::plan::Plan;
@@ -96,7 +97,15 @@ pub(crate) fn binding_change(state: &State, request: &Request, now: Timestamp) -
     {
         return Some(VoidReason::NotBegun { not_after });
     }
-    let status = state.phases.get(&request.phase)?.status;
+    let phase = state.phases.get(&request.phase)?;
+    // What has begun carries through what was confirmed; until then another loss is another request.
+    if request.operation == Operation::FailbackTargetLost && request.status == RequestStatus::Open {
+        let known = known_loss(&request.phase, phase).map(|loss| loss.to_string());
+        if known.is_none() || known != request.confirmed_loss {
+            return Some(VoidReason::LossChanged);
+        }
+    }
+    let status = phase.status;
     let may_begin = transitions().iter().any(|row| row.from == status && row.operation == request.operation);
     (!may_begin).then_some(VoidReason::PhaseMoved { status })
 }

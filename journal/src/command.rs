@@ -102,6 +102,29 @@ pub enum EffectOutcome {
     },
 }
 
+/// What was done at the first contact with a quarantined target.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "found", rename_all = "snake_case")]
+pub enum Found {
+    /// Its gate is closed.
+    Closed {
+        /// What was seen there.
+        evidence: Evidence,
+    },
+    /// The rest of its stream is in a file.
+    Read {
+        /// The file.
+        file: String,
+        /// How many changes.
+        changes: u64,
+    },
+    /// The rest of its stream cannot be read.
+    Unread {
+        /// Why.
+        finding: Finding,
+    },
+}
+
 /// All commands: first people's, then the executors', who need a claim on the phase.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "command", rename_all = "snake_case")]
@@ -260,6 +283,18 @@ pub enum CommandBody {
         mode: StreamMode,
         /// How it is.
         health: StreamHealth,
+        /// Where a stream that applies and is down had come to.
+        #[serde(default, skip_serializing_if = "Evidence::is_empty")]
+        seen: Evidence,
+    },
+    /// What became of a quarantined target at its first contact.
+    ReportQuarantine {
+        /// The phase.
+        phase: PhaseName,
+        /// The `loss_declared` that it is about.
+        loss: Position,
+        /// What.
+        found: Found,
     },
     /// A guard saw what no fence should have let through.
     ReportBreach {
@@ -329,7 +364,8 @@ impl CommandBody {
             | Self::BeginUndo { phase, .. }
             | Self::ReportStream { phase, .. }
             | Self::ReportBreach { phase, .. }
-            | Self::ReportTimeline { phase, .. } => Some(phase),
+            | Self::ReportTimeline { phase, .. }
+            | Self::ReportQuarantine { phase, .. } => Some(phase),
         }
     }
 }

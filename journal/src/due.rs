@@ -5,6 +5,7 @@
 use crate::approvals::{binding_change, quorum, waits};
 use crate::effect::{EffectClass, Side};
 use crate::ids::{EffectId, PhaseName, Position};
+use crate::loss::may_be_replaced;
 use crate::operation::{Operation, Step};
 use crate::plan::FailbackDeadline;
 use crate::state::{EffectStatus, Finding, OperationRun, RequestStatus, State, UndoCause};
@@ -41,7 +42,7 @@ pub enum Due {
 pub fn due(state: &State, phase: &PhaseName, now: Timestamp) -> Due {
     let Some(phase_state) = state.phases.get(phase) else { return Due::Idle };
     match &phase_state.operation {
-        Some(run) => in_operation(state, run, now),
+        Some(run) => replacement(state, run, now).unwrap_or_else(|| in_operation(state, run, now)),
         None => at_rest(state, phase, now),
     }
 }
@@ -59,6 +60,20 @@ fn at_rest(state: &State, phase: &PhaseName, now: Timestamp) -> Due {
     open()
         .find(|request| waits(state, request, now).is_empty())
         .map_or(Due::Idle, |request| Due::Begin(request.position))
+}
+
+/// A `failback --target-lost` that takes the place of a way back that cannot go on.
+fn replacement(state: &State, run: &OperationRun, now: Timestamp) -> Option<Due> {
+    let mut open = state.requests.values().filter(|request| {
+        request.phase == run.phase
+            && request.operation == Operation::FailbackTargetLost
+            && request.status == RequestStatus::Open
+    });
+    let request = open.next().filter(|_| may_be_replaced(run))?;
+    if binding_change(state, request, now).is_some() {
+        return Some(Due::VoidStale);
+    }
+    waits(state, request, now).is_empty().then_some(Due::Begin(request.position))
 }
 
 fn in_operation(state: &State, run: &OperationRun, now: Timestamp) -> Due {
@@ -110,6 +125,12 @@ pub(crate) const fn may_undo(run: &OperationRun) -> bool {
     run.opening.is_none()
 }
 
+/// Whether nothing leads back from an operation any more, though nothing is open: a loss was confirmed, the traffic is
+/// stopped, and where it came from is gone. A new request may take its place.
+pub(crate) fn gave_the_target_up(run: &OperationRun) -> bool {
+    run.operation == Operation::FailbackTargetLost && (run.stopped.is_some() || run.replaces)
+}
+
 /// What ends a window that cannot go on: an undo, or a person where the plan says so.
 fn end_of_the_window(state: &State, run: &OperationRun, now: Timestamp) -> Option<Due> {
     let overdue = run.stopped.as_ref().is_some_and(|(_, undo)| now >= undo.at);
@@ -132,7 +153,8 @@ fn end_of_the_window(state: &State, run: &OperationRun, now: Timestamp) -> Optio
         remedy: "Say `abort` to return the traffic to the target, or `retry` to go on towards the source without a limit."
             .to_owned(),
     };
-    (overdue && !run.overtime).then_some(Due::CallPerson(finding))
+    let calls = overdue && !run.overtime && run.operation != Operation::FailbackTargetLost;
+    calls.then_some(Due::CallPerson(finding))
 }
 
 /// The code of a failback that should return to a target that does not answer.
@@ -142,7 +164,9 @@ pub const UNANSWERED: &str = "SW-0524";
 /// by itself and called one.
 pub(crate) fn holds(run: &OperationRun) -> bool {
     let is_unanswered = run.blocked.as_ref().is_some_and(|finding| finding.code == UNANSWERED);
-    holds_by_plan(run) || (run.operation == Operation::Failback && (run.overtime || is_unanswered))
+    gave_the_target_up(run)
+        || holds_by_plan(run)
+        || (run.operation == Operation::Failback && (run.overtime || is_unanswered))
 }
 
 fn holds_by_plan(run: &OperationRun) -> bool {
@@ -210,7 +234,9 @@ fn lapsed_in_the_window(state: &State, run: &OperationRun, now: Timestamp) -> Op
 fn displaced(state: &State, run: &OperationRun) -> Option<Finding> {
     let since = run.retried.unwrap_or(run.position);
     let changes = &state.phases.get(&run.phase)?.timelines;
-    let (side, change) = changes.iter().find(|(_, change)| change.position > since)?;
+    // A target that is given up is asked nothing.
+    let counts = |side: Side| run.operation != Operation::FailbackTargetLost || side == Side::Source;
+    let (side, change) = changes.iter().find(|(side, change)| counts(**side) && change.position > since)?;
     Some(change.finding(&run.phase, *side))
 }
 

@@ -353,6 +353,29 @@ pub enum Effect {
         /// Where.
         side: Side,
     },
+    /// Closes the gate of a side that may be lost, if it can be reached at all within a time. Evidence: `reached`, `yes` or
+    /// `no`; where it was, what a closed gate shows; where it was not, `why`.
+    CloseLost {
+        /// Where.
+        side: Side,
+        /// How long it is tried to reach it, in milliseconds.
+        #[serde(with = "decimal")]
+        patience_ms: u64,
+        /// Tells two tries of one operation apart: `drain`, `opening`.
+        moment: String,
+    },
+    /// Waits until a stream from a side that may be lost has applied everything that can still be had: up to where that
+    /// side's log is once nobody writes there any more, or for a time. Pure observation. Evidence: `drained`, `yes` or `no`,
+    /// and `why` not; `checkpoint`.
+    DrainAvailable {
+        /// Which.
+        stream: StreamName,
+        /// The phase's tables.
+        tables: Vec<TableName>,
+        /// How long, in milliseconds.
+        #[serde(with = "decimal")]
+        patience_ms: u64,
+    },
     /// Waits until every writer that was open when the gate closed is gone, prepared ones included.
     AwaitWriters {
         /// Where.
@@ -377,6 +400,9 @@ pub enum Effect {
         side: Side,
         /// The tables.
         tables: Vec<TableName>,
+        /// Whether the other side is lost and is not asked.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        alone: bool,
     },
     /// The stream's checkpoint row goes, and with it the stream.
     DropStream {
@@ -446,6 +472,7 @@ impl Effect {
             | Self::EmitMarker { side, .. }
             | Self::AwaitQuiet { side, .. }
             | Self::CloseGate { side }
+            | Self::CloseLost { side, .. }
             | Self::AwaitWriters { side, .. }
             | Self::OpenGate { side }
             | Self::AdvanceSequences { side, .. }
@@ -468,6 +495,7 @@ impl Effect {
             | Self::VerifyChanged { .. }
             | Self::SweepChanged { .. }
             | Self::AwaitMarker { .. }
+            | Self::DrainAvailable { .. }
             | Self::DropStream { .. } => Party::Mover,
             Self::ObserveTraffic { .. }
             | Self::HoldTraffic { .. }
@@ -488,6 +516,7 @@ impl Effect {
             | Self::AwaitMarker { .. }
             | Self::AwaitQuiet { .. }
             | Self::AwaitWriters { .. }
+            | Self::DrainAvailable { .. }
             | Self::ObserveTraffic { .. } => EffectClass::Observation,
             Self::InstallHome { .. }
             | Self::CreatePublication { .. }
@@ -502,6 +531,7 @@ impl Effect {
             | Self::AddSchemaObject { .. }
             | Self::EmitMarker { .. }
             | Self::CloseGate { .. }
+            | Self::CloseLost { .. }
             | Self::OpenGate { .. }
             | Self::RemoveFence { .. }
             | Self::DropPublication { .. }
@@ -549,6 +579,8 @@ impl Effect {
             Self::RouteTraffic { to } => format!("route_traffic:{to}"),
             Self::ResumeTraffic { to } => format!("resume_traffic:{to}"),
             Self::CloseGate { side } => format!("close_gate:{side}"),
+            Self::CloseLost { side, moment, .. } => format!("close_lost:{side}:{moment}"),
+            Self::DrainAvailable { stream, .. } => format!("drain_available:{}", stream.direction),
             Self::AwaitWriters { side, .. } => format!("await_writers:{side}"),
             Self::OpenGate { side } => format!("open_gate:{side}"),
             Self::AdvanceSequences { side, .. } => format!("advance_sequences:{side}"),

@@ -234,6 +234,10 @@ pub enum Fact {
         mode: StreamMode,
         /// How it is.
         health: StreamHealth,
+        /// Where a stream that applies and is down had come to, as its row says: `checkpoint`, and `newest_change_at`, when
+        /// the newest change that was applied was committed, by the clock of the side read.
+        #[serde(default, skip_serializing_if = "Evidence::is_empty")]
+        seen: Evidence,
     },
     /// A guard saw changes of the phase's rows that carry no mark of ours.
     FenceBreached {
@@ -245,6 +249,53 @@ pub enum Fact {
         at: String,
         /// How many changes, in decimal.
         changes: String,
+    },
+    /// The source is about to be opened although the target is lost: what was applied of it is all there is. From here on
+    /// the target is quarantined, and this event is the standing intent to close its gate at its first contact.
+    LossDeclared {
+        /// The operation.
+        operation: Position,
+        /// The loss as it was shown and confirmed.
+        confirmed: String,
+        /// The last applied failback checkpoint.
+        checkpoint: String,
+        /// When the newest change that was applied was committed, by the target's clock: nothing that was acknowledged
+        /// before it is lost. None where it is not known.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        newest_change_at: Option<Timestamp>,
+        /// Whether everything that the target has is known to be applied.
+        drained: bool,
+        /// Whether the target was reached and its gate closed.
+        closed: bool,
+    },
+    /// The first contact with a quarantined target: its gate is closed.
+    QuarantineClosed {
+        /// The `loss_declared` by which it was done.
+        loss: Position,
+        /// What was seen there.
+        evidence: Evidence,
+    },
+    /// The rest of a quarantined target's stream was read, for people. Nothing of it was applied.
+    QuarantineRead {
+        /// The `loss_declared` that it belongs to.
+        loss: Position,
+        /// The file, one change a line; none where it cannot be read.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        file: Option<String>,
+        /// How many changes are in it, in decimal.
+        changes: String,
+        /// Why it cannot be read.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        finding: Option<Finding>,
+    },
+    /// What a phase that was given up leaves behind on a side that did not come back.
+    LeftBehind {
+        /// The operation.
+        operation: Position,
+        /// The side.
+        side: Side,
+        /// What, by name.
+        what: Vec<String>,
     },
     /// A side came back on another timeline: after a failover, or a restore to an earlier moment. Until it is probed anew
     /// nothing opens.
@@ -305,6 +356,10 @@ impl Fact {
             Self::StreamChanged { .. } => "stream_changed",
             Self::FenceBreached { .. } => "fence_breached",
             Self::TimelineChanged { .. } => "timeline_changed",
+            Self::LossDeclared { .. } => "loss_declared",
+            Self::QuarantineClosed { .. } => "quarantine_closed",
+            Self::QuarantineRead { .. } => "quarantine_read",
+            Self::LeftBehind { .. } => "left_behind",
             Self::LogCheckpointLeft { .. } => "log_checkpoint_left",
             Self::VersionBarrier { .. } => "version_barrier",
         }
@@ -344,6 +399,10 @@ impl Fact {
             | Self::StreamChanged { .. }
             | Self::FenceBreached { .. }
             | Self::TimelineChanged { .. }
+            | Self::LossDeclared { .. }
+            | Self::QuarantineClosed { .. }
+            | Self::QuarantineRead { .. }
+            | Self::LeftBehind { .. }
             | Self::LogCheckpointLeft { .. }
             | Self::VersionBarrier { .. } => None,
         }

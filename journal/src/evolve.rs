@@ -7,12 +7,13 @@ use crate::command::Actor;
 use crate::effect::{Effect, Evidence, GateMode, Side};
 use crate::event::{Fact, Recorded};
 use crate::ids::{EffectId, PersonId, PhaseName, PlanHash, Position};
+use crate::names::Direction;
 use crate::operation::{Operation, PhaseStatus, Step};
 use crate::plan::Plan;
 use crate::state::{
     Approval, ApprovalWord, Breach, Confirmed, EffectRecord, EffectStatus, Glass, GlassReview, Hold,
-    OperationRun, Outcome, PhaseState, Request, RequestStatus, State, StreamState, TimelineChange, UndoCause,
-    UndoRun,
+    OperationRun, Outcome, PhaseState, Quarantine, Request, RequestStatus, Rest, State, StreamState,
+    TimelineChange, UndoCause, UndoRun,
 };
 use crate::transitions::transitions;
 use crate::witnessed::LeftCheckpoint;
@@ -79,11 +80,30 @@ pub fn evolve(state: &mut State, event: &Recorded) {
         | Fact::StepBlocked { .. }
         | Fact::UndoStarted { .. }
         | Fact::OperationFinished { .. } => operate(state, &at),
-        Fact::StreamChanged { direction, health, .. } => {
+        Fact::StreamChanged { direction, health, seen, .. } => {
             if let Some(stream) = phase_mut(state, &at).and_then(|phase| phase.streams.get_mut(direction)) {
                 stream.health = Some(health.clone());
+                stream.seen.clone_from(seen);
             }
         }
+        Fact::LossDeclared { .. } => declare_loss(state, &at),
+        Fact::QuarantineClosed { loss, evidence } => {
+            if let Some(phase) = phase_mut(state, &at)
+                && let Some(quarantine) = phase.quarantine.as_mut().filter(|known| known.position == *loss)
+            {
+                quarantine.is_closed = true;
+                set_gate(phase, Side::Target, GateMode::Closed, evidence);
+            }
+        }
+        Fact::QuarantineRead { loss, file, changes, finding } => {
+            let quarantine = phase_mut(state, &at).and_then(|phase| phase.quarantine.as_mut());
+            if let Some(quarantine) = quarantine.filter(|known| known.position == *loss) {
+                let (file, changes, finding) = (file.clone(), changes.clone(), finding.clone());
+                quarantine.rest = Some(Rest { file, changes, finding });
+            }
+        }
+        // A word to people.
+        Fact::LeftBehind { .. } => {}
         Fact::FenceBreached { .. } => breach(state, &at),
         Fact::TimelineChanged { .. } => displace(state, &at),
         Fact::LogCheckpointLeft { size, root, left_to } => {
@@ -245,6 +265,29 @@ fn breach(state: &mut State, at: &Occurrence<'_>) {
     }
 }
 
+fn declare_loss(state: &mut State, at: &Occurrence<'_>) {
+    let Fact::LossDeclared { operation, checkpoint, newest_change_at, closed, .. } = &at.event.body else {
+        return;
+    };
+    let position = at.position();
+    let Some(phase) = phase_mut(state, at) else { return };
+    let Some(plan_hash) = phase.operation.as_ref().map(|run| run.plan_hash) else { return };
+    let stream = phase.lost_stream.take();
+    // The forward stream's row is on the target: nothing can run it, and nothing has to.
+    phase.streams.clear();
+    phase.quarantine = Some(Quarantine {
+        position,
+        operation: *operation,
+        plan_hash,
+        // `decide` took it from a row of ours.
+        checkpoint: checkpoint.parse().unwrap_or_default(),
+        newest_change_at: *newest_change_at,
+        stream,
+        is_closed: *closed,
+        rest: None,
+    });
+}
+
 fn displace(state: &mut State, at: &Occurrence<'_>) {
     let Fact::TimelineChanged { side, was, timeline } = &at.event.body else { return };
     let (position, recorded_at) = (at.position(), at.event.envelope.recorded_at);
@@ -299,6 +342,8 @@ fn start(state: &mut State, at: &Occurrence<'_>) {
     }
     let Some(name) = at.phase else { return };
     let Some(phase) = state.phases.get_mut(name) else { return };
+    let replaces = *operation == Operation::FailbackTargetLost && phase.replaced;
+    phase.replaced = false;
     phase.generation = *generation;
     if *operation == Operation::Start {
         phase.tables.clear();
@@ -322,6 +367,7 @@ fn start(state: &mut State, at: &Occurrence<'_>) {
         opening: None,
         opening_failed: false,
         opened: false,
+        replaces,
         overtime: false,
         retried: None,
         undo: None,
@@ -389,6 +435,10 @@ fn advance(run: &mut OperationRun, at: &Occurrence<'_>) -> Option<Position> {
         | Fact::StreamChanged { .. }
         | Fact::FenceBreached { .. }
         | Fact::TimelineChanged { .. }
+        | Fact::LossDeclared { .. }
+        | Fact::QuarantineClosed { .. }
+        | Fact::QuarantineRead { .. }
+        | Fact::LeftBehind { .. }
         | Fact::LogCheckpointLeft { .. }
         | Fact::VersionBarrier { .. } => {}
     }
@@ -481,6 +531,7 @@ fn change_phase(phase: &mut PhaseState, effect: &Effect, evidence: &Evidence) {
                 origin: origin.clone(),
                 from: *from,
                 health: None,
+                seen: Evidence::new(),
             };
             phase.streams.insert(stream.direction, started);
         }
@@ -490,7 +541,16 @@ fn change_phase(phase: &mut PhaseState, effect: &Effect, evidence: &Evidence) {
             }
         }
         Effect::DropStream { stream } => {
-            phase.streams.remove(&stream.direction);
+            let dropped = phase.streams.remove(&stream.direction);
+            if stream.direction == Direction::Failback {
+                phase.lost_stream = dropped;
+            }
+        }
+        Effect::CloseLost { side, .. } if evidence.get("reached").is_some_and(|said| said == "yes") => {
+            set_gate(phase, *side, GateMode::Closed, evidence);
+            if let Some(quarantine) = &mut phase.quarantine {
+                quarantine.is_closed = true;
+            }
         }
         _ => {}
     }
@@ -515,12 +575,19 @@ fn finish(state: &mut State, at: &Occurrence<'_>, outcome: Outcome) {
                 phase.status = row.to;
             }
             if run.operation == Operation::Retire {
+                if phase.quarantine.take().is_some() {
+                    // What comes next may be another database.
+                    phase.identities.remove(&Side::Target);
+                    phase.timelines.remove(&Side::Target);
+                    phase.gate_positions.remove(&Side::Target);
+                }
                 // As after an undone start: what was dropped is not looked for again.
                 phase.generation = phase.generation.next();
                 phase.gates.remove(&Side::Target);
                 phase.breaches.clear();
             }
         }
+        Outcome::Replaced => phase.replaced = true,
         Outcome::Undone => {
             if run.operation == Operation::Start {
                 // The next start begins under new names: what was dropped is not looked for again.

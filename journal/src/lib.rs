@@ -14,6 +14,7 @@ mod event;
 mod evolve;
 mod ids;
 pub mod log_checkpoint;
+mod loss;
 pub mod merkle;
 mod names;
 pub mod note;
@@ -33,7 +34,7 @@ mod witnessed;
 
 pub use approvals::{Wait, approvers, is_confirmed, waits};
 pub use canonical::{CanonicalError, to_canonical};
-pub use command::{Actor, Command, CommandBody, EffectOutcome, RequestOptions};
+pub use command::{Actor, Command, CommandBody, EffectOutcome, Found, RequestOptions};
 pub use decide::decide;
 pub use due::{Due, UNANSWERED, due, must_answer, never_returns, unanswered, waits_for_a_person};
 pub use effect::{
@@ -47,6 +48,7 @@ pub use ids::{
     PersonId, PhaseName, PlanHash, Position, TableName, Timeline,
 };
 pub use log_checkpoint::LogCheckpoint;
+pub use loss::{KnownLoss, WayBack, known_loss, may_be_replaced};
 pub use names::{Direction, StreamName, origin_name, publication_name, slot_name};
 pub use operation::{Operation, PhaseStatus, Step};
 pub use origin::{Bound, Origin, SeenBinding};
@@ -59,8 +61,8 @@ pub use refusal::Refusal;
 pub use schema::{SCHEMA, SCHEMA_VERSION, Schema, Upcast, barrier};
 pub use state::{
     Approval, ApprovalWord, Breach, Confirmed, DISPLACED, EffectRecord, EffectStatus, Finding, Glass,
-    GlassReview, Hold, OperationRun, Outcome, PhaseState, Request, RequestStatus, State, StreamHealth,
-    StreamState, TimelineChange, UndoCause, UndoRun, VoidReason, Writer,
+    GlassReview, Hold, OperationRun, Outcome, PhaseState, Quarantine, Request, RequestStatus, Rest, State,
+    StreamHealth, StreamState, TimelineChange, UndoCause, UndoRun, VoidReason, Writer,
 };
 pub use streams::{StreamSpec, desired_streams, stream_in_the_way};
 pub use time::Timestamp;

@@ -1,6 +1,7 @@
 //! Why a command was not done: data with a code. The sentence a person reads is rendered elsewhere, in one module.
 
 use crate::ids::{EffectId, Epoch, PersonId, PhaseName, PlanHash, Position};
+use crate::loss::KnownLoss;
 use crate::names::Direction;
 use crate::operation::{Operation, PhaseStatus, Step};
 use crate::plan::{PlanProblems, Role};
@@ -205,9 +206,20 @@ pub enum Refusal {
         /// What is not known.
         lacks: &'static str,
     },
-    /// The loss was not shown and confirmed.
-    #[error("SW-0140 the loss must be confirmed")]
-    LossUnconfirmed,
+    /// The loss that is known was not confirmed by its word.
+    #[error("SW-0140 the loss must be confirmed by {}", .loss.word)]
+    LossUnconfirmed {
+        /// What is known of it.
+        loss: KnownLoss,
+        /// What was typed instead of its word, if anything was.
+        given: Option<String>,
+    },
+    /// The target is not known to be lost.
+    #[error("SW-0157 the failback stream is not down")]
+    TargetNotLost,
+    /// The failback stream is down, and where it had come to is not known.
+    #[error("SW-0158 where the failback stream had come to is not known")]
+    LossUnknown,
     /// An epoch must grow.
     #[error("SW-0141 epoch {given} is not newer than {newest}")]
     OldEpoch {
@@ -265,12 +277,6 @@ pub enum Refusal {
     /// A log checkpoint that stands nowhere proves nothing.
     #[error("SW-0173 the log checkpoint stands nowhere")]
     LeftNowhere,
-    /// The operation is not built yet.
-    #[error("SW-0143 {operation} is not available in this version")]
-    NotAvailable {
-        /// Which.
-        operation: Operation,
-    },
     /// It begins later.
     #[error("SW-0144 request #{request} begins at {at}")]
     TooEarly {

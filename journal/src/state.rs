@@ -72,6 +72,8 @@ pub enum VoidReason {
     },
     /// Its operation was undone: its approvals are spent.
     Undone,
+    /// The loss that was confirmed is not the one known now.
+    LossChanged,
 }
 
 /// How an operation ended.
@@ -82,6 +84,8 @@ pub enum Outcome {
     Completed,
     /// All it did was undone.
     Undone,
+    /// It could not go on, and a `failback --target-lost` goes on from where it stands.
+    Replaced,
 }
 
 /// Why an operation is being undone.
@@ -229,7 +233,7 @@ pub struct Request {
     pub plan_hash: PlanHash,
     /// When it voids by itself.
     pub expires_at: Timestamp,
-    /// The loss that was confirmed.
+    /// The loss that was confirmed, as it was shown.
     pub confirmed_loss: Option<String>,
     /// It begins no earlier.
     pub not_before: Option<Timestamp>,
@@ -375,6 +379,8 @@ pub struct OperationRun {
     pub opening_failed: bool,
     /// Whether the opening is known to be there: the point of no return is passed.
     pub opened: bool,
+    /// Whether it took the place of a way back that could not go on: the traffic was stopped before it began.
+    pub replaces: bool,
     /// Whether a person said `retry` after the downtime was over: from then on a person alone ends the operation.
     pub overtime: bool,
     /// The newest `retry`: failures of effects intended before it count no more.
@@ -416,6 +422,48 @@ pub struct StreamState {
     pub from: Lsn,
     /// How it was last reported.
     pub health: Option<StreamHealth>,
+    /// Where it had come to when it went down: `checkpoint`, `newest_change_at`.
+    pub seen: Evidence,
+}
+
+/// A target that was given up for lost.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Quarantine {
+    /// The `loss_declared`: the standing intent to close its gate.
+    pub position: Position,
+    /// The operation.
+    pub operation: Position,
+    /// The plan that it ran by.
+    pub plan_hash: PlanHash,
+    /// The last applied failback checkpoint.
+    pub checkpoint: Lsn,
+    /// When the newest change that was applied was committed.
+    pub newest_change_at: Option<Timestamp>,
+    /// The failback stream as it was.
+    pub stream: Option<StreamState>,
+    /// Whether its gate is known to be closed.
+    pub is_closed: bool,
+    /// The rest of its stream, once it was read.
+    pub rest: Option<Rest>,
+}
+
+impl Quarantine {
+    /// Whether the target came back, is closed, and everything that it had more is in a file: then nothing there is needed.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        self.is_closed && self.rest.as_ref().is_some_and(|rest| rest.file.is_some())
+    }
+}
+
+/// The rest of a quarantined target's stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rest {
+    /// Where it is written; none where it cannot be read.
+    pub file: Option<String>,
+    /// How many changes.
+    pub changes: String,
+    /// Why it cannot be read.
+    pub finding: Option<Finding>,
 }
 
 /// Changes that no fence should have let through.
@@ -501,6 +549,12 @@ pub struct PhaseState {
     pub timeline_changed: Option<Position>,
     /// Under which position each gate was last set, as its receipt says.
     pub gate_positions: BTreeMap<Side, Position>,
+    /// Whether the operation that ended last gave way to one that goes on from where it stood.
+    pub replaced: bool,
+    /// The failback stream as it was, once it is dropped.
+    pub lost_stream: Option<StreamState>,
+    /// The target, given up for lost. Its gate as journalled counts no more.
+    pub quarantine: Option<Quarantine>,
     /// Its tables, as `start` found them: the named ones and what the patterns matched then. From there on the phase is
     /// these, whatever the plan's patterns match later. Empty before.
     pub tables: Vec<TableName>,
@@ -522,17 +576,22 @@ impl Default for PhaseState {
             timelines: BTreeMap::new(),
             timeline_changed: None,
             gate_positions: BTreeMap::new(),
+            replaced: false,
+            lost_stream: None,
+            quarantine: None,
             tables: Vec::new(),
         }
     }
 }
 
 impl PhaseState {
-    /// Who may write, as journalled: the side whose gate is open, the source before there are gates.
+    /// Who may write, as journalled: the side whose gate is open, the source before there are gates. A target that is given
+    /// up for lost is not counted, since nothing leads the application to it.
     #[must_use]
     pub fn writer(&self) -> Writer {
         let open = |side| self.gates.get(&side) == Some(&GateMode::Open);
-        match (open(Side::Source) || !self.gates.contains_key(&Side::Source), open(Side::Target)) {
+        let on_target = open(Side::Target) && self.quarantine.is_none();
+        match (open(Side::Source) || !self.gates.contains_key(&Side::Source), on_target) {
             (_, true) => Writer::Target,
             (true, false) => Writer::Source,
             (false, false) => Writer::None,

@@ -32,6 +32,7 @@ pub const fn transitions() -> &'static [Transition] {
         row(P::OnTarget, O::Verify, P::OnTarget),
         row(P::OnTarget, O::Failback, P::Replicating),
         row(P::OnTarget, O::FailbackTargetLost, P::Quarantined),
+        row(P::Quarantined, O::Retire, P::Retired),
         row(P::OnTarget, O::Complete, P::Completed),
     ];
     TABLE
@@ -45,8 +46,6 @@ pub fn diagram() -> String {
         // Writing to a String cannot fail.
         let _written = writeln!(text, "    {} --> {}: {}", row.from, row.to, row.operation);
     }
-    for status in [PhaseStatus::Completed, PhaseStatus::Quarantined] {
-        let _written = writeln!(text, "    {status} --> [*]");
-    }
+    let _written = writeln!(text, "    {} --> [*]", PhaseStatus::Completed);
     text
 }

@@ -75,7 +75,8 @@ fn life() -> Journal {
     assert_eq!(journal.phase().status, PhaseStatus::Replicating);
     for health in [StreamHealth::Lagging, StreamHealth::CaughtUp] {
         let (direction, mode) = (Direction::Forward, StreamMode::Apply);
-        let body = CommandBody::ReportStream { phase: phase(), direction, mode, health };
+        let body =
+            CommandBody::ReportStream { phase: phase(), direction, mode, health, seen: Evidence::new() };
         give(&mut journal, executor(), body);
     }
 
@@ -145,7 +146,58 @@ fn life() -> Journal {
     publish(&mut journal);
     journal.run().unwrap();
     assert_eq!(journal.phase().status, PhaseStatus::Replicating);
+    lost(&mut journal);
     journal
+}
+
+/// The target dies in a failback's window, twice: it is given up, met again and read; then it stays away.
+fn lost(journal: &mut Journal) {
+    for comes_back in [true, false] {
+        if !comes_back {
+            let retired = journal.ask("ana", Operation::Retire).unwrap();
+            journal.approve("ana", retired).unwrap();
+            journal.approve("ben", retired).unwrap();
+            journal.run().unwrap();
+            journal.ask("cy", Operation::Start).unwrap();
+            journal.run().unwrap();
+        }
+        for operation in [Operation::Cutover, Operation::Failback] {
+            let asked = journal.ask("ana", operation).unwrap();
+            journal.approve("ana", asked).unwrap();
+            journal.approve("ben", asked).unwrap();
+            publish(journal);
+            while journal.phase().status == PhaseStatus::Replicating
+                || journal.state.operation(&phase()).is_none_or(|run| run.stopped.is_none())
+            {
+                assert!(journal.tick(&|_| false).unwrap() || operation == Operation::Cutover);
+                if operation == Operation::Cutover && journal.phase().status == PhaseStatus::OnTarget {
+                    break;
+                }
+            }
+        }
+        journal.target_dies("0/16B3748");
+        let asked = journal.give_up("ana").unwrap();
+        journal.approve("ana", asked).unwrap();
+        journal.approve("ben", asked).unwrap();
+        publish(journal);
+        journal.run().unwrap();
+        assert_eq!(journal.phase().status, PhaseStatus::Quarantined);
+        if comes_back {
+            for found in [
+                Found::Closed { evidence: Evidence::from([("mode".to_owned(), "closed".to_owned())]) },
+                Found::Read { file: "shop-a.lost.jsonl".to_owned(), changes: 7 },
+            ] {
+                let loss = journal.phase().quarantine.as_ref().unwrap().position;
+                let body = CommandBody::ReportQuarantine { phase: phase(), loss, found };
+                journal.give(executor(), body).unwrap();
+            }
+        }
+    }
+    let retired = journal.ask("ana", Operation::Retire).unwrap();
+    journal.approve("ana", retired).unwrap();
+    journal.approve("ben", retired).unwrap();
+    journal.run().unwrap();
+    assert_eq!(journal.phase().status, PhaseStatus::Retired);
 }
 
 fn origin() -> Origin {
@@ -245,7 +297,14 @@ fn effects() -> Vec<Effect> {
         Effect::CloseGate { side },
         Effect::AwaitWriters { side, tables: tables.clone(), patience_ms: 5, terminate: true },
         Effect::OpenGate { side: Side::Target },
-        Effect::AdvanceSequences { side, tables: tables.clone() },
+        Effect::CloseLost { side, patience_ms: 5, moment: text("m") },
+        Effect::DrainAvailable {
+            stream: stream(Direction::Failback),
+            tables: tables.clone(),
+            patience_ms: 5,
+        },
+        Effect::AdvanceSequences { side, tables: tables.clone(), alone: false },
+        Effect::AdvanceSequences { side, tables: tables.clone(), alone: true },
         Effect::DropStream { stream: forward() },
         Effect::DropSlot { side, slot: text("s") },
         Effect::DropPublication { side, publication: text("p") },
@@ -284,6 +343,7 @@ fn shapes() -> Vec<Recorded> {
         VoidReason::NotBegun { not_after: Timestamp::from_millis(1) },
         VoidReason::Denied { person: ana.clone() },
         VoidReason::Undone,
+        VoidReason::LossChanged,
     ] {
         facts.push(Fact::RequestVoided { request: operation, reason });
     }
@@ -303,8 +363,21 @@ fn shapes() -> Vec<Recorded> {
         StreamHealth::Broken { error: text("gone") },
         StreamHealth::Stopped { finding },
     ] {
-        facts.push(Fact::StreamChanged { direction: Direction::Failback, mode: StreamMode::Guard, health });
+        let seen = Evidence::from([(text("checkpoint"), text("0/16B3748"))]);
+        facts.push(Fact::StreamChanged {
+            direction: Direction::Failback,
+            mode: StreamMode::Guard,
+            health,
+            seen,
+        });
     }
+    facts.push(Fact::QuarantineRead {
+        loss: operation,
+        file: None,
+        changes: text("0"),
+        finding: Some(Finding { code: text("SW-0000"), what: text("gone"), remedy: text("look") }),
+    });
+    facts.push(Fact::OperationFinished { operation, outcome: Outcome::Replaced });
     let enveloped = |(position, body): (u64, Fact)| Recorded {
         envelope: Envelope {
             position: Position::new(position),

@@ -363,7 +363,13 @@ fn a_breach_is_compared_while_it_holds_and_acknowledged_by_the_release() {
 }
 
 fn stops(journal: &mut Journal, direction: Direction, health: StreamHealth) {
-    let body = CommandBody::ReportStream { phase: phase(), direction, mode: StreamMode::Apply, health };
+    let body = CommandBody::ReportStream {
+        phase: phase(),
+        direction,
+        mode: StreamMode::Apply,
+        health,
+        seen: Evidence::new(),
+    };
     journal.give(executor(), body).unwrap();
 }
 

@@ -28,6 +28,8 @@ pub enum Stage {
     Completed,
     /// It was undone.
     Undone,
+    /// A `failback --target-lost` took its place.
+    Replaced,
     /// Its request counts no more.
     Void,
 }
@@ -36,7 +38,7 @@ impl Stage {
     /// Whether nothing more comes.
     #[must_use]
     pub const fn is_over(self) -> bool {
-        matches!(self, Self::Completed | Self::Undone | Self::Void)
+        matches!(self, Self::Completed | Self::Undone | Self::Replaced | Self::Void)
     }
 }
 
@@ -157,6 +159,7 @@ fn stage(view: &View<'_>, request: &Request, run: Option<&OperationRun>) -> Stag
         },
         RequestStatus::Finished(Outcome::Completed) => Stage::Completed,
         RequestStatus::Finished(Outcome::Undone) => Stage::Undone,
+        RequestStatus::Finished(Outcome::Replaced) => Stage::Replaced,
         RequestStatus::Void(_) => Stage::Void,
     }
 }

@@ -119,6 +119,7 @@ pub async fn run(args: Args) -> Result<Exit, Failure> {
         clock: Arc::new(SystemClock),
         tasks: Tasks::default(),
         scrubber: scrubber.clone(),
+        people_files: people_files(&place, &args.plan.plan),
     };
     let publisher = publishing.map(|(publisher, _)| tokio::spawn(publisher.run()));
     let server = tokio::spawn(server.proven_by(proof).run(store));
@@ -140,6 +141,16 @@ pub async fn run(args: Args) -> Result<Exit, Failure> {
         }
         Err(error) => Err(Failure::refused(scrubber.scrub(&words::executors_failed(&error)))),
     }
+}
+
+/// Where files for people go: beside the journal, or beside the plan where the journal is in a database.
+fn people_files(place: &Place, plan: &Path) -> PathBuf {
+    let beside = match place {
+        Place::File(file) => file.as_path(),
+        Place::Database(_) => plan,
+    };
+    let folder = beside.parent().filter(|folder| !folder.as_os_str().is_empty());
+    folder.unwrap_or_else(|| Path::new(".")).to_owned()
 }
 
 /// Starts what hears GitHub, Slack and Discord.

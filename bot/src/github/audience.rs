@@ -46,7 +46,7 @@ fn draft(target: &Target, key: String, body: impl Serialize) -> Draft {
 /// How long a state may wait for a newer one.
 const fn pace(stage: Stage) -> Duration {
     match stage {
-        Stage::Completed | Stage::Undone | Stage::Void | Stage::Blocked => Duration::ZERO,
+        Stage::Completed | Stage::Undone | Stage::Replaced | Stage::Void | Stage::Blocked => Duration::ZERO,
         Stage::Asking | Stage::Waiting => LEAST_BETWEEN_EDITS,
         Stage::Running | Stage::Undoing => WHILE_RUNNING,
     }
@@ -66,7 +66,7 @@ fn check(card: &Card, head: &str, number: u64) -> Draft {
         Stage::Asking | Stage::Waiting => ("queued", None),
         Stage::Running | Stage::Blocked | Stage::Undoing => ("in_progress", None),
         Stage::Completed => ("completed", Some("success")),
-        Stage::Undone => ("completed", Some("failure")),
+        Stage::Undone | Stage::Replaced => ("completed", Some("failure")),
         Stage::Void => ("completed", Some("cancelled")),
     };
     let mut evidence = String::new();
@@ -101,7 +101,7 @@ fn deployment(card: &Card) -> Option<Draft> {
     let state = match card.stage {
         Stage::Running | Stage::Blocked | Stage::Undoing => "in_progress",
         Stage::Completed => "success",
-        Stage::Undone => "failure",
+        Stage::Undone | Stage::Replaced => "failure",
         Stage::Asking | Stage::Waiting | Stage::Void => return None,
     };
     if card.operation == "verify" {

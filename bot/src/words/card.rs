@@ -41,12 +41,19 @@ pub(crate) fn card(
         Stage::Undoing => format!("Request {what} is being undone"),
         Stage::Completed => format!("Request {what} is completed"),
         Stage::Undone => format!("Request {what} was undone"),
+        Stage::Replaced => format!("Request {what} gave way to a failback --target-lost"),
         Stage::Void => format!("Request {what} is void"),
     };
     let mut text = format!("{headline}.\n");
     let _written = writeln!(text, "Asked for by {} at {}.", request.requester, instant(request.requested_at));
     if let Some(reason) = &request.reason {
         let _written = writeln!(text, "“{reason}”");
+    }
+    if let Some(loss) = &request.confirmed_loss {
+        let _written = writeln!(
+            text,
+            "THE TARGET IS GIVEN UP, at this loss: {loss}. What it acknowledged since is lost."
+        );
     }
     let _written = write!(text, "Plan {}", request.plan_hash.short());
     if let Some(bound) = request.bound() {

@@ -103,9 +103,12 @@ pub fn done(person: &PersonId, command: &Command, at: Position, world: World<'_>
 
 fn requested(request: &Request, world: World<'_>) -> String {
     let plan = world.state.plan.as_ref().map(|(plan, _)| plan);
+    let loss = request.confirmed_loss.as_ref().map_or_else(String::new, |loss| {
+        format!("\nThe target is given up, at this loss: {loss}. What it acknowledged since is lost.")
+    });
     let downtime = plan
         .and_then(|plan| plan.phase(&request.phase))
-        .filter(|_| request.operation.opens().is_some())
+        .filter(|_| request.operation.opens().is_some() && request.confirmed_loss.is_none())
         .map(|phase| {
             let holds =
                 request.operation == Operation::Failback && phase.failback_deadline == FailbackDeadline::Hold;
@@ -120,7 +123,7 @@ fn requested(request: &Request, world: World<'_>) -> String {
         format!("It runs: /migrate status {}", request.phase)
     };
     format!(
-        "Request #{}: {} of {}. {more}\nPlan {}.{downtime}",
+        "Request #{}: {} of {}. {more}\nPlan {}.{downtime}{loss}",
         request.position,
         request.operation,
         request.phase,

@@ -125,25 +125,73 @@ impl Narrator {
             Fact::UndoStarted { cause, .. } => format!("it is being undone: {}", because(cause)),
             Fact::OperationFinished { outcome: Outcome::Completed, .. } => "completed".to_owned(),
             Fact::OperationFinished { outcome: Outcome::Undone, .. } => "undone".to_owned(),
-            Fact::StreamChanged { direction, mode, health } => {
+            Fact::OperationFinished { outcome: Outcome::Replaced, .. } => {
+                "it gives way to a failback --target-lost, which goes on from where it stands".to_owned()
+            }
+            Fact::LossDeclared { .. }
+            | Fact::QuarantineClosed { .. }
+            | Fact::QuarantineRead { .. }
+            | Fact::LeftBehind { .. } => of_a_lost_target(fact),
+            Fact::FenceBreached { .. }
+            | Fact::TimelineChanged { .. }
+            | Fact::LogCheckpointLeft { .. }
+            | Fact::VersionBarrier { .. } => from_outside(fact),
+            Fact::StreamChanged { direction, mode, health, .. } => {
                 format!("the {direction} stream ({}) {}", mode.word(), stream_health(health))
             }
-            Fact::FenceBreached { direction, table, at, changes } => format!(
-                "ALARM: {changes} changes of {table} at {at} that no fence should have let through ({direction} guard)"
-            ),
-            Fact::TimelineChanged { side, was, timeline } => format!(
-                "ALARM: the {side} came back on timeline {timeline}, it was on {was}: nothing opens before it is probed anew"
-            ),
-            Fact::LogCheckpointLeft { size, root, left_to } => {
-                let root: String = root.to_string().chars().take(8).collect();
-                format!("log checkpoint {size} {root} stands in {}", list(left_to))
-            }
-            Fact::VersionBarrier { to } => {
-                format!(
-                    "from here on the journal is written by schema version {to}; older programs stop here"
-                )
-            }
         }
+    }
+}
+
+/// What no command of a person and no step brought about.
+fn from_outside(fact: &Fact) -> String {
+    match fact {
+        Fact::FenceBreached { direction, table, at, changes } => format!(
+            "ALARM: {changes} changes of {table} at {at} that no fence should have let through ({direction} guard)"
+        ),
+        Fact::TimelineChanged { side, was, timeline } => format!(
+            "ALARM: the {side} came back on timeline {timeline}, it was on {was}: nothing opens before it is probed anew"
+        ),
+        Fact::LogCheckpointLeft { size, root, left_to } => {
+            let root: String = root.to_string().chars().take(8).collect();
+            format!("log checkpoint {size} {root} stands in {}", list(left_to))
+        }
+        Fact::VersionBarrier { to } => {
+            format!("from here on the journal is written by schema version {to}; older programs stop here")
+        }
+        _ => String::new(),
+    }
+}
+
+fn of_a_lost_target(fact: &Fact) -> String {
+    match fact {
+        Fact::LossDeclared { checkpoint, newest_change_at, drained, closed, .. } => {
+            let newest = newest_change_at
+                .map_or_else(|| "of unknown time".to_owned(), |at| format!("of {}", instant(at)));
+            let bound = if *drained {
+                "everything that the target had was applied".to_owned()
+            } else {
+                format!("what the target acknowledged after the newest applied change, {newest}, is lost")
+            };
+            let gate = if *closed { "its gate is closed" } else { "it was not reached" };
+            format!("LOSS DECLARED: applied up to {checkpoint}; {bound}; the target is quarantined, {gate}")
+        }
+        Fact::QuarantineClosed { .. } => {
+            "the quarantined target was met again, and its gate is closed".to_owned()
+        }
+        Fact::QuarantineRead { file: Some(file), changes, .. } => {
+            format!(
+                "the rest of the quarantined target's stream, {changes} changes, is in {file}; none of it is applied"
+            )
+        }
+        Fact::QuarantineRead { finding, .. } => {
+            let why = finding.as_ref().map_or_else(String::new, |finding| format!(": {finding}"));
+            format!("ALARM: the rest of the quarantined target's stream cannot be read{why}")
+        }
+        Fact::LeftBehind { side, what, .. } => {
+            format!("left behind on the {side}, which did not come back: {}", list(what))
+        }
+        _ => String::new(),
     }
 }
 
@@ -171,6 +219,10 @@ const fn is_headline(fact: &Fact) -> bool {
         | Fact::OperationFinished { .. }
         | Fact::FenceBreached { .. }
         | Fact::VersionBarrier { .. }
+        | Fact::LossDeclared { .. }
+        | Fact::QuarantineClosed { .. }
+        | Fact::QuarantineRead { .. }
+        | Fact::LeftBehind { .. }
         | Fact::TimelineChanged { .. } => true,
         Fact::LeaseTaken { .. }
         | Fact::BindingConfirmed { .. }

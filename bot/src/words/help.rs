@@ -34,10 +34,11 @@ const fn entry(verb: Verb) -> Entry {
             example: "/migrate region-a cutover --plan 1a2b3c4d",
         },
         Verb::Failback => Entry {
-            usage: "PHASE failback [--plan HASH] [--target-lost --confirm \"…\"]",
+            usage: "PHASE failback [--plan HASH] [--target-lost --confirm LOSS-WORD]",
             summary: "make the source the writer again",
             detail: "The mirror of cutover. With --target-lost it opens the source although the target cannot be \
-                     reached, at the loss that is shown and must be confirmed.",
+                     reached: said alone it shows what is known of the loss and the word that confirms it, said with \
+                     that word it asks for it. It takes the place of a failback that cannot go on.",
             example: "/migrate region-a failback",
         },
         Verb::Complete => Entry {

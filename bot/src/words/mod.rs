@@ -7,6 +7,7 @@ mod done;
 mod event;
 mod help;
 mod live;
+mod loss;
 mod people;
 mod plan;
 mod platforms;
@@ -34,6 +35,8 @@ pub use live::{
     lever_elsewhere, live, live_count, live_problem, no_place, not_checked, of_phase, plan_begun,
     plan_not_written, plan_written,
 };
+pub use loss::quarantine;
+pub(crate) use loss::{loss, unconfirmed};
 pub use people::{people, people_odd};
 pub use plan::{
     Revision, adopted, adoption, checked, diff as plan_diff, full as plan_shown, in_the_way,
@@ -140,6 +143,10 @@ pub(crate) fn voided(reason: &VoidReason) -> String {
             "the plan at its pull request's head is not the adopted one".to_owned()
         }
         VoidReason::Denied { person } => format!("{person} denied it"),
+        VoidReason::LossChanged => {
+            "the loss that it confirms is not the one known now: the target answers, or more is known of it"
+                .to_owned()
+        }
         VoidReason::Undone => "its operation was undone, which spends the approvals".to_owned(),
     }
 }
@@ -162,6 +169,9 @@ pub(crate) fn standing(request: &Request) -> String {
         RequestStatus::Consumed => "its approvals are used: the other side's opening has begun".to_owned(),
         RequestStatus::Finished(journal::Outcome::Completed) => "its operation is completed".to_owned(),
         RequestStatus::Finished(journal::Outcome::Undone) => "its operation was undone".to_owned(),
+        RequestStatus::Finished(journal::Outcome::Replaced) => {
+            "its operation gave way to a failback --target-lost".to_owned()
+        }
         RequestStatus::Void(reason) => format!("it is void, because {}", voided(reason)),
     }
 }

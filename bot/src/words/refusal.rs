@@ -5,7 +5,10 @@ use journal::{
     Timestamp, approvers,
 };
 
-use super::{World, able, commit, instant, list, moment, named, possible_lines, resting, standing, waiting};
+use super::{
+    World, able, commit, instant, list, moment, named, possible_lines, resting, standing, unconfirmed,
+    waiting,
+};
 use crate::language::{Command, nearest};
 
 /// The sentence for a refusal of a command, or of something that no person said.
@@ -115,9 +118,10 @@ impl Told<'_> {
             | Refusal::NotHeld
             | Refusal::HeldAlready
             | Refusal::Undoing
-            | Refusal::LossUnconfirmed
-            | Refusal::ReasonNeeded
-            | Refusal::NotAvailable { .. }) => self.running(running),
+            | Refusal::LossUnconfirmed { .. }
+            | Refusal::TargetNotLost
+            | Refusal::LossUnknown
+            | Refusal::ReasonNeeded) => self.running(running),
             executors @ (Refusal::StepNotDue { .. }
             | Refusal::StepOpen { .. }
             | Refusal::EffectNotOpen { .. }
@@ -320,6 +324,10 @@ impl Told<'_> {
                      end{at}, or undo it now: `/migrate {phase} abort --reason \"…\"`."
                 )
             }
+            Refusal::PointOfNoReturn if self.gives_the_target_up() => format!(
+                "The loss was confirmed, and there is no target to return to: it is carried through until the source is \
+                 open. What blocks it is told by `/migrate status {phase}`; see to that, then say `/migrate {phase} retry`."
+            ),
             Refusal::PointOfNoReturn => format!(
                 "The point of no return is passed: nothing is undone any more. Wait until the operation has ended \
                  (`/migrate status {phase}`); after a cutover `/migrate {phase} failback` leads back."
@@ -345,27 +353,37 @@ impl Told<'_> {
             Refusal::Undoing => format!(
                 "The operation is being undone already, newest first. Wait until it is: `/migrate status {phase}`."
             ),
-            Refusal::LossUnconfirmed => {
-                "The source may be opened without the target only if the loss that was shown is \
-                 confirmed. Say it again with the words that were shown: `--confirm \"…\"`."
-                    .to_owned()
+            Refusal::LossUnconfirmed { loss, given } => {
+                unconfirmed(&phase, loss, given.as_deref(), self.world.now)
             }
+            Refusal::TargetNotLost => format!(
+                "The target is not lost: the failback stream is not down. `/migrate {phase} failback` leads back without a \
+                 loss. Should the target die, this can be said once its stream is known to be broken, some seconds later; \
+                 where a side came back on another timeline, say `/migrate {phase} verify` first."
+            ),
+            Refusal::LossUnknown => format!(
+                "The failback stream is down, and how far it had come is not known, since the source did not say so when it \
+                 went down. The source has to answer before it can be opened: see that it does, restart `switchyard serve`, \
+                 and see `/migrate status {phase}`."
+            ),
             Refusal::ReasonNeeded => match self.command {
                 Some(command) => {
                     format!("Say why, for those who read the journal: `{command} --reason \"…\"`.")
                 }
                 None => "Say why, for those who read the journal: `--reason \"…\"`.".to_owned(),
             },
-            Refusal::NotAvailable { operation } => format!(
-                "`{operation}` is not available in this version. While the target can be reached, \
-                 `/migrate {phase} failback` leads back without a loss."
-            ),
             _ => String::new(),
         }
     }
 
     fn plan(&self, tell: impl Fn(&journal::Plan) -> String) -> String {
         self.world.state.plan.as_ref().map_or_else(String::new, |(plan, _)| tell(plan))
+    }
+
+    fn gives_the_target_up(&self) -> bool {
+        let run =
+            self.said_phase().and_then(|phase| self.world.state.operation(&phase).map(|run| run.operation));
+        run == Some(journal::Operation::FailbackTargetLost)
     }
 
     fn said_phase(&self) -> Option<PhaseName> {

@@ -127,6 +127,15 @@ fn trouble(text: &mut String, phase: &PhaseReport, now: Timestamp) {
         row(text, "  then", &then);
     }
     breaches(text, phase, now);
+    if let Some(loss) = &phase.loss {
+        row(text, "LOST?", &loss.told);
+        let told =
+            format!("/migrate {} failback --target-lost, to give the target up at this loss", phase.name);
+        row(text, "  remedy", &told);
+    }
+    if let Some(quarantine) = &phase.quarantine {
+        row(text, "QUARANTINE", quarantine);
+    }
     for changed in &phase.timelines {
         let Finding { code, what, remedy } = &changed.finding;
         let since = moment(changed.since, now);

@@ -65,6 +65,14 @@ fn state() -> State {
     state
 }
 
+fn loss() -> journal::KnownLoss {
+    journal::KnownLoss {
+        word: "loss-3fa9c1".to_owned(),
+        checkpoint: journal::Lsn::new(0x16b_3748),
+        newest_change_at: Some(journal::Timestamp::from_millis(NOW.millis() - 90_000)),
+    }
+}
+
 /// Every refusal, with a command that may meet it.
 fn refusals() -> Vec<(&'static str, Refusal)> {
     let (request, effect) = (Position::new(2), journal::EffectId::of(b"e"));
@@ -130,13 +138,19 @@ fn refusals() -> Vec<(&'static str, Refusal)> {
         ("", Refusal::EffectOpen { effect }),
         ("", Refusal::ForeignEffect { label: "open_gate:target".to_owned(), step }),
         ("", Refusal::OpeningUnproven { lacks: "the stream is not drained" }),
-        ("region-a failback --target-lost", Refusal::LossUnconfirmed),
+        ("region-a failback --target-lost", Refusal::LossUnconfirmed { loss: loss(), given: None }),
+        (
+            "region-a failback --target-lost --confirm loss-000000",
+            Refusal::LossUnconfirmed { loss: loss(), given: Some("loss-000000".to_owned()) },
+        ),
+        (
+            "region-a failback --target-lost --confirm yes",
+            Refusal::LossUnconfirmed { loss: loss(), given: Some("yes".to_owned()) },
+        ),
+        ("region-a failback --target-lost", Refusal::TargetNotLost),
+        ("region-a failback --target-lost", Refusal::LossUnknown),
         ("", Refusal::OldEpoch { given: journal::Epoch::new(3), newest: journal::Epoch::new(4) }),
         ("deny #2", Refusal::ReasonNeeded),
-        (
-            "region-a failback --target-lost",
-            Refusal::NotAvailable { operation: Operation::FailbackTargetLost },
-        ),
         ("", Refusal::TooEarly { request, at: later }),
         ("", Refusal::OutsideWindow { request, until: Some(later) }),
         ("", Refusal::OutsideWindow { request, until: None }),

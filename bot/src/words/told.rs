@@ -230,6 +230,10 @@ pub fn ended(request: &Request) -> String {
             "undone. `/migrate {} history` tells why; to try again, ask anew: /migrate {0} {}",
             request.phase, request.operation
         ),
+        RequestStatus::Finished(Outcome::Replaced) => format!(
+            "replaced: a `failback --target-lost` goes on from where it stood. /migrate status {}",
+            request.phase
+        ),
         RequestStatus::Void(reason) => format!("void, because {}.", voided(reason)),
         RequestStatus::Open | RequestStatus::Running | RequestStatus::Consumed => {
             format!("{}.", standing(request))

@@ -3,6 +3,7 @@
 //! A database brings [`Snapshots`], [`ChangeStream`], [`Sink`] and [`Gatekeeper`]; each has all of it, since a failback
 //! swaps the roles.
 
+pub(crate) mod available;
 mod compare;
 mod delta;
 pub mod fold;
@@ -12,6 +13,7 @@ pub mod load;
 pub mod mover;
 mod place;
 pub mod plane;
+pub(crate) mod quarantine;
 pub mod spool;
 pub mod stream;
 pub mod stream_effects;

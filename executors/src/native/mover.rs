@@ -63,6 +63,7 @@ impl Receiver for Mover {
             | Effect::AwaitApplied { .. }
             | Effect::AwaitLag { .. }
             | Effect::AwaitMarker { .. }
+            | Effect::DrainAvailable { .. }
             | Effect::DropStream { .. } => stream_effects::probe(&self.plane.streams, spec, under).await,
             _ => Probe::Unreachable(crate::seams::Cause(strange(spec))),
         }
@@ -83,6 +84,7 @@ impl Receiver for Mover {
             | Effect::AwaitApplied { .. }
             | Effect::AwaitLag { .. }
             | Effect::AwaitMarker { .. }
+            | Effect::DrainAvailable { .. }
             | Effect::DropStream { .. } => stream_effects::act(&self.plane.streams, spec, under).await,
             _ => Acted::Definite(EffectError(strange(spec))),
         }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use journal::{Effect, EffectSpec, Evidence, GateMode, Lsn, Step, StreamName};
 
+use crate::native::available;
 use crate::native::stream::Progress;
 use crate::native::streams::Streams;
 use crate::postgres::database::Database;
@@ -52,6 +53,7 @@ pub async fn probe(streams: &Streams, spec: &EffectSpec, _under: Authority) -> P
         Effect::AwaitLag { stream, limit_ms } => {
             or_stopped(streams, spec, stream, lag(streams, stream, *limit_ms)).await
         }
+        Effect::DrainAvailable { .. } => available::probe(streams, spec).await,
         _ => Probe::Unreachable(Cause(strange(spec))),
     }
 }
@@ -116,6 +118,10 @@ pub async fn act(streams: &Streams, spec: &EffectSpec, under: Authority) -> Acte
                 .await;
         }
         Effect::AwaitMarker { stream, nonce } => return marked(streams, stream, nonce).await,
+        Effect::DrainAvailable { .. } => {
+            streams.parts().clock.sleep(LOOK).await;
+            return Acted::Done(Evidence::new());
+        }
         _ => return Acted::Definite(EffectError(strange(spec))),
     };
     let acted = stream_row::act(written(streams, stream), stream, (spec, under), change).await;

@@ -15,6 +15,7 @@ use runtime::retry::Backoff;
 use runtime::{Clock, Tasks};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::native::available::Drains;
 use crate::native::stream::{Control, StreamHandle, StreamParts, Told, run};
 use crate::native::{Breach, StreamError};
 use crate::postgres::database::Database;
@@ -45,6 +46,7 @@ pub struct Streams {
     reports: Arc<dyn StreamReports>,
     tasks: Tasks,
     running: Arc<Mutex<BTreeMap<StreamName, Desired>>>,
+    drains: Drains,
 }
 
 /// A stream that is desired. Dropped, it ends.
@@ -78,7 +80,13 @@ impl Streams {
         clock: Arc<dyn Clock>,
         tasks: Tasks,
     ) -> Self {
-        Self { parts: StreamParts { source, target, clock }, reports, tasks, running: Arc::default() }
+        Self {
+            parts: StreamParts { source, target, clock },
+            reports,
+            tasks,
+            running: Arc::default(),
+            drains: Drains::default(),
+        }
     }
 
     /// Makes these the phase's streams: starts what is missing, ends what is not named or runs under another epoch. Cheap
@@ -134,6 +142,11 @@ impl Streams {
     pub fn handle(&self, name: &StreamName) -> Option<StreamHandle> {
         let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         running.get(name).map(|desired| desired.handle.clone())
+    }
+
+    /// What is known here of drains that may never be through.
+    pub(crate) const fn drains(&self) -> &Drains {
+        &self.drains
     }
 
     /// What the streams work with.

@@ -7,9 +7,9 @@
 
 use std::time::Duration;
 
-use journal::{CommandBody, Side, State, Timeline};
+use journal::{CommandBody, Operation, OperationRun, PhaseState, Side, State, Timeline};
 
-use super::{Halt, Work};
+use super::{Halt, Work, running};
 
 /// How long both sides may take to be met before an opening.
 const MEETING: Duration = Duration::from_secs(2);
@@ -36,11 +36,14 @@ impl Work<'_> {
     /// Meets both sides just before an opening is intended, so that no connection from before a failover stands for a side
     /// that is another by now. Whether both are what the journal knows.
     pub(super) async fn meets(&mut self, state: &State) -> bool {
-        let met = tokio::time::timeout(MEETING, self.home.hands.meet()).await;
+        let is_lost = |(_, run): (&PhaseState, &OperationRun)| run.operation == Operation::FailbackTargetLost;
+        let sides: &[Side] =
+            if running(state, &self.home.name).is_some_and(is_lost) { &[Side::Source] } else { &Side::ALL };
+        let met = tokio::time::timeout(MEETING, self.home.hands.meet(sides)).await;
         let cause = match met {
             Ok(Ok(())) => None,
             Ok(Err(cause)) => Some(cause.0),
-            Err(_) => Some(format!("no answer from both sides within {MEETING:?}")),
+            Err(_) => Some(format!("no answer within {MEETING:?}")),
         };
         if let Some(cause) = cause {
             self.shared.doing(Some(format!("before the opening: {cause}")));
@@ -48,6 +51,6 @@ impl Work<'_> {
             self.wake(wait).await;
             return false;
         }
-        self.moved(state).is_none()
+        self.moved(state).is_none_or(|(side, _)| !sides.contains(&side))
     }
 }

@@ -10,8 +10,9 @@ use async_trait::async_trait;
 use futures::stream::BoxStream;
 use journal::plan::TablePattern;
 use journal::{
-    Direction, Epoch, Evidence, Fact, Operation, Outcome, Party, PersonId, PhaseStatus, Plan, Position,
-    RequestOptions, RequestStatus, SchemaObject, TableDefinition, TableName, Timeline, UndoCause,
+    Direction, Epoch, Evidence, Fact, Found, Operation, Outcome, Party, PersonId, PhaseStatus, Plan,
+    Position, Quarantine, RequestOptions, RequestStatus, SchemaObject, TableDefinition, TableName, Timeline,
+    UndoCause,
 };
 use journal_store::{Reported, SqliteStore};
 use runtime::SystemClock;
@@ -208,7 +209,11 @@ impl Hands for Pretend {
         self.0.timelines.lock().unwrap().get(&side).copied()
     }
 
-    async fn meet(&self) -> Result<(), Cause> {
+    async fn first_contact(&self, _: (&Quarantine, &[TableName]), _: Authority) -> Result<Found, Cause> {
+        Err(Cause("the target cannot be reached".to_owned()))
+    }
+
+    async fn meet(&self, _sides: &[Side]) -> Result<(), Cause> {
         self.0.met.fetch_add(1, Ordering::SeqCst);
         Ok(())
     }

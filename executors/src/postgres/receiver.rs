@@ -1,17 +1,21 @@
 //! One database as the receiver of effects: who probes and does what in it.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use journal::{Effect, EffectSpec, Finding, GateMode, Party};
+use journal::{Effect, EffectId, EffectSpec, Evidence, Finding, GateMode, Party};
 use runtime::{Clock, SystemClock};
 
 use crate::postgres::database::Database;
 use crate::postgres::objects::{self, Object};
 use crate::postgres::writers::{self, WaitOut, Waits};
 use crate::postgres::{fence, gate, home, marker, sequences, tables, trial};
-use crate::seams::{Acted, Authority, EffectError, Probe, Receiver};
+use crate::seams::{Acted, Authority, Cause, EffectError, Probe, Receiver};
+
+/// How long a side that may be lost may take to answer.
+const LOST_ANSWER: Duration = Duration::from_secs(3);
 
 /// One side's receiver. It knows the other side too, since sequences are moved past both sides' values, and since a
 /// gate does not open beside an open one.
@@ -21,13 +25,21 @@ pub struct DatabaseReceiver {
     other: Database,
     clock: Arc<dyn Clock>,
     waits: Waits,
+    /// Since when a side that may be lost was tried to be reached, by effect; it may all be lost.
+    tried: Mutex<BTreeMap<EffectId, Instant>>,
 }
 
 impl DatabaseReceiver {
     /// A receiver of the effects on `database`; `other` is only read.
     #[must_use]
     pub fn new(database: Database, other: Database) -> Self {
-        Self { database, other, clock: Arc::new(SystemClock), waits: Waits::default() }
+        Self {
+            database,
+            other,
+            clock: Arc::new(SystemClock),
+            waits: Waits::default(),
+            tried: Mutex::default(),
+        }
     }
 
     /// The same, under this clock.
@@ -35,6 +47,34 @@ impl DatabaseReceiver {
     pub fn with_clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = clock;
         self
+    }
+
+    /// `CloseLost`: closed, or not reached for as long as it was to be tried.
+    async fn probe_lost(&self, spec: &EffectSpec, patience: Duration) -> Probe {
+        let probing = gate::probe(&self.database, spec, GateMode::Closed);
+        let seen = tokio::time::timeout(LOST_ANSWER, probing).await.unwrap_or_else(|_| {
+            Probe::Unreachable(Cause(format!("the {} does not answer", self.database.side())))
+        });
+        match seen {
+            Probe::Ours(mut evidence) => {
+                evidence.insert("reached".to_owned(), "yes".to_owned());
+                Probe::Ours(evidence)
+            }
+            Probe::Unreachable(cause) => {
+                let now = self.clock.monotonic();
+                let mut tried = self.tried.lock().unwrap_or_else(PoisonError::into_inner);
+                let since = *tried.entry(spec.id).or_insert(now);
+                if now.duration_since(since) < patience {
+                    return Probe::Unreachable(cause);
+                }
+                tried.remove(&spec.id);
+                Probe::Ours(Evidence::from([
+                    ("reached".to_owned(), "no".to_owned()),
+                    ("why".to_owned(), cause.0),
+                ]))
+            }
+            other => other,
+        }
     }
 
     fn is_mine(&self, spec: &EffectSpec) -> bool {
@@ -69,6 +109,9 @@ impl Receiver for DatabaseReceiver {
                 self.waits.probe_quiet(database, spec, (tables, older_than), clock).await
             }
             Effect::CloseGate { .. } => gate::probe(database, spec, GateMode::Closed).await,
+            Effect::CloseLost { patience_ms, .. } => {
+                self.probe_lost(spec, Duration::from_millis(*patience_ms)).await
+            }
             Effect::OpenGate { .. } => gate::probe(database, spec, GateMode::Open).await,
             Effect::AwaitWriters { tables, patience_ms, terminate, .. } => {
                 let patience = Duration::from_millis(*patience_ms);
@@ -111,13 +154,22 @@ impl Receiver for DatabaseReceiver {
             Effect::TrialWrite { .. } | Effect::AwaitQuiet { .. } => writers::moment(clock).await,
             Effect::EmitMarker { nonce, .. } => marker::act(database, spec, nonce, under).await,
             Effect::CloseGate { .. } => gate::act(sides, spec, GateMode::Closed, under).await,
+            Effect::CloseLost { .. } => {
+                let closing = gate::act(sides, spec, GateMode::Closed, under);
+                tokio::time::timeout(LOST_ANSWER, closing)
+                    .await
+                    .unwrap_or_else(|_| Acted::Unknown(EffectError("no answer".to_owned())))
+            }
             Effect::OpenGate { .. } => gate::act(sides, spec, GateMode::Open, under).await,
             Effect::AwaitWriters { tables, patience_ms, terminate, .. } => {
                 let patience = Duration::from_millis(*patience_ms);
                 let asked = WaitOut { tables, patience, terminate: *terminate };
                 self.waits.act_writers(database, authorised, asked, clock).await
             }
-            Effect::AdvanceSequences { tables, .. } => sequences::act(sides, spec, tables, under).await,
+            Effect::AdvanceSequences { tables, alone, .. } => {
+                let other = (!alone).then_some(&self.other);
+                sequences::act((database, other), spec, tables, under).await
+            }
             Effect::DropSlot { slot, .. } => {
                 objects::drop(database, authorised, Object::Slot(slot), clock).await
             }

@@ -49,26 +49,35 @@ pub async fn probe(database: &Database, spec: &EffectSpec) -> Probe {
     receipt::probe_receipt(database, spec).await
 }
 
-/// Moves them. Evidence: each sequence, before and after.
+/// Moves them. Evidence: each sequence, before and after. Without the other side, which is lost, past what is known here.
 pub async fn act(
-    (database, other): (&Database, &Database),
+    (database, other): (&Database, Option<&Database>),
     spec: &EffectSpec,
     tables: &[TableName],
     under: Authority,
 ) -> Acted {
-    let (mut here, there) = match futures::try_join!(database.session(), other.session()) {
+    let across = async {
+        match other {
+            Some(other) => other.session().await.map(Some),
+            None => Ok(None),
+        }
+    };
+    let (mut here, there) = match futures::try_join!(database.session(), across) {
         Ok(sessions) => sessions,
         Err(cause) => return Acted::Unknown(EffectError(cause.0)),
     };
-    let ended = match advance(&mut here, &there, database, (spec, under), tables).await {
+    let ended = match advance(&mut here, there.as_deref(), database, (spec, under), tables).await {
         Ok(ended) => ended,
         Err(Fault::Here(error)) => return acted(database, &error),
         Err(Fault::There(error)) => {
-            return Acted::Unknown(EffectError(other.cause("does not show its sequences", &error).0));
+            let side = other.unwrap_or(database);
+            return Acted::Unknown(EffectError(side.cause("does not show its sequences", &error).0));
         }
     };
     here.done();
-    there.done();
+    if let Some(there) = there {
+        there.done();
+    }
     ended
 }
 
@@ -109,7 +118,7 @@ impl From<tokio_postgres::Error> for Fault {
 
 async fn advance(
     here: &mut Client,
-    there: &Client,
+    there: Option<&Client>,
     database: &Database,
     (spec, under): (&EffectSpec, Authority),
     tables: &[TableName],
@@ -122,7 +131,10 @@ async fn advance(
     let mut evidence = Evidence::new();
     for sequence in sequences(&tx, tables).await? {
         let Some(now) = standing(&tx, &sequence.name).await? else { continue };
-        let across = standing(there, &sequence.name).await.map_err(Fault::There)?;
+        let across = match there {
+            Some(there) => standing(there, &sequence.name).await.map_err(Fault::There)?,
+            None => None,
+        };
         let drawn = [Some(now), across].into_iter().flatten().filter_map(drawn);
         let mut stands = Vec::new();
         for (table, column) in &sequence.columns {

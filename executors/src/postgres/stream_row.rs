@@ -5,7 +5,7 @@
 //! transaction, and the change of mode takes the gate row and this row in the same order as a batch does. So from the
 //! commit of the change on, no batch of the other mode commits.
 
-use journal::{EffectSpec, Evidence, Lsn, StreamMode, StreamName};
+use journal::{EffectSpec, Evidence, Lsn, StreamMode, StreamName, Timestamp};
 use tokio_postgres::{Client, Transaction};
 
 use crate::native::{Breach, Checkpoint};
@@ -55,6 +55,38 @@ pub async fn read(database: &Database, stream: &StreamName) -> Result<Option<Str
         lsn.parse().map_err(|error| Cause(format!("the checkpoint of {stream} cannot be read: {error}")))?;
     let mode = if row.get::<_, String>(1) == "apply" { StreamMode::Apply } else { StreamMode::Guard };
     Ok(Some(StreamRow { lsn, mode }))
+}
+
+fn said(checkpoint: String, mode: &str) -> Evidence {
+    Evidence::from([("checkpoint".to_owned(), checkpoint), ("mode".to_owned(), mode.to_owned())])
+}
+
+/// With when the newest change that was written was committed, in milliseconds since 1970, by the clock of the side read.
+fn with_newest(mut evidence: Evidence, committed_ms: Option<i64>) -> Evidence {
+    if let Some(millis) = committed_ms {
+        evidence.insert("newest_change_at".to_owned(), Timestamp::from_millis(millis).to_string());
+    }
+    evidence
+}
+
+/// Where a stream has come to, for the journal: `checkpoint`, `newest_change_at`. Empty where it has no row.
+///
+/// # Errors
+/// The side cannot be reached.
+pub async fn stands_at(database: &Database, stream: &StreamName) -> Result<Evidence, Cause> {
+    let session = database.session().await?;
+    let sql = "select lsn::text, (extract(epoch from source_committed_at) * 1000)::bigint from _switchyard.stream \
+               where migration = $1 and phase = $2 and direction = $3 and lane = 0";
+    let values: [&(dyn tokio_postgres::types::ToSql + Sync); 3] =
+        [&database.migration().as_str(), &stream.phase.as_str(), &stream.direction.word()];
+    let row = session
+        .query_opt(sql, &values)
+        .await
+        .map_err(|error| database.cause("does not show a stream's checkpoint", &error))?;
+    session.done();
+    Ok(row.map_or_else(Evidence::new, |row| {
+        with_newest(Evidence::from([("checkpoint".to_owned(), row.get(0))]), row.get(1))
+    }))
 }
 
 /// Where the stream has committed a marker; none if it has not.
@@ -146,13 +178,12 @@ async fn write(
     if let Some(ended) = admit(&tx, migration, spec, under).await?.ended() {
         return Ok(ended);
     }
-    let Some((checkpoint, mode)) = changed(&tx, database, stream, (spec, under), change).await? else {
+    let Some(evidence) = changed(&tx, database, stream, (spec, under), change).await? else {
         return Ok(Acted::Definite(EffectError(format!(
             "the {} has no checkpoint row of {stream}, so its mode cannot be set",
             database.side()
         ))));
     };
-    let evidence = Evidence::from([("checkpoint".to_owned(), checkpoint), ("mode".to_owned(), mode)]);
     leave(&tx, migration, spec, under, &evidence).await?;
     tx.commit().await?;
     Ok(Acted::Done(evidence))
@@ -164,7 +195,7 @@ async fn changed(
     stream: &StreamName,
     (spec, under): (&EffectSpec, Authority),
     change: Change,
-) -> Result<Option<(String, String)>, tokio_postgres::Error> {
+) -> Result<Option<Evidence>, tokio_postgres::Error> {
     let migration = database.migration().as_str();
     let (phase, direction) = (stream.phase.as_str(), stream.direction.word());
     let (epoch, position) = (signed(under.epoch.get()), signed(under.position.get()));
@@ -192,15 +223,16 @@ async fn changed(
         }
         Change::Drop => {
             let sql = "delete from _switchyard.stream \
-                       where migration = $1 and phase = $2 and direction = $3 returning lsn::text, mode";
+                       where migration = $1 and phase = $2 and direction = $3 \
+                       returning lsn::text, 'gone', (extract(epoch from source_committed_at) * 1000)::bigint";
             let gone = tx.query_opt(sql, &[&migration, &phase, &direction]).await?;
             return Ok(Some(gone.map_or_else(
-                || ("none".to_owned(), "gone".to_owned()),
-                |row| (row.get(0), "gone".to_owned()),
+                || said("none".to_owned(), "gone"),
+                |row| with_newest(said(row.get(0), row.get(1)), row.get(2)),
             )));
         }
     };
-    Ok(row.map(|row| (row.get(0), row.get(1))))
+    Ok(row.map(|row| said(row.get(0), row.get(1))))
 }
 
 /// Ends the backend that a refusal names by its PID, provided that it is one of this migration's: a reader or an applier

@@ -11,6 +11,9 @@ use super::stop_failback::drop_direction;
 /// The streams that are left, with `retire` the tables made on the target, and the fence of the side that stays the writer.
 pub(crate) fn plan(ctx: &StepContext<'_>) -> Result<Vec<Effect>, Finding> {
     let retire = ctx.run.operation == Operation::Retire;
+    if retire && ctx.state.quarantine.as_ref().is_some_and(|quarantine| !quarantine.is_done()) {
+        return Ok(on_the_source(ctx));
+    }
     let mut effects = Vec::new();
     if retire {
         effects.extend(drop_direction(ctx, Direction::Failback));
@@ -25,4 +28,16 @@ pub(crate) fn plan(ctx: &StepContext<'_>) -> Result<Vec<Effect>, Finding> {
     let side = if retire { Side::Source } else { Side::Target };
     effects.push(Effect::RemoveFence { side, tables: ctx.tables() });
     Ok(effects)
+}
+
+/// Of a phase whose target is lost and did not come back, or whose rest was not read: what is on the source goes. What
+/// stays on the target is named by the journal, and nothing waits for it.
+fn on_the_source(ctx: &StepContext<'_>) -> Vec<Effect> {
+    let side = Side::Source;
+    vec![
+        Effect::DropSlot { side, slot: ctx.slot(Direction::Forward) },
+        Effect::DropPublication { side, publication: ctx.publication(Direction::Forward) },
+        Effect::DropOrigin { side, origin: ctx.origin(Direction::Failback) },
+        Effect::RemoveFence { side, tables: ctx.tables() },
+    ]
 }

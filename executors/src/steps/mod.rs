@@ -8,7 +8,9 @@
 
 pub(crate) mod catch_up;
 pub(crate) mod clean_up;
+pub(crate) mod declare_loss;
 pub(crate) mod drain;
+pub(crate) mod drain_available;
 pub(crate) mod drain_failback;
 pub(crate) mod fence_source;
 pub(crate) mod fence_target;
@@ -220,13 +222,4 @@ pub(crate) fn lsn(evidence: &Evidence, key: &str, of: &str) -> Result<Lsn, Findi
         what: format!("the evidence of {of} holds no LSN under `{key}`"),
         remedy: "Say `abort`, then begin the operation anew.".to_owned(),
     })
-}
-
-/// A step that this version cannot run.
-pub(crate) fn not_available(step: Step) -> Finding {
-    Finding {
-        code: "SW-0292".to_owned(),
-        what: format!("the step {step} is not available in this version"),
-        remedy: "Say `abort`.".to_owned(),
-    }
 }

@@ -23,7 +23,7 @@ pub(crate) fn switch(ctx: &StepContext<'_>, step: Step) -> Vec<Effect> {
     effects.extend(ctx.guard_marker(step));
     effects.extend(ctx.marker(step, ctx.applying()));
     effects.extend([
-        Effect::AdvanceSequences { side: to, tables: ctx.tables() },
+        Effect::AdvanceSequences { side: to, tables: ctx.tables(), alone: false },
         Effect::RouteTraffic { to },
         Effect::OpenGate { side: to },
         Effect::ResumeTraffic { to },

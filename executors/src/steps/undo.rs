@@ -18,9 +18,11 @@ use super::StepContext;
 pub(crate) fn plan(ctx: &StepContext<'_>) -> Result<Vec<Effect>, Finding> {
     match ctx.run.operation {
         Operation::Start => Ok(of_start(ctx)),
-        Operation::Cutover | Operation::Failback | Operation::FailbackTargetLost => Ok(of_switch(ctx)),
+        Operation::Cutover | Operation::Failback => Ok(of_switch(ctx)),
         // These undo nothing: they give up for ever, or only look.
-        Operation::Complete | Operation::Verify | Operation::Retire => Ok(Vec::new()),
+        Operation::Complete | Operation::Verify | Operation::Retire | Operation::FailbackTargetLost => {
+            Ok(Vec::new())
+        }
     }
 }
 
@@ -31,6 +33,9 @@ pub(crate) const fn failed(record: &EffectRecord) -> bool {
 
 /// The whole undo of a switch, as it is written down with the intent that stops the traffic.
 pub(crate) fn whole(ctx: &StepContext<'_>) -> Vec<Effect> {
+    if ctx.run.operation == Operation::FailbackTargetLost {
+        return Vec::new();
+    }
     let from = ctx.leaving();
     let opening = ctx.opening();
     let mut effects = vec![

@@ -28,7 +28,7 @@ async fn a_side_about_to_open_draws_past_every_value_of_either_side_and_never_go
     )
     .await
     .unwrap();
-    let advance = || Effect::AdvanceSequences { side: target.side, tables: tables() };
+    let advance = || Effect::AdvanceSequences { side: target.side, tables: tables(), alone: false };
     let (spec, at) = target.next(advance());
     let evidence = target.finish(&spec, at).await.unwrap();
     let last = async |name: &str| -> i64 {

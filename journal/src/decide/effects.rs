@@ -59,6 +59,10 @@ pub(super) fn intend(
     }
     // What cannot be undone asks for its approvals again before its first such effect.
     let first = !run.effects.iter().any(|record| gives_up(&record.effect));
+    let gives_up_target = run.operation == Operation::FailbackTargetLost && step == Step::DeclareLoss;
+    if gives_up_target && first && gives_up(effect) {
+        check_quorum_again(state, now, run)?;
+    }
     if run.operation.opens().is_none() && step != Step::Undo && first && gives_up(effect) {
         check_quorum_again(state, now, run)?;
     }
@@ -90,6 +94,10 @@ fn belongs(operation: Operation, step: Step, effect: &Effect) -> bool {
         // An undo opens the side that the operation fenced, never the other.
         let undone = step == Step::Undo && operation.opens().is_some_and(|opens| *side == opens.other());
         return undone || (opening_step && operation.opens() == Some(*side));
+    }
+    // A target that is lost is only ever closed by the operation that gives it up.
+    if matches!(effect, Effect::CloseLost { .. } | Effect::DrainAvailable { .. }) {
+        return operation == Operation::FailbackTargetLost;
     }
     if let Effect::CloseGate { side } = effect {
         return fence_step(*side) || step == Step::Undo;

@@ -4,6 +4,7 @@
 mod binding;
 mod effects;
 mod glass;
+mod loss;
 mod opening;
 mod operations;
 mod people;
@@ -91,7 +92,8 @@ pub fn decide(state: &State, now: Timestamp, command: &Command) -> Result<Vec<Fa
         | CommandBody::BeginUndo { .. }
         | CommandBody::ReportStream { .. }
         | CommandBody::ReportBreach { .. }
-        | CommandBody::ReportTimeline { .. } => {
+        | CommandBody::ReportTimeline { .. }
+        | CommandBody::ReportQuarantine { .. } => {
             executor(&command.actor)?;
             execute(state, now, &command.body)
         }
@@ -120,6 +122,7 @@ fn execute(state: &State, now: Timestamp, body: &CommandBody) -> Result<Vec<Fact
         CommandBody::ReportTimeline { phase, side, timeline } => {
             reports::timeline(state, phase, *side, *timeline)
         }
+        CommandBody::ReportQuarantine { phase, loss, found } => loss::found(state, phase, (*loss, found)),
         CommandBody::AdoptPlan { .. }
         | CommandBody::Request { .. }
         | CommandBody::Approve { .. }

@@ -12,7 +12,7 @@ use crate::approvals::{Quorum, quorum};
 use crate::effect::{Effect, Expectation, Side, StreamMode};
 use crate::ids::{PersonId, TableName};
 use crate::names::Direction;
-use crate::operation::Step;
+use crate::operation::{Operation, Step};
 use crate::refusal::Refusal;
 use crate::state::{EffectStatus, OperationRun, PhaseState, RequestStatus, State};
 use crate::time::Timestamp;
@@ -34,6 +34,14 @@ pub(super) fn check_closed_first(run: &OperationRun) -> Result<(), Refusal> {
 /// A side that came back on another timeline was probed anew, and what this operation had compared before, again.
 fn check_timelines(phase: &PhaseState, run: &OperationRun) -> Result<(), Refusal> {
     let lacks = |lacks| Err(Refusal::OpeningUnproven { lacks });
+    if run.operation == Operation::FailbackTargetLost {
+        // The target is not asked, and nothing was compared with it.
+        return if phase.timelines.contains_key(&Side::Source) {
+            lacks("the source came back on another timeline and was not probed anew")
+        } else {
+            Ok(())
+        };
+    }
     if !phase.timelines.is_empty() {
         return lacks("a side came back on another timeline and was not probed anew");
     }
@@ -88,6 +96,9 @@ pub(super) fn check_opening(
 ) -> Result<Vec<PersonId>, Refusal> {
     let lacks = |lacks| Refusal::OpeningUnproven { lacks };
     let Some(to) = run.operation.opens() else { return Err(lacks("the operation opens nothing")) };
+    if run.operation == Operation::FailbackTargetLost {
+        return check_lost_opening(state, now, run);
+    }
     let from = to.other();
     let (applying, guarding) = match to {
         Side::Target => (Direction::Forward, Direction::Failback),
@@ -154,6 +165,55 @@ pub(super) fn check_opening(
     });
     if !drained {
         return Err(lacks("the stream is not drained"));
+    }
+    check_witnessed(state, run)?;
+    check_quorum_again(state, now, run)
+}
+
+/// What must be known before the source may open beside a target that is lost: that the loss was declared, that nothing of
+/// the target is applied any more, that its gate was closed if it could be, and that the lever leads to the source.
+fn check_lost_opening(state: &State, now: Timestamp, run: &OperationRun) -> Result<Vec<PersonId>, Refusal> {
+    let lacks = |lacks| Refusal::OpeningUnproven { lacks };
+    if run.stopped.is_none() {
+        return Err(lacks("the traffic was not stopped"));
+    }
+    if run.undo.is_some() {
+        return Err(Refusal::Undoing);
+    }
+    let Some(phase) = state.phases.get(&run.phase) else { return Err(lacks("the phase is not there")) };
+    check_timelines(phase, run)?;
+    let declared = phase.quarantine.as_ref().is_some_and(|quarantine| quarantine.operation == run.position);
+    if !declared {
+        return Err(lacks("the loss is not declared"));
+    }
+    if !phase.streams.is_empty() {
+        return Err(lacks("a stream of the lost target still runs"));
+    }
+    let done = |pick: Pick<'_>| {
+        run.effects
+            .iter()
+            .any(|record| matches!(record.status, EffectStatus::Succeeded(_)) && pick(&record.effect))
+    };
+    let needed: [(Pick<'_>, &'static str); 5] = [
+        (
+            &|e| matches!(e, Effect::TrialWrite { side: Side::Source, expect: Expectation::Refused, .. }),
+            "the source's fence was not tried",
+        ),
+        (&|e| matches!(e, Effect::HoldTraffic { .. }), "the traffic is not held"),
+        (
+            &|e| matches!(e, Effect::CloseLost { side: Side::Target, moment, .. } if moment == "opening"),
+            "it was not tried to close the target's gate",
+        ),
+        (
+            &|e| matches!(e, Effect::AdvanceSequences { side: Side::Source, .. }),
+            "the sequences were not moved forward",
+        ),
+        (&|e| matches!(e, Effect::RouteTraffic { to: Side::Source }), "the lever does not point there"),
+    ];
+    for (pick, missing) in needed {
+        if !done(pick) {
+            return Err(lacks(missing));
+        }
     }
     check_witnessed(state, run)?;
     check_quorum_again(state, now, run)

@@ -1,8 +1,9 @@
 //! What people and executors say of the operation that runs, and holds.
 
 use super::effects::gives_up;
+use super::loss;
 use super::people::{current_plan, known_phase, reason_given, running};
-use crate::due::{holds, in_the_window, may_undo, must_answer};
+use crate::due::{gave_the_target_up, holds, in_the_window, may_undo, must_answer};
 use crate::effect::{Effect, Evidence};
 use crate::event::Fact;
 use crate::ids::PhaseName;
@@ -14,7 +15,7 @@ use crate::time::Timestamp;
 /// Whether the phase's operation can still be undone.
 pub(super) fn undoable(state: &State, phase: &PhaseName) -> Result<(), Refusal> {
     let run = running(state, phase)?;
-    if !may_undo(run) {
+    if !may_undo(run) || gave_the_target_up(run) {
         return Err(Refusal::PointOfNoReturn);
     }
     if run.undo.is_some() {
@@ -100,7 +101,14 @@ pub(super) fn finish_step(state: &State, run: &OperationRun, step: Step) -> Resu
         return Err(Refusal::StepOpen { step });
     }
     let operation = run.position;
-    let mut facts = vec![Fact::StepFinished { operation, step }];
+    let mut facts = Vec::new();
+    if step == Step::DeclareLoss {
+        facts.push(loss::declared(state, run)?);
+    }
+    if step == Step::CleanUp {
+        facts.extend(loss::left_behind(state, run));
+    }
+    facts.push(Fact::StepFinished { operation, step });
     if step == Step::Undo {
         facts.push(Fact::OperationFinished { operation, outcome: Outcome::Undone });
     } else if run.operation.steps().last() == Some(&step) {
@@ -125,7 +133,7 @@ pub(super) fn begin_undo(
     cause: &UndoCause,
     answered: &Evidence,
 ) -> Result<Vec<Fact>, Refusal> {
-    if !may_undo(run) {
+    if !may_undo(run) || gave_the_target_up(run) {
         return Err(Refusal::PointOfNoReturn);
     }
     if run.undo.is_some() {

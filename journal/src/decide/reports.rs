@@ -6,16 +6,22 @@ use crate::effect::Side;
 use crate::event::Fact;
 use crate::ids::{PhaseName, Timeline};
 use crate::refusal::Refusal;
-use crate::state::{Breach, State};
+use crate::state::{Breach, State, StreamState};
 
 /// A stream changed between states that a person would ask about; said again, it is no news.
 pub(super) fn stream(state: &State, body: &CommandBody) -> Result<Vec<Fact>, Refusal> {
-    let CommandBody::ReportStream { phase, direction, mode, health } = body else { return Ok(Vec::new()) };
+    let CommandBody::ReportStream { phase, direction, mode, health, seen } = body else {
+        return Ok(Vec::new());
+    };
     let known = known_phase(state, phase)?.streams.get(direction);
-    if known.is_none_or(|stream| stream.health.as_ref() == Some(health)) {
+    let is_known = |stream: &StreamState| {
+        stream.health.as_ref() == Some(health) && (seen.is_empty() || stream.seen == *seen)
+    };
+    if known.is_none_or(is_known) {
         return Ok(Vec::new());
     }
-    Ok(vec![Fact::StreamChanged { direction: *direction, mode: *mode, health: health.clone() }])
+    let (health, seen) = (health.clone(), seen.clone());
+    Ok(vec![Fact::StreamChanged { direction: *direction, mode: *mode, health, seen }])
 }
 
 /// A guard saw changes; the same ones, read again, are no second breach.

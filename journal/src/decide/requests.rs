@@ -9,11 +9,12 @@ use crate::approvals::{
 use crate::command::RequestOptions;
 use crate::event::Fact;
 use crate::ids::{PersonId, PhaseName, Position};
+use crate::loss::{WayBack, may_be_replaced, way_back};
 use crate::operation::Operation;
 use crate::origin::Origin;
 use crate::plan::Plan;
 use crate::refusal::Refusal;
-use crate::state::{Request, RequestStatus, State, VoidReason};
+use crate::state::{OperationRun, Outcome, PhaseState, Request, RequestStatus, State, VoidReason};
 use crate::streams::stream_in_the_way;
 use crate::time::Timestamp;
 use crate::transitions::transitions;
@@ -41,9 +42,6 @@ pub(super) fn request(state: &State, now: Timestamp, asked: &Asked<'_>) -> Resul
         let known = plan.phases.iter().map(|phase| phase.name.clone()).collect();
         return Err(Refusal::NoPhase { phase: phase.clone(), known });
     }
-    if operation == Operation::FailbackTargetLost {
-        return Err(Refusal::NotAvailable { operation });
-    }
     let plan_hash = plan.hash_for(phase);
     if let Some(seen) = &options.plan
         && (seen.len() < 8 || !plan_hash.to_string().starts_with(seen.as_str()))
@@ -53,7 +51,7 @@ pub(super) fn request(state: &State, now: Timestamp, asked: &Asked<'_>) -> Resul
     if plan.policy(operation).bind_commit && origin.is_none_or(|origin| origin.bound.is_none()) {
         return Err(Refusal::CommitNeeded { operation });
     }
-    if let Some(run) = &phase_state.operation {
+    if let Some(run) = in_the_way(phase_state, operation) {
         return Err(Refusal::Busy { operation: run.operation, request: run.request });
     }
     let status = phase_state.status;
@@ -66,6 +64,7 @@ pub(super) fn request(state: &State, now: Timestamp, asked: &Asked<'_>) -> Resul
     if let Some((direction, finding)) = stream_in_the_way(phase_state, operation) {
         return Err(Refusal::StreamDown { direction, finding });
     }
+    let confirmed_loss = confirmed(phase, phase_state, (operation, options))?;
     if let Some(request) = unreviewed(state, phase, operation) {
         return Err(Refusal::GlassUnreviewed { request });
     }
@@ -88,12 +87,39 @@ pub(super) fn request(state: &State, now: Timestamp, asked: &Asked<'_>) -> Resul
         operation,
         plan_hash,
         expires_at,
-        confirmed_loss: options.confirmed_loss.clone(),
+        confirmed_loss,
         not_before,
         not_after,
         reason: reason.map(str::to_owned),
     });
     Ok(facts)
+}
+
+/// The operation that keeps another from being asked for and begun.
+fn in_the_way(phase: &PhaseState, operation: Operation) -> Option<&OperationRun> {
+    let gives_way = |run: &&OperationRun| operation == Operation::FailbackTargetLost && may_be_replaced(run);
+    phase.operation.as_ref().filter(|run| !gives_way(run))
+}
+
+/// The loss, as it was shown, if it was confirmed by its word.
+fn confirmed(
+    phase: &PhaseName,
+    state: &PhaseState,
+    (operation, options): (Operation, &RequestOptions),
+) -> Result<Option<String>, Refusal> {
+    if operation != Operation::FailbackTargetLost {
+        return Ok(None);
+    }
+    let loss = match way_back(phase, state) {
+        WayBack::Stands => return Err(Refusal::TargetNotLost),
+        WayBack::Unknown => return Err(Refusal::LossUnknown),
+        WayBack::Lost(loss) => loss,
+    };
+    let given = options.confirmed_loss.as_deref().map(str::trim).filter(|given| !given.is_empty());
+    if given.is_some_and(|given| given.eq_ignore_ascii_case(&loss.word)) {
+        return Ok(Some(loss.to_string()));
+    }
+    Err(Refusal::LossUnconfirmed { loss, given: given.map(str::to_owned) })
 }
 
 struct Times {
@@ -158,6 +184,7 @@ pub(super) fn check_binding(state: &State, request: &Request, now: Timestamp) ->
             | VoidReason::CommitMoved { .. }
             | VoidReason::PullRequestClosed
             | VoidReason::OtherPlanAtHead
+            | VoidReason::LossChanged
             | VoidReason::Undone,
         ) => Err(Refusal::RequestClosed { request: number }),
     }
@@ -170,10 +197,10 @@ pub(super) fn begin(
     number: Position,
 ) -> Result<Vec<Fact>, Refusal> {
     let phase_state = known_phase(state, phase)?;
-    if let Some(run) = &phase_state.operation {
+    let asked = known_request(state, number)?;
+    if let Some(run) = in_the_way(phase_state, asked.operation) {
         return Err(Refusal::Busy { operation: run.operation, request: run.request });
     }
-    let asked = known_request(state, number)?;
     if asked.status != RequestStatus::Open || asked.phase != *phase {
         return Err(Refusal::RequestClosed { request: number });
     }
@@ -199,12 +226,18 @@ pub(super) fn begin(
     if let Some(person) = broken_glass.as_ref().filter(|person| !persons.contains(person)) {
         persons.push(person.clone());
     }
-    Ok(vec![Fact::OperationStarted {
+    let mut facts = Vec::new();
+    if let Some(run) = &phase_state.operation {
+        // It goes on from where that one stands: traffic stopped, gates closed.
+        facts.push(Fact::OperationFinished { operation: run.position, outcome: Outcome::Replaced });
+    }
+    facts.push(Fact::OperationStarted {
         request: number,
         operation: asked.operation,
         plan_hash: *plan_hash,
         reserved: persons,
         generation: phase_state.generation,
         broken_glass,
-    }])
+    });
+    Ok(facts)
 }

@@ -35,7 +35,11 @@ pub fn phase_of(state: &State, command: &CommandBody, fact: &Fact) -> Option<Pha
         | Fact::OperationFinished { .. }
         | Fact::StreamChanged { .. }
         | Fact::FenceBreached { .. }
-        | Fact::TimelineChanged { .. } => match command {
+        | Fact::TimelineChanged { .. }
+        | Fact::LossDeclared { .. }
+        | Fact::QuarantineClosed { .. }
+        | Fact::QuarantineRead { .. }
+        | Fact::LeftBehind { .. } => match command {
             CommandBody::Approve { request, .. }
             | CommandBody::Deny { request, .. }
             | CommandBody::BreakGlass { request, .. }

@@ -164,6 +164,37 @@ impl Journal {
         self.give(executor(), body).unwrap().len()
     }
 
+    /// The stream back is reported to be so.
+    pub fn back(&mut self, health: StreamHealth, checkpoint: Option<&str>) {
+        let seen = checkpoint.map(|checkpoint| {
+            Evidence::from([
+                ("checkpoint".to_owned(), checkpoint.to_owned()),
+                ("newest_change_at".to_owned(), "1970-01-01T00:16:30.000Z".to_owned()),
+            ])
+        });
+        let body = CommandBody::ReportStream {
+            phase: phase(),
+            direction: Direction::Failback,
+            mode: StreamMode::Apply,
+            health,
+            seen: seen.unwrap_or_default(),
+        };
+        self.give(executor(), body).unwrap();
+    }
+
+    /// The target does not answer any more; the stream back had come to this place.
+    pub fn target_dies(&mut self, checkpoint: &str) {
+        self.back(StreamHealth::Broken { error: "connection refused".to_owned() }, Some(checkpoint));
+    }
+
+    /// Asks for the target to be given up, with the word that the refusal shows.
+    pub fn give_up(&mut self, who: &str) -> Result<Position, Refusal> {
+        let shown = self.ask(who, Operation::FailbackTargetLost);
+        let Err(Refusal::LossUnconfirmed { loss, given: None }) = shown else { return shown };
+        let options = RequestOptions { confirmed_loss: Some(loss.word), ..RequestOptions::default() };
+        self.ask_with(who, Operation::FailbackTargetLost, options)
+    }
+
     pub fn due(&self) -> Due {
         due(&self.state, &phase(), self.now)
     }
@@ -244,6 +275,17 @@ impl Journal {
 }
 
 fn evidence(effect: &Effect) -> Evidence {
+    let said = |pairs: &[(&str, &str)]| {
+        pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+    };
+    match effect {
+        Effect::CloseLost { .. } => return said(&[("reached", "no"), ("why", "dead")]),
+        Effect::DrainAvailable { .. } => return said(&[("drained", "no"), ("why", "dead")]),
+        Effect::DropStream { .. } => {
+            return said(&[("checkpoint", "0/16B3748"), ("newest_change_at", "1970-01-01T00:16:30.000Z")]);
+        }
+        _ => {}
+    }
     let met = matches!(effect, Effect::InstallHome { .. });
     met.then(|| ("timeline".to_owned(), "1".to_owned())).into_iter().collect()
 }
@@ -257,8 +299,10 @@ fn anew(phase: &PhaseState, run: &OperationRun, step: Step) -> Vec<Effect> {
         run.evidence(|record| matches!(&record.effect, Effect::InstallHome { side: at, .. } if at == side))
             .is_some()
     };
-    let leant_on =
-        phase.timelines.iter().filter(|(side, _)| run.operation != Operation::Start || has_home(side));
+    let is_lost = run.operation == Operation::FailbackTargetLost || phase.quarantine.is_some();
+    let leant_on = phase.timelines.iter().filter(|(side, _)| {
+        (run.operation != Operation::Start || has_home(side)) && !(is_lost && **side == Side::Target)
+    });
     let looks = leant_on.map(|(side, change)| Effect::ProbeAnew {
         side: *side,
         was: change.was,
@@ -269,7 +313,7 @@ fn anew(phase: &PhaseState, run: &OperationRun, step: Step) -> Vec<Effect> {
         streams: vec![],
     });
     let mut effects: Vec<Effect> = looks.collect();
-    if let Some(changed) = phase.timeline_changed.filter(|changed| *changed > run.position) {
+    if let Some(changed) = phase.timeline_changed.filter(|changed| *changed > run.position && !is_lost) {
         let again = Effect::VerifyTable {
             table: table(),
             stream: stream(Direction::Forward),
@@ -283,6 +327,32 @@ fn anew(phase: &PhaseState, run: &OperationRun, step: Step) -> Vec<Effect> {
         }
     }
     effects
+}
+
+/// The steps of the operation that gives the target up.
+fn lost(step: Step) -> Vec<Effect> {
+    let (tables, side) = (vec![table()], Side::Source);
+    let close =
+        |moment: &str| Effect::CloseLost { side: Side::Target, patience_ms: 1, moment: moment.to_owned() };
+    match step {
+        Step::StopTraffic => vec![
+            Effect::TrialWrite { side, tables, expect: Expectation::Refused, moment: "stop".to_owned() },
+            Effect::HoldTraffic { at: Side::Target },
+        ],
+        Step::DrainAvailable => vec![
+            close("drain"),
+            Effect::DrainAvailable { stream: stream(Direction::Failback), tables, patience_ms: 1 },
+        ],
+        Step::DeclareLoss => vec![Effect::DropStream { stream: stream(Direction::Failback) }],
+        Step::SwitchTrafficBack => vec![
+            Effect::AdvanceSequences { side, tables, alone: true },
+            Effect::RouteTraffic { to: side },
+            close("opening"),
+            Effect::OpenGate { side },
+            Effect::ResumeTraffic { to: side },
+        ],
+        _ => vec![],
+    }
 }
 
 /// The least list of effects that each step must have.
@@ -303,6 +373,9 @@ pub fn plan(operation: Operation, step: Step) -> Vec<Effect> {
         from: Lsn::new(1),
     };
     let set = |direction, mode| Effect::SetStreamMode { stream: stream(direction), mode };
+    if operation == Operation::FailbackTargetLost {
+        return lost(step);
+    }
     match step {
         Step::Preflight => vec![Effect::Preflight { tables }],
         Step::PrepareSource => vec![Effect::InstallHome { side: Side::Source, mode: GateMode::Open }],
@@ -332,7 +405,7 @@ pub fn plan(operation: Operation, step: Step) -> Vec<Effect> {
         Step::SwitchTraffic | Step::SwitchTrafficBack => vec![
             set(applying, StreamMode::Guard),
             set(guarding, StreamMode::Apply),
-            Effect::AdvanceSequences { side: to, tables },
+            Effect::AdvanceSequences { side: to, tables, alone: false },
             Effect::RouteTraffic { to },
             Effect::OpenGate { side: to },
             Effect::ResumeTraffic { to },

@@ -82,7 +82,12 @@ impl Life {
 
     fn of_executor(&mut self, position: u64) -> Result<Fact> {
         let (operation, step, direction) = (self.operation, Step::VerifyFull, Direction::Forward);
-        let health = |health| Fact::StreamChanged { direction, mode: StreamMode::Apply, health };
+        let health = |health| Fact::StreamChanged {
+            direction,
+            mode: StreamMode::Apply,
+            health,
+            seen: Evidence::new(),
+        };
         Ok(match position % 8 {
             3 => {
                 self.operation = Position::new(position);

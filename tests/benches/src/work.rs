@@ -106,7 +106,7 @@ fn by_executor(body: CommandBody) -> Result<Command> {
 pub(crate) fn one_event(number: u64) -> Result<Command> {
     let (direction, mode) = (Direction::Forward, StreamMode::Apply);
     let health = StreamHealth::Broken { error: format!("the server closed the connection, {number}") };
-    by_executor(CommandBody::ReportStream { phase: phase()?, direction, mode, health })
+    by_executor(CommandBody::ReportStream { phase: phase()?, direction, mode, health, seen: Evidence::new() })
 }
 
 /// A journal in a database of a server.
