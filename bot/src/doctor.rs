@@ -233,6 +233,9 @@ impl Seen {
         let slot = self.slot(back).filter(|slot| slot.wal_status != "lost");
         match (target, source, slot) {
             (Accepts::Unknown, ..) => words::way_back_unknown(),
+            (Accepts::Yes, Accepts::No | Accepts::Unknown, Some(slot)) if !slot.is_active => {
+                words::way_back_unread(slot.behind_bytes)
+            }
             (Accepts::Yes, Accepts::No | Accepts::Unknown, Some(slot)) => {
                 words::way_back(1 + slot.behind_bytes / CARRIED, slot.behind_bytes)
             }
@@ -355,6 +358,17 @@ mod tests {
             }
         });
         assert_eq!(elsewhere, ["SW-0515"]);
+    }
+
+    #[test]
+    fn a_way_back_that_nobody_reads_is_not_certain() {
+        let mut seen = moved();
+        if let Ok(target) = &mut seen.target {
+            target.slots.iter_mut().for_each(|slot| slot.is_active = false);
+        }
+        let report = seen.report(1);
+        assert!(report.way_back.starts_with("not certain"), "{}", report.way_back);
+        assert!(report.findings.iter().any(|one| one.remedy.contains("`switchyard status` says why")));
     }
 
     #[test]

@@ -289,8 +289,11 @@ fn ended(state: &State, follow: &Follow) -> Option<(bool, String)> {
     match &request.status {
         RequestStatus::Open => None,
         RequestStatus::Running | RequestStatus::Consumed => {
-            let finding = state.operation(&request.phase)?.blocked.as_ref()?;
-            Some((false, words::ended_blocked(request, finding)))
+            let run = state.operation(&request.phase)?;
+            let finding = run.blocked.as_ref()?;
+            // An undo goes on whatever blocked the step that it undoes, and whatever is in its own way.
+            let is_undoing = run.undo.is_some() || run.undo_asked.is_some();
+            (!is_undoing).then(|| (false, words::ended_blocked(request, finding, run.step)))
         }
         RequestStatus::Finished(outcome) => {
             let is_wanted = (*outcome == journal::Outcome::Undone) == follow.wants_undo;

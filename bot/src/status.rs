@@ -6,7 +6,7 @@ use std::time::Duration;
 use journal::{
     Direction, Due, FailbackDeadline, Finding, GateMode, Operation, OperationRun, Outcome, PhaseName,
     PhaseState, PhaseStatus, Plan, Position, Request, RequestStatus, Side, State, Step, StreamHealth,
-    Timestamp, UndoCause, Writer, due, known_loss, stream_in_the_way,
+    Timestamp, UndoCause, Writer, due, is_past_return, known_loss, stream_in_the_way,
 };
 use journal_store::Reported;
 use serde::Serialize;
@@ -388,7 +388,7 @@ impl Seen<'_> {
             broken_glass: self.broken_glass(),
             undoing: run.and_then(undo_cause).map(words::because),
             deadline: run.and_then(deadline),
-            point_of_no_return_passed: run.is_some_and(|run| run.opening.is_some() || run.opened),
+            point_of_no_return_passed: run.is_some_and(is_past_return),
             next: words::next(&self.next()),
             doing: progress
                 .filter(|_| !is_stale)

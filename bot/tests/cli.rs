@@ -196,7 +196,8 @@ fn a_wrong_plan_is_shown_with_its_lines_and_what_was_meant() {
 fn a_revision_tells_what_it_changes_and_what_it_voids() {
     let place = Place::new();
     let second = support::plan_text().split("[[phase]]").nth(1).unwrap().replace("region-a", "region-b");
-    let second = second.replace("\"public.", "\"second.");
+    let second =
+        second.replace("\"public.", "\"second.").replace("database = \"shop\"", "database = \"second\"");
     let old = format!("{}\n[[phase]]{second}", support::plan_text());
     std::fs::write(place.file("plan.toml"), &old).unwrap();
     assert_eq!(verb(&place, &["plan", "adopt", "plan.toml"]).0, 0);

@@ -9,7 +9,7 @@
 //! Unreachable is never absent; a timeout is never failed; an act that says it is done, and whose probe does not see it,
 //! is unknown.
 
-use journal::{EffectClass, EffectSpec, Evidence, Finding};
+use journal::{EffectClass, EffectSpec, Evidence, Finding, Step};
 
 use crate::seams::{Acted, Authority, Cause, EffectError, Probe, Receiver};
 
@@ -92,7 +92,7 @@ fn stopped(spec: &EffectSpec, probe: Probe) -> Turn {
                 spec.phase,
                 owner.0
             ),
-            remedy: "Rename or remove it with its owner, then say `retry`; or say `abort`.".to_owned(),
+            remedy: format!("Rename or remove it with its owner, then say `retry`{}.", or_abort(spec)),
         }),
         Probe::Unreachable(cause) => Turn::Unreachable(cause),
         Probe::Ours(_) | Probe::Absent => Turn::Waiting,
@@ -103,7 +103,15 @@ fn refused(spec: &EffectSpec, error: &EffectError) -> Finding {
     Finding {
         code: "SW-0294".to_owned(),
         what: format!("{} of phase {} was refused: {}", spec.effect.label(), spec.phase, error.0),
-        remedy: "Remove the cause, then say `retry`; or say `abort`.".to_owned(),
+        remedy: format!("Remove the cause, then say `retry`{}.", or_abort(spec)),
+    }
+}
+
+/// The other way out of a blocked step: there is none where its operation drops things for good.
+const fn or_abort(spec: &EffectSpec) -> &'static str {
+    match spec.step {
+        Step::StopFailback | Step::CleanUp => ": it cannot be aborted, since something was dropped for good",
+        _ => "; or say `abort`",
     }
 }
 
@@ -113,7 +121,7 @@ mod tests {
     use std::sync::Mutex;
 
     use async_trait::async_trait;
-    use journal::{Effect, EffectId, Epoch, Position, Side, Step};
+    use journal::{Effect, EffectId, Epoch, Position, Side};
 
     use super::*;
     use crate::seams::Owner;

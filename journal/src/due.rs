@@ -3,6 +3,7 @@
 #![deny(clippy::wildcard_enum_match_arm)]
 
 use crate::approvals::{binding_change, quorum, waits};
+use crate::decide::gives_up;
 use crate::effect::{EffectClass, Side};
 use crate::ids::{EffectId, PhaseName, Position};
 use crate::loss::may_be_replaced;
@@ -129,6 +130,15 @@ pub(crate) const fn may_undo(run: &OperationRun) -> bool {
 /// stopped, and where it came from is gone. A new request may take its place.
 pub(crate) fn gave_the_target_up(run: &OperationRun) -> bool {
     run.operation == Operation::FailbackTargetLost && (run.stopped.is_some() || run.replaces)
+}
+
+/// Whether nothing of the operation is undone any more, whoever asks: its opening has begun, or it has dropped something for
+/// good.
+#[must_use]
+pub fn is_past_return(run: &OperationRun) -> bool {
+    !may_undo(run)
+        || run.opened
+        || run.effects.iter().any(|record| gives_up(&record.effect) && record.step != Step::Undo)
 }
 
 /// What ends a window that cannot go on: an undo, or a person where the plan says so.

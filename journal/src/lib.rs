@@ -36,7 +36,9 @@ pub use approvals::{Wait, approvers, is_confirmed, waits};
 pub use canonical::{CanonicalError, to_canonical};
 pub use command::{Actor, Command, CommandBody, EffectOutcome, Found, RequestOptions};
 pub use decide::decide;
-pub use due::{Due, UNANSWERED, due, must_answer, never_returns, unanswered, waits_for_a_person};
+pub use due::{
+    Due, UNANSWERED, due, is_past_return, must_answer, never_returns, unanswered, waits_for_a_person,
+};
 pub use effect::{
     Effect, EffectClass, EffectSpec, Evidence, Expectation, GateMode, Party, SchemaObject, Side, StreamCheck,
     StreamMode, TableDefinition, UndoPlan,

@@ -183,6 +183,20 @@ impl Product {
         Ok(Answer { accepted, text: format!("{out}{err}") })
     }
 
+    /// Says something as a person and follows what it leads to: whether it ended as it was meant, and all that was told.
+    ///
+    /// # Errors
+    /// The client cannot be run.
+    pub async fn say_and_wait(&self, person: &str, words: &str) -> Result<(bool, String)> {
+        let instance = self.spoken_to.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut command = self.command();
+        command.args(["chat", "--wait", "--as", person, "--plan"]).arg(self.plan());
+        command.arg("--socket").arg(self.socket(&instance)).arg(words);
+        command.env("SWITCHYARD_TOKEN", token(person));
+        let (accepted, out, err) = self.run(command).await?;
+        Ok((accepted, format!("{out}{err}")))
+    }
+
     /// From now on people speak to this instance.
     pub fn speak_to(&self, instance: &str) {
         instance.clone_into(&mut self.spoken_to.lock().unwrap_or_else(PoisonError::into_inner));

@@ -164,7 +164,9 @@ async fn a_plan_is_made_from_a_source_and_is_right_once_it_is_filled_in() -> Res
     })?;
     let (code, text) = run(&scene, &["plan", "check", "begun.toml", "--connect"])?;
     ensure!(code == 0, "{text}\n{written}");
-    let (code, text) = run(&scene, &["plan", "init", "--source", "postgres://x"])?;
-    ensure!(code == 2 && text.contains("env:NAME"), "{code}: {text}");
+    let (code, text) = run(&scene, &["plan", "init", "--source", "postgres://u:pw-LEAK@h/d"])?;
+    ensure!(code == 2 && text.contains("env:NAME") && !text.contains("u:"), "{code}: {text}");
+    let (code, text) = run(&scene, &["plan", "init", "--source", "env:NOBODY_SET_THIS"])?;
+    ensure!(code == 3 && text.contains("NOBODY_SET_THIS"), "{code}: {text}");
     Ok(())
 }

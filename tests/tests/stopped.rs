@@ -47,6 +47,15 @@ async fn a_truncate_is_said_once_and_the_phase_is_begun_anew() -> Result<()> {
     ensure!(stops == 1, "the stop was said {stops} times: {before:?}");
     ensure!(before.last().is_some_and(|last| last.contains("shop.notes")), "it was taken back: {before:?}");
 
+    // Doctor does not tell whom to start what runs: it says where the reason stands.
+    wait_until(LONG, "doctor to see that nobody reads the slot", async || {
+        let (_, report) = scene.product.doctor().await?;
+        let text = report.to_string();
+        let is_said = text.contains("SW-0547") && text.contains("`switchyard status` says why");
+        Ok(if is_said { Seen::Done(()) } else { Seen::NotYet(text) })
+    })
+    .await?;
+
     // Another process knows nothing of it and finds it again, without a word in the journal.
     serve.end().await?;
     let known = ends(&scene);
@@ -62,7 +71,28 @@ async fn a_truncate_is_said_once_and_the_phase_is_begun_anew() -> Result<()> {
     let (_, _, phase) = scene.phase_status().await?;
     ensure!(phase.to_string().contains("SW-0310"), "status says nothing of it: {phase}");
 
-    scene.complete("retire", LONG).await?;
+    // What hangs on the target's tables stops it for good: there is no abort, and none is named.
+    scene.on_target().await?.batch_execute("create view public.on_notes as select * from shop.notes").await?;
+    let request = scene.order("retire").await?;
+    wait_until(LONG, "the view to be in the way", async || {
+        let (_, _, phase) = scene.phase_status().await?;
+        Ok(if phase.get("blocked").is_some_and(|blocked| blocked.to_string().contains("on_notes")) {
+            Seen::Done(())
+        } else {
+            Seen::NotYet(phase.to_string())
+        })
+    })
+    .await?;
+    let (_, table) = scene.product.verb(&["status"], &[]).await?;
+    ensure!(
+        table.contains("retry") && !table.contains(" abort --reason") && !table.contains("say `abort`"),
+        "{table}"
+    );
+    let answer = scene.product.chat("anna", &format!("/migrate {PHASE} abort --reason \"x\"")).await?;
+    ensure!(!answer.accepted && answer.text.contains("SW-0127"), "{}", answer.text);
+    scene.on_target().await?.batch_execute("drop view public.on_notes").await?;
+    scene.say("anna", &format!("/migrate {PHASE} retry")).await?;
+    ensure!(scene.over(request, LONG).await? == "completed", "retire did not go on");
     scene.shows("retired", "source").await?;
     let left = "select count(*) from pg_class c join pg_namespace n on n.oid = c.relnamespace \
                 where n.nspname = 'shop' and c.relkind = 'r'";
@@ -127,7 +157,9 @@ async fn a_comparison_beside_a_stream_that_stops_says_so_and_can_be_given_up() -
     })
     .await?;
     ensure!(told.contains("SW-0310") && told.contains("shop.notes"), "blocked by {told}");
-    scene.say("anna", &format!("/migrate {PHASE} abort --reason \"the stream\"")).await?;
+    let abort = format!("/migrate {PHASE} abort --reason \"the stream\"");
+    let (is_done, said) = scene.product.say_and_wait("anna", &abort).await?;
+    ensure!(is_done, "the abort of a blocked operation was not waited for: {said}");
     ensure!(scene.over(request, LONG).await? == "undone", "not undone");
     let answer = scene.product.chat("anna", &format!("/migrate {PHASE} verify")).await?;
     ensure!(!answer.accepted && answer.text.contains("SW-0540"), "{}", answer.text);

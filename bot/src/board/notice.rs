@@ -26,7 +26,9 @@ impl Notice {
     pub(crate) fn of_event(view: &View<'_>, event: &Recorded) -> Option<Self> {
         let request = request_of(view, event);
         let (is_for_all, text) = match &event.body {
-            Fact::StepBlocked { finding, .. } => (true, words::called_blocked(request?, finding)),
+            Fact::StepBlocked { finding, step, .. } => {
+                (true, words::called_blocked(request?, finding, *step))
+            }
             Fact::UndoStarted { cause, .. } => (true, words::called_undo(request?, cause)),
             Fact::GlassBroken { reason, .. } => {
                 (true, words::called_glass(request?, &event.envelope.actor, reason))

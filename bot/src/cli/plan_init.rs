@@ -42,19 +42,18 @@ Exit codes: 0 written, 1 the file is there already, 2 wrong usage, 3 the source 
 /// # Errors
 /// The source cannot be read, or the file is there.
 pub async fn run(args: Init) -> Result<Exit, Failure> {
-    let source =
-        SecretRef::parse(&args.source).ok_or_else(|| Failure::usage(words::no_place(&args.source)))?;
+    let source = SecretRef::parse(&args.source).ok_or_else(|| Failure::usage(words::no_place()))?;
     let name = |text: &str| MigrationName::new(text).map_err(|error| Failure::usage(error.to_string()));
     let given = args.migration.as_deref().map(name).transpose()?;
     let secret = match &source {
         SecretRef::Env(name) => Secret::from_env(name),
         SecretRef::File(path) => Secret::from_file(path),
     };
-    let url = secret.map_err(|error| Failure::refused(words::no_secret(Side::Source, &error)))?;
+    let url = secret.map_err(|error| Failure::unreachable(words::no_secret(Side::Source, &error)))?;
     let scrubber = Scrubber::default();
     let away = |cause: String| Failure::unreachable(words::not_checked(&scrubber.scrub(&cause)));
     let database = Database::new(Side::Source, name("plan-init")?, &url, &scrubber)
-        .map_err(|cause| Failure::refused(words::no_database(Side::Source, &cause.to_string())))?;
+        .map_err(|cause| Failure::unreachable(words::no_database(Side::Source, &cause.to_string())))?;
     let session = database.session().await.map_err(|cause| away(cause.to_string()))?;
     let failed = |error| away(database.cause("does not list its tables", &error).to_string());
     let tables = survey::inventory(&session).await.map_err(failed)?;

@@ -30,8 +30,9 @@ pub(super) struct Live {
 /// A connection string is missing, or a side cannot be reached.
 pub(super) async fn look(text: &str, plan: &Plan) -> Result<Live, Failure> {
     let scrubber = Scrubber::default();
-    let source = serve::database(Side::Source, plan, &scrubber)?;
-    let target = serve::database(Side::Target, plan, &scrubber)?;
+    let side =
+        |side| serve::database(side, plan, &scrubber).map_err(|failure| Failure::unreachable(failure.text));
+    let (source, target) = (side(Side::Source)?, side(Side::Target)?);
     let seen = live::check(&source, &target, plan).await;
     let mut seen = seen.map_err(|cause| Failure::unreachable(words::not_checked(&cause.to_string())))?;
     for phase in &plan.phases {

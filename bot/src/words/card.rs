@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use journal::{
-    Actor, Finding, Glass, OperationRun, PhaseName, Request, RequestStatus, TableName, UndoCause, VoidReason,
-    approvers,
+    Actor, Finding, Glass, OperationRun, PhaseName, Request, RequestStatus, Step, TableName, UndoCause,
+    VoidReason, approvers,
 };
 
 use super::{World, because, commit, instant, length, list, named, voided, waiting};
@@ -123,8 +123,8 @@ fn running(text: &mut String, run: &OperationRun, told: &Told) {
 }
 
 /// A step needs a person.
-pub(crate) fn called_blocked(request: &Request, finding: &Finding) -> String {
-    super::ended_blocked(request, finding)
+pub(crate) fn called_blocked(request: &Request, finding: &Finding, step: Step) -> String {
+    super::ended_blocked(request, finding, step)
 }
 
 /// An operation is being undone.

@@ -66,7 +66,9 @@ pub fn wrong(wrong: &Wrong) -> Finding {
         Wrong::SlotUnread { slot, side, retained_bytes } => finding(
             "SW-0547",
             format!("nobody reads the slot {slot} of the {side}; it keeps {retained_bytes} bytes of log"),
-            "Start `switchyard serve --plan …`, or see in its log why the stream is down.",
+            "If no `switchyard serve` runs, start it. If one runs, the stream is down: `switchyard status` says why, and whether \
+             it goes on by itself; one that has stopped for good, as by a TRUNCATE, needs `retire` and `start`, and goes on by \
+             no restart.",
         ),
         Wrong::LeverElsewhere(side) => finding(
             "SW-0549",
@@ -104,6 +106,15 @@ pub fn no_answer() -> String {
     "no answer within 20 s".to_owned()
 }
 
+/// Nobody reads the slot of the way back.
+#[must_use]
+pub fn way_back_unread(bytes: i64) -> String {
+    format!(
+        "not certain: nobody reads its slot now ({bytes} bytes behind); if its stream has stopped for good, which \
+         `switchyard status` says, there is none"
+    )
+}
+
 /// The target was not seen.
 #[must_use]
 pub fn way_back_unknown() -> String {
@@ -127,7 +138,8 @@ const fn accepting(accepts: Accepts) -> &'static str {
 }
 
 fn row(text: &mut String, name: &str, value: &str) {
-    let _written = writeln!(text, "  {name:<12}{value}");
+    // A name that is longer than its column is still divided from what follows.
+    let _written = writeln!(text, "  {name:<11} {value}");
 }
 
 /// A phase, for a person in the night: what is wrong comes first.
@@ -196,6 +208,9 @@ fn side(text: &mut String, seen: &SideSeen) {
             stream.direction, stream.mode, stream.lsn, stream.epoch, stream.age_s
         );
         row(text, "  stream", &told);
+    }
+    for lacking in &seen.not_permitted {
+        row(text, "  not known", lacking);
     }
     for (name, at) in &seen.origins {
         row(text, "  origin", &format!("{name} at {at}"));

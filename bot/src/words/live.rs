@@ -73,8 +73,10 @@ pub fn not_checked(cause: &str) -> String {
 
 /// `--source` is no place of a secret.
 #[must_use]
-pub fn no_place(given: &str) -> String {
-    format!("--source {given}: expected env:NAME or file:PATH, where the connection string is kept.")
+pub fn no_place() -> String {
+    "--source: expected env:NAME or file:PATH, where the connection string is kept. What was given is not repeated, since a \
+     connection string holds a password: put it into an environment variable, say SHOP_SOURCE, and give env:SHOP_SOURCE."
+        .to_owned()
 }
 
 /// There is a file of that name.

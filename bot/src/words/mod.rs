@@ -26,7 +26,9 @@ use std::time::Duration;
 use journal::{Operation, PhaseName, PhaseStatus, Request, RequestStatus, State, Timestamp, VoidReason};
 
 pub(crate) use card::*;
-pub use doctor::{doctor, no_answer, way_back, way_back_not_needed, way_back_unknown, wrong};
+pub use doctor::{
+    doctor, no_answer, way_back, way_back_not_needed, way_back_unknown, way_back_unread, wrong,
+};
 pub use done::done;
 pub use event::Narrator;
 pub(crate) use event::{because, stream_health};

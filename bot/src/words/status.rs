@@ -81,7 +81,8 @@ pub fn status(report: &Report) -> String {
 }
 
 fn row(text: &mut String, name: &str, value: &str) {
-    let _written = writeln!(text, "  {name:<12}{value}");
+    // A name that is longer than its column is still divided from what follows.
+    let _written = writeln!(text, "  {name:<11} {value}");
 }
 
 /// What passed the fence and no person has acknowledged, and how one does.
@@ -121,6 +122,8 @@ fn trouble(text: &mut String, phase: &PhaseReport, now: Timestamp) {
         row(text, "  remedy", &blocked.remedy);
         let then = if phase.undoing.is_some() {
             "nothing has to be said: the undo goes on by itself as soon as that is mended".to_owned()
+        } else if phase.point_of_no_return_passed {
+            format!("/migrate {} retry", phase.name)
         } else {
             format!("/migrate {0} retry, or /migrate {0} abort --reason \"…\"", phase.name)
         };

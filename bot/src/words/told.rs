@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use journal::{
-    Finding, Operation, Outcome, PersonId, PhaseName, Plan, PlanHash, Request, RequestStatus, Role,
+    Finding, Operation, Outcome, PersonId, PhaseName, Plan, PlanHash, Request, RequestStatus, Role, Step,
 };
 use journal_store::StoreError;
 
@@ -244,12 +244,15 @@ pub fn ended(request: &Request) -> String {
 
 /// The last line for somebody who waited, when a person is needed.
 #[must_use]
-pub fn ended_blocked(request: &Request, finding: &Finding) -> String {
-    format!(
-        "Request {} is blocked: {finding}\nThen: /migrate {} retry, or /migrate {1} abort --reason \"…\"",
-        named(request),
-        request.phase
-    )
+pub fn ended_blocked(request: &Request, finding: &Finding, step: Step) -> String {
+    let phase = &request.phase;
+    let then = match step {
+        Step::Undo => "The undo goes on by itself as soon as that is mended.".to_owned(),
+        // Something was dropped for good.
+        Step::StopFailback | Step::CleanUp => format!("Then: /migrate {phase} retry"),
+        _ => format!("Then: /migrate {phase} retry, or /migrate {phase} abort --reason \"…\""),
+    };
+    format!("Request {} is blocked: {finding}\n{then}", named(request))
 }
 
 /// The plan says where the journal's connection string is kept, and it is not there.

@@ -8,7 +8,7 @@ use tokio_postgres::{Error, Transaction};
 
 use crate::postgres::database::Database;
 use crate::postgres::receipt::is_missing;
-use crate::postgres::{fence, survey, writers};
+use crate::postgres::{fence, preflight, survey, writers};
 use crate::seams::Cause;
 
 /// Generations whose slots are looked for. A phase that was started more often is not seen whole.
@@ -16,6 +16,13 @@ const GENERATIONS: std::ops::RangeInclusive<u64> = 1..=32;
 
 /// From this age on a transaction of the database is shown, in milliseconds.
 const LONG_MS: i64 = 60_000;
+
+/// The origins of these names, and how far each is.
+const SEEN_ORIGINS: &str = "select o.roname::text, coalesce(s.remote_lsn::text, 'nothing yet') from pg_replication_origin o \
+     left join pg_replication_origin_status s on s.local_id = o.roident where o.roname = any ($1)";
+
+/// The same for a role that may not see how far.
+const UNSEEN_ORIGINS: &str = "select roname::text, 'a place that this role may not see' from pg_replication_origin where roname = any ($1)";
 
 /// One side of one phase.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -34,6 +41,8 @@ pub struct SideSeen {
     pub slots: Vec<SlotSeen>,
     /// The phase's origins here, with how far each has come on the other side.
     pub origins: BTreeMap<String, String>,
+    /// What the role may not see, with the grant that lets it.
+    pub not_permitted: Vec<String>,
     /// The streams that write here.
     pub streams: Vec<StreamSeen>,
     /// What passed the fence of the other side, as the guard that writes here has seen it.
@@ -148,10 +157,16 @@ async fn read(
         missing_tables: writers::missing(&tx, tables).await?,
         writers: writers::holders(&tx, tables).await?.values().map(ToString::to_string).collect(),
         fence: fence_of(&tx, database, phase, tables).await?,
-        origins: origins(&tx, database, phase).await?,
         long_transactions: long_transactions(&tx).await?,
         ..SideSeen::default()
     };
+    match preflight::lacks_origin_status(&tx).await? {
+        Some(grant) => {
+            seen.origins = origins(&tx, database, phase, UNSEEN_ORIGINS).await?;
+            seen.not_permitted.push(format!("how far the origins are; at the {}: {grant}", database.side()));
+        }
+        None => seen.origins = origins(&tx, database, phase, SEEN_ORIGINS).await?,
+    }
     if !is_standby {
         seen.slots = slots(&tx, database, phase).await?;
     }
@@ -218,13 +233,12 @@ async fn origins(
     tx: &Transaction<'_>,
     database: &Database,
     phase: &PhaseName,
+    sql: &str,
 ) -> Result<BTreeMap<String, String>, Error> {
     let names: Vec<String> = Direction::ALL
         .into_iter()
         .map(|direction| journal::origin_name(database.migration(), phase, direction, 0))
         .collect();
-    let sql = "select o.roname::text, coalesce(s.remote_lsn::text, 'nothing yet') from pg_replication_origin o \
-               left join pg_replication_origin_status s on s.local_id = o.roident where o.roname = any ($1)";
     Ok(tx.query(sql, &[&names]).await?.iter().map(|row| (row.get(0), row.get(1))).collect())
 }
 

@@ -9,10 +9,11 @@ use std::time::Duration;
 use journal::plan::TablePattern;
 use journal::{Direction, EffectSpec, Evidence, Finding, Generation, PhaseName, Side, TableName, slot_name};
 use runtime::Clock;
-use tokio_postgres::Client;
+use tokio_postgres::{Client, GenericClient};
 
 use crate::postgres::database::{Database, chain};
 use crate::postgres::preflight_tables;
+use crate::postgres::quote::ident;
 use crate::seams::{Acted, Cause, Probe};
 
 /// How many slots one phase holds at a side at once: its own, a fill's and a comparison's.
@@ -183,10 +184,16 @@ pub(crate) async fn phase(
     found: &mut Found,
     (name, tables, before): (&PhaseName, &[TableName], &BTreeSet<TableName>),
 ) -> Result<(), Cause> {
+    let mut may_look = true;
     for (database, client) in [source, target].into_iter().zip(clients) {
         found.about(Subject::Phase(name.clone()));
         let fault = |error| database.cause("cannot be looked at", &error);
         names(client, database, name, found).await.map_err(fault)?;
+        may_look &= may_use(client, database.side(), tables, found).await.map_err(fault)?;
+    }
+    // What cannot be named cannot be looked at either.
+    if !may_look {
+        return Ok(());
     }
     let sides = Sides { source: clients[0], target: clients[1], phase: name, tables, before };
     let fault = |error: tokio_postgres::Error| Cause(source.scrub(&format!("preflight: {}", chain(&error))));
@@ -313,32 +320,36 @@ async fn rights(client: &Client, side: Side, found: &mut Found) -> Result<(), to
                    and has_function_privilege('pg_replication_origin_session_setup(text)', 'execute') \
                    and has_function_privilege('pg_replication_origin_xact_setup(pg_lsn, timestamptz)', 'execute') \
                    and has_function_privilege('pg_replication_origin_drop(text)', 'execute'), \
-                 to_regnamespace('_switchyard') is not null \
+                 to_regnamespace('_switchyard') is not null, current_database()::text \
                from pg_roles r where r.rolname = current_user";
     let row = client.query_one(sql, &[]).await?;
     let user: &str = row.get(0);
     let is_superuser = row.get::<_, bool>(1);
-    let mut missing = |lacks: bool, right: &str, remedy: String| {
+    let mut missing = |lacks: bool, right: &str, grant: String| {
         if lacks && !is_superuser {
+            let remedy = format!("At the {side}, as a superuser: {grant};");
             found.block("SW-0207", format!("{user} may not {right} at the {side}"), remedy);
         }
     };
-    let role = crate::postgres::quote::ident(user);
-    missing(!row.get::<_, bool>(2), "replicate", format!("At the {side}: alter role {role} replication."));
+    let (role, database) = (ident(user), ident(row.get(7)));
+    missing(!row.get::<_, bool>(2), "replicate", format!("alter role {role} replication"));
     missing(
         !row.get::<_, bool>(3) && !row.get::<_, bool>(6),
         "create schemas",
-        format!("At the {side}: grant create on the database to {role}."),
+        format!("grant create on database {database} to {role}"),
     );
     missing(
         !row.get::<_, bool>(4),
         "make temporary tables",
-        format!("At the {side}: grant temporary on the database to {role}."),
+        format!("grant temporary on database {database} to {role}"),
     );
     missing(
         !row.get::<_, bool>(5),
         "use replication origins",
-        format!("At the {side}: grant execute on the functions pg_replication_origin_* to {role}."),
+        format!(
+            "grant execute on function pg_replication_origin_create(text), pg_replication_origin_session_setup(text), \
+             pg_replication_origin_xact_setup(pg_lsn, timestamptz), pg_replication_origin_drop(text) to {role}"
+        ),
     );
     // Tried, since from 15 on it may be granted: no catalog says it in all versions.
     let tried = client.batch_execute("begin; set local session_replication_role = replica").await;
@@ -346,9 +357,54 @@ async fn rights(client: &Client, side: Side, found: &mut Found) -> Result<(), to
     missing(
         tried.is_err(),
         "set session_replication_role",
-        format!("At the {side}: grant set on parameter session_replication_role to {role}."),
+        format!("grant set on parameter session_replication_role to {role}"),
     );
+    if let Some(grant) = lacks_origin_status(client).await? {
+        found.warn(format!(
+            "{user} may not see at the {side} how far replication origins are, which only `doctor` shows; as a superuser: \
+             {grant}"
+        ));
+    }
     Ok(())
+}
+
+/// The grant without which this role cannot see how far replication origins are; none if it can. Nothing is moved by it.
+pub(crate) async fn lacks_origin_status<C: GenericClient>(
+    client: &C,
+) -> Result<Option<String>, tokio_postgres::Error> {
+    let sql = "select has_table_privilege('pg_replication_origin_status', 'select') \
+                 and has_function_privilege('pg_show_replication_origin_status()', 'execute'), current_user::text";
+    let row = client.query_one(sql, &[]).await?;
+    let grant = || {
+        let role = ident(row.get(1));
+        format!(
+            "grant select on pg_replication_origin_status to {role}; grant execute on function \
+             pg_show_replication_origin_status() to {role};"
+        )
+    };
+    Ok((!row.get::<_, bool>(0)).then(grant))
+}
+
+/// Whether the role may name what is in the tables' schemas, where these are there.
+async fn may_use(
+    client: &Client,
+    side: Side,
+    tables: &[TableName],
+    found: &mut Found,
+) -> Result<bool, tokio_postgres::Error> {
+    let schemas: Vec<&str> = tables.iter().map(|table| table.schema.as_str()).collect();
+    let sql = "select nspname::text, current_user::text from pg_namespace \
+               where nspname = any ($1) and not has_schema_privilege(oid, 'usage') order by 1";
+    let lacking = client.query(sql, &[&schemas]).await?;
+    for row in &lacking {
+        let (schema, user): (&str, &str) = (row.get(0), row.get(1));
+        found.block(
+            "SW-0207",
+            format!("{user} may not use the schema {schema} at the {side}, so nothing in it was looked at"),
+            format!("At the {side}: grant usage on schema {} to {};", ident(schema), ident(user)),
+        );
+    }
+    Ok(lacking.is_empty())
 }
 
 /// Slots of our names that are another's.

@@ -126,7 +126,7 @@ fn privileges(row: &Row, table: &TableName, found: &mut Found) {
         found.block(
             "SW-0207",
             format!("{user} may not read and write {table} at the source"),
-            format!("grant select, insert, update, delete on {name} to {user}."),
+            format!("At the source: grant select, insert, update, delete on {name} to {user};"),
         );
     }
     if !row.get::<_, bool>(11) {
@@ -134,14 +134,14 @@ fn privileges(row: &Row, table: &TableName, found: &mut Found) {
         found.block(
             "SW-0207",
             format!("{user} does not own {table} at the source, and can neither publish nor fence it"),
-            format!("grant {owner} to {user}."),
+            format!("At the source: grant {owner} to {user};"),
         );
     }
     if row.get::<_, bool>(6) && !row.get::<_, bool>(13) {
         found.block(
             "SW-0207",
             format!("row security hides rows of {table} from {user}"),
-            format!("alter role {user} bypassrls."),
+            format!("At the source, as a superuser: alter role {user} bypassrls;"),
         );
     }
 }

@@ -113,7 +113,7 @@ fn belongs(operation: Operation, step: Step, effect: &Effect) -> bool {
 }
 
 /// Whether an effect gives up what only a new start could make again.
-pub(super) const fn gives_up(effect: &Effect) -> bool {
+pub(crate) const fn gives_up(effect: &Effect) -> bool {
     matches!(effect, Effect::DropStream { .. } | Effect::DropSlot { .. } | Effect::RemoveFence { .. })
 }
 

@@ -14,6 +14,7 @@ mod requests;
 mod witness;
 mod words;
 
+pub(crate) use effects::gives_up;
 use effects::{Intent, conclude, intend};
 use glass::{Broken, break_glass};
 use operations::{abort, begin_undo, block, finish_step, hold, pause, release, resume, retry};
