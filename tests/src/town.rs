@@ -103,6 +103,20 @@ impl Town {
         self.pull = self.github.open_pull(ANNA, "Move region-a", &[(PLAN, Some(plan))]).await;
     }
 
+    /// Waits until the bot hears what both deliver.
+    ///
+    /// # Errors
+    /// It does not in time.
+    pub async fn is_heard(&self) -> Result<()> {
+        wait_until(Duration::from_secs(30), "the bot to listen", async || {
+            Ok(match tokio::net::TcpStream::connect(("127.0.0.1", self.port)).await {
+                Ok(_) => Seen::Done(()),
+                Err(error) => Seen::NotYet(error.to_string()),
+            })
+        })
+        .await
+    }
+
     /// The pull request's number.
     #[must_use]
     pub const fn pull(&self) -> u64 {

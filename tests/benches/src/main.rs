@@ -7,6 +7,7 @@ mod append;
 mod batches;
 mod replay;
 mod report;
+mod webhooks;
 mod work;
 
 use std::process::ExitCode;
@@ -25,7 +26,8 @@ async fn main() -> ExitCode {
         batches::postgres(&mut report).await?;
         replay::memory(&mut report)?;
         replay::sqlite(&mut report).await?;
-        replay::postgres(&mut report).await
+        replay::postgres(&mut report).await?;
+        webhooks::acknowledged(&mut report).await
     };
     match done.await {
         Ok(()) => {
