@@ -43,7 +43,10 @@ pub(crate) async fn sqlite(report: &mut Report) -> Result<()> {
     let mut pairs = Pairs::default();
     for round in 0..ROUNDS {
         let mut commit = async |_: u64| -> Result<()> {
-            sqlx::query("insert into row (bytes) values (?1)").bind(vec![7; ROW]).execute(&mut bare).await?;
+            sqlx::query("insert into row (bytes) values (?1)")
+                .bind(vec![7_u8; ROW])
+                .execute(&mut bare)
+                .await?;
             Ok(())
         };
         pairs.reference(round, &mut commit).await?;
@@ -70,7 +73,10 @@ pub(crate) async fn postgres(report: &mut Report) -> Result<()> {
     let mut pairs = Pairs::default();
     for round in 0..ROUNDS {
         let mut commit = async |_: u64| -> Result<()> {
-            sqlx::query("insert into row (bytes) values ($1)").bind(vec![7; ROW]).execute(&mut bare).await?;
+            sqlx::query("insert into row (bytes) values ($1)")
+                .bind(vec![7_u8; ROW])
+                .execute(&mut bare)
+                .await?;
             Ok(())
         };
         pairs.reference(round, &mut commit).await?;
