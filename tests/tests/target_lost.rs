@@ -198,6 +198,41 @@ async fn a_target_that_dies_under_load_is_given_up_at_the_shown_loss_and_quarant
 }
 
 #[tokio::test]
+async fn a_target_that_comes_back_in_the_midst_of_it_is_closed_and_drained_and_nothing_is_lost() -> Result<()>
+{
+    let (mut scene, workload) = on_target().await?;
+    let mut serve = scene.product.serve("a", None)?;
+    serve.ready().await?;
+    let acknowledged = die(&mut scene, serve).await?;
+    let mut serve =
+        scene.product.serve("a", Some("stop:failback_target_lost/stop_traffic/hold_traffic/after_effect"))?;
+    serve.ready().await?;
+    let request = give_up(&scene).await?;
+    serve.stopped_itself(LONG).await?;
+    scene.target.start_again().await?;
+    serve.thaw()?;
+    completed(&scene, request).await?;
+    scene.shows("quarantined", "source").await?;
+    let declared = event(&scene, "loss_declared").await?;
+    let says = |name: &str| declared.get(name).and_then(Value::as_bool);
+    ensure!(says("drained") == Some(true) && says("closed") == Some(true), "{declared}");
+    let missing = bound_holds(&scene, &acknowledged).await?;
+    ensure!(missing.is_empty(), "what could be had was not drained: {missing:?}");
+    let app = scene.target.connect(Role::App).await?;
+    let late = "insert into shop.events (worker, seq, kind) values (-78, 1, 'late')";
+    ensure!(app.batch_execute(late).await.is_err(), "the quarantined target takes a write");
+    let read = event(&scene, "quarantine_read").await?;
+    ensure!(read.get("changes").and_then(Value::as_str) == Some("0"), "{read}");
+    workload.acknowledged(40, LONG).await?;
+    workload.rest(LONG).await?;
+    let found = workload.judge(&scene.on_source().await?).await?;
+    ensure!(found.lost.is_empty(), "of the application's writes are lost: {:?}", found.lost);
+    scene.product.journal().await?.check()?;
+    workload.stop().await;
+    serve.end().await
+}
+
+#[tokio::test]
 async fn killed_in_the_midst_of_it_the_product_carries_through_what_was_confirmed() -> Result<()> {
     let (mut scene, workload) = on_target().await?;
     let mut serve = scene.product.serve("a", None)?;

@@ -44,6 +44,10 @@ pub struct Args {
     /// The socket to listen on, instead of the plan's
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
+    /// The directory of files for people, as the rest of a lost target's stream: beside the journal's file or the plan, if
+    /// not given
+    #[arg(long, value_name = "DIR")]
+    people_files: Option<PathBuf>,
     /// The bot's file: GitHub, Slack, Discord. Without it only the terminal is heard
     #[arg(long, value_name = "FILE")]
     bot: Option<PathBuf>,
@@ -119,7 +123,7 @@ pub async fn run(args: Args) -> Result<Exit, Failure> {
         clock: Arc::new(SystemClock),
         tasks: Tasks::default(),
         scrubber: scrubber.clone(),
-        people_files: people_files(&place, &args.plan.plan),
+        people_files: args.people_files.unwrap_or_else(|| beside(&place, &args.plan.plan)),
     };
     let publisher = publishing.map(|(publisher, _)| tokio::spawn(publisher.run()));
     let server = tokio::spawn(server.proven_by(proof).run(store));
@@ -143,13 +147,13 @@ pub async fn run(args: Args) -> Result<Exit, Failure> {
     }
 }
 
-/// Where files for people go: beside the journal, or beside the plan where the journal is in a database.
-fn people_files(place: &Place, plan: &Path) -> PathBuf {
-    let beside = match place {
+/// Where files for people go unless it is said: beside the journal, or beside the plan where the journal is in a database.
+fn beside(place: &Place, plan: &Path) -> PathBuf {
+    let file = match place {
         Place::File(file) => file.as_path(),
         Place::Database(_) => plan,
     };
-    let folder = beside.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
     folder.unwrap_or_else(|| Path::new(".")).to_owned()
 }
 

@@ -89,11 +89,8 @@ pub(crate) fn card(
 
 fn running(text: &mut String, run: &OperationRun, told: &Told) {
     if let Some(finding) = &run.blocked {
-        let _written = writeln!(
-            text,
-            "{finding}\nThen: /migrate {0} retry, or /migrate {0} abort --reason \"…\"",
-            run.phase
-        );
+        let _written =
+            writeln!(text, "{finding}\nThen: {}", super::then(&run.phase.to_string(), run.operation.word()));
     }
     if let Some(undo) = &run.undo {
         let _written = writeln!(text, "Why: {}.", because(&undo.cause));

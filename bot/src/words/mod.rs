@@ -105,6 +105,14 @@ pub(crate) fn length(of: Duration) -> String {
     }
 }
 
+/// What a person says to an operation that is blocked. One that gives the target up has nowhere to return to.
+pub(crate) fn then(phase: &str, operation: &str) -> String {
+    if operation == Operation::FailbackTargetLost.word() {
+        return format!("/migrate {phase} retry");
+    }
+    format!("/migrate {phase} retry, or /migrate {phase} abort --reason \"…\"")
+}
+
 /// Names in a row.
 pub(crate) fn list<T: ToString>(names: impl IntoIterator<Item = T>) -> String {
     let names: Vec<String> = names.into_iter().map(|name| name.to_string()).collect();

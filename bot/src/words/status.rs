@@ -125,7 +125,7 @@ fn trouble(text: &mut String, phase: &PhaseReport, now: Timestamp) {
         } else if phase.point_of_no_return_passed {
             format!("/migrate {} retry", phase.name)
         } else {
-            format!("/migrate {0} retry, or /migrate {0} abort --reason \"…\"", phase.name)
+            super::then(&phase.name, phase.operation.unwrap_or_default())
         };
         row(text, "  then", &then);
     }

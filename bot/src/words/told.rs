@@ -250,7 +250,7 @@ pub fn ended_blocked(request: &Request, finding: &Finding, step: Step) -> String
         Step::Undo => "The undo goes on by itself as soon as that is mended.".to_owned(),
         // Something was dropped for good.
         Step::StopFailback | Step::CleanUp => format!("Then: /migrate {phase} retry"),
-        _ => format!("Then: /migrate {phase} retry, or /migrate {phase} abort --reason \"…\""),
+        _ => format!("Then: {}", super::then(phase.as_str(), request.operation.word())),
     };
     format!("Request {} is blocked: {finding}\n{then}", named(request))
 }

@@ -43,7 +43,12 @@ impl PhaseLoop {
         let found = match self.hands.first_contact((known, tables), under).await {
             Ok(found) => found,
             Err(cause) => {
-                tracing::debug!(phase = %self.name, %cause, "the quarantined target");
+                // Once it is closed it was there: what keeps its rest from being read is for a person to see.
+                if known.is_closed {
+                    tracing::warn!(phase = %self.name, %cause, "the quarantined target's rest is not read yet");
+                } else {
+                    tracing::debug!(phase = %self.name, %cause, "the quarantined target");
+                }
                 return false;
             }
         };
