@@ -519,6 +519,7 @@ async fn a_phase_lives_through_all_its_operations_and_each_effect_is_done_once()
         "prepare_switch/verify_table:shop.items",
         "prepare_switch/observe_traffic",
         "prepare_switch/trial_write:source:before",
+        "prepare_switch/sweep_changed",
         "prepare_switch/await_quiet:target",
         "stop_traffic/await_lag:failback",
         "stop_traffic/observe_traffic",
