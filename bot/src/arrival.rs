@@ -234,6 +234,17 @@ impl Place {
         }
     }
 
+    /// The place without what is only a way to answer: where a living message is.
+    #[must_use]
+    pub fn lasting(&self) -> Self {
+        match self {
+            Self::DiscordChannel { channel, .. } => {
+                Self::DiscordChannel { channel: channel.clone(), token: None }
+            }
+            other => other.clone(),
+        }
+    }
+
     /// The outbox's row for a message to this place.
     ///
     /// What is only a way to answer, an interaction's token, goes with the message: the place of a living message is the

@@ -21,7 +21,7 @@ pub enum Flavour {
 impl Flavour {
     /// The longest text that is sent, in characters: GitHub takes 65,536, a block of Slack 3,000, Discord 2,000, and
     /// the marks around it count.
-    const fn most(self) -> usize {
+    pub(crate) const fn most(self) -> usize {
         match self {
             Self::Github => 60_000,
             Self::Slack => 2_800,
@@ -33,10 +33,16 @@ impl Flavour {
 /// A text as the platform takes it.
 #[must_use]
 pub fn render(text: &str, flavour: Flavour) -> String {
+    render_within(text, flavour, flavour.most())
+}
+
+/// The same, where the platform takes another length.
+#[must_use]
+pub(crate) fn render_within(text: &str, flavour: Flavour, most: usize) -> String {
     let text = text.trim_end();
     let is_table = text.lines().count() > 8
         || text.lines().any(|line| line.starts_with(' ') || line.trim_end().contains("  "));
-    let mut length = flavour.most();
+    let mut length = most;
     loop {
         let (kept, was_cut) = first(text, length);
         let mut shown = if is_table { block(&kept, flavour) } else { prose(&kept, flavour) };
@@ -44,7 +50,7 @@ pub fn render(text: &str, flavour: Flavour) -> String {
             shown.push_str(words::cut());
         }
         // Escapes make it longer than it was.
-        if shown.chars().count() <= flavour.most() + 100 || length < 100 {
+        if shown.chars().count() <= most + 100 || length < 100 {
             return shown;
         }
         length = length * 3 / 4;

@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 use crate::arrival::Place;
 use crate::board::{Audience, Board, Plain};
 use crate::config::Config;
-use crate::discord::DiscordSender;
+use crate::discord::{DiscordSender, Gateway, Reception};
 use crate::github::{App, Client, Desk, GithubAudience, GithubSender, Sweep, Watch};
 use crate::inbound::{DiscordDoor, Doors, GithubDoor, SlackDoor, router};
 use crate::outbound::{Carrier, Sender};
@@ -62,7 +62,8 @@ impl Service {
         let desk = desk(&config, &parts)?;
         let slack = slack_client(&config)?;
         let readers = Arc::new(Readers::new(Arc::clone(&parts.clock)));
-        let carriers = carriers(&config, &parts, desk.as_ref(), slack.as_ref())?;
+        let discord = discord_client(&config)?;
+        let carriers = carriers(&config, &parts, desk.as_ref(), slack.as_ref(), discord.as_ref());
         let listen = config.http.listen;
         let no_listener = |error: &std::io::Error| words::no_listener(&listen.to_string(), error);
         let listener = TcpListener::bind(listen).await.map_err(|error| no_listener(&error))?;
@@ -98,12 +99,19 @@ impl Service {
             tasks.spawn(watch.run(stopped.clone()));
         }
         let by_socket = config.slack.as_ref().is_some_and(|slack| slack.app_token.is_some());
+        let by_gateway = config.discord.as_ref().filter(|discord| discord.gateway);
+        let by_gateway = by_gateway.map(|discord| discord.bot_token.clone());
         let slack_parts = slack.clone().map(|client| (client, readers));
         let doors = Arc::new(doors(config, &parts, &arrived, slack_parts));
         if let Some(client) = slack.clone().filter(|_| by_socket) {
             let clock = Arc::clone(&parts.clock);
             let sockets = Sockets { client, doors: Arc::clone(&doors), clock };
             tasks.spawn(sockets.run(stopped.clone()));
+        }
+        if let Some((client, token)) = discord.zip(by_gateway) {
+            let clock = Arc::clone(&parts.clock);
+            let gateway = Gateway { client, token, doors: Arc::clone(&doors), clock };
+            tasks.spawn(gateway.run(stopped.clone()));
         }
         let mut until = stopped.clone();
         let served = axum::serve(listener, router(doors)).with_graceful_shutdown(async move {
@@ -184,6 +192,7 @@ fn doors(
                 application: discord.application_id.to_string(),
                 guild: discord.guild.to_string(),
             },
+            reception: Reception { store: Arc::clone(&parts.store) },
         }),
     }
 }
@@ -193,6 +202,13 @@ fn slack_client(config: &Config) -> Result<Option<Arc<slack::Client>>, String> {
     let Some(slack) = &config.slack else { return Ok(None) };
     let client = slack::Client::new(&slack.api_url, slack.bot_token.clone(), slack.app_token.clone());
     client.map(|client| Some(Arc::new(client))).map_err(|error| words::no_client(Platform::Slack, &error))
+}
+
+/// What calls Discord, if it is configured.
+fn discord_client(config: &Config) -> Result<Option<Arc<discord::Client>>, String> {
+    let Some(discord) = &config.discord else { return Ok(None) };
+    let client = discord::Client::new(discord.api_url.as_deref(), discord.bot_token.clone());
+    client.map(|client| Some(Arc::new(client))).map_err(|error| words::no_client(Platform::Discord, &error))
 }
 
 fn audiences(config: &Config, readers: &Arc<Readers>) -> Vec<Box<dyn Audience>> {
@@ -236,7 +252,8 @@ fn carriers(
     parts: &Parts,
     desk: Option<&Desk>,
     slack: Option<&Arc<slack::Client>>,
-) -> Result<Vec<Box<dyn Carrier>>, String> {
+    discord: Option<&Arc<discord::Client>>,
+) -> Vec<Box<dyn Carrier>> {
     let mut carriers: Vec<Box<dyn Carrier>> = Vec::new();
     if let Some(desk) = desk {
         carriers.push(Box::new(GithubSender::new(Arc::clone(&desk.client))));
@@ -248,9 +265,12 @@ fn carriers(
             channel: slack.channels.first().cloned(),
         }));
     }
-    if let Some(discord) = &config.discord {
-        let api = discord.api_url.as_deref();
-        carriers.push(Box::new(DiscordSender::new(api, discord.application_id, &discord.bot_token)));
+    if let (Some(discord), Some(client)) = (&config.discord, discord) {
+        carriers.push(Box::new(DiscordSender {
+            client: Arc::clone(client),
+            application: discord.application_id,
+            channel: discord.channel.to_string(),
+        }));
     }
-    Ok(carriers)
+    carriers
 }

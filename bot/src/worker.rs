@@ -17,6 +17,7 @@ use tokio::sync::{Notify, watch};
 use crate::arrival::{Arrival, Asks, Message, Place, Said, Word, dialect, person};
 use crate::board;
 use crate::conversation::{Conversation, Reply, Utterance};
+use crate::discord;
 use crate::github::{Binding, Desk, Event, Stopped};
 use crate::language;
 use crate::proof::Proof;
@@ -201,7 +202,14 @@ impl Worker {
             Ok(state) => {
                 // The reply that made a request is the first state of its operation's living message.
                 let living = reply.made.map(|request| board::key(request.get()));
-                Done::Replies(vec![Draft { living, ..place.draft(&message(reply, &state, place)) }])
+                let message = message(reply, &state, place);
+                Done::Replies(match living {
+                    None => vec![place.draft(&message)],
+                    Some(key) => {
+                        let living = Draft { living: Some(key), ..place.lasting().draft(&message) };
+                        [living].into_iter().chain(discord::settled(place)).collect()
+                    }
+                })
             }
             Err(error) => error.into(),
         }

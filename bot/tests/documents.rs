@@ -84,6 +84,8 @@ fn the_manual_shows_the_help_as_the_program_prints_it() {
         "plan adopt",
         "bot",
         "bot check",
+        "discord",
+        "discord register",
         "people",
         "people check",
         "token",

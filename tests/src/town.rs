@@ -41,8 +41,14 @@ pub struct Town {
 #[must_use]
 pub fn accounts(person: &str) -> String {
     PEOPLE.iter().find(|(id, _, _)| *id == person).map_or_else(String::new, |(_, github, slack)| {
-        format!("github = {github}\nslack = \"T0SHOP/{slack}\"\n")
+        format!("github = {github}\nslack = \"T0SHOP/{slack}\"\ndiscord = \"{}\"\n", on_discord(*github))
     })
+}
+
+/// A person's account on Discord, by their number on GitHub.
+#[must_use]
+pub fn on_discord(number: u64) -> String {
+    format!("10000000000000{number}")
 }
 
 fn known(person: &str) -> Result<(u64, &'static str)> {

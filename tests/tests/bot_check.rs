@@ -58,13 +58,6 @@ impl Scene {
         github.deliver_to("https://bot.test/github");
         let (slack, discord) = (Slack::start().await?, Discord::start().await?);
         discord.endpoint("https://bot.test/discord");
-        let http = reqwest::Client::new();
-        let command = json!([{"name": "migrate", "type": 1, "description": "Moves a database"}]);
-        let put = http
-            .put(format!("{}/api/v10/applications/{APPLICATION}/guilds/{GUILD}/commands", discord.api()))
-            .header("authorization", format!("Bot {}", discord::TOKEN))
-            .header("user-agent", "DiscordBot (https://switchyard.test, 1)");
-        assert!(put.json(&command).send().await?.status().is_success());
         let environment = vec![
             ("GITHUB_KEY", github.private_key()),
             ("GITHUB_SECRET", SECRET.to_owned()),
@@ -74,6 +67,8 @@ impl Scene {
         ];
         let scene = Self { github, slack, discord, dir: tempfile::tempdir()?, environment };
         scene.write(&scene.file())?;
+        let (code, said) = scene.verb(&["discord", "register"]).await?;
+        assert_eq!(code, 0, "{said}");
         Ok(scene)
     }
 
@@ -99,8 +94,12 @@ impl Scene {
     }
 
     async fn run(&self, arguments: &[&str]) -> Result<(i32, String)> {
+        self.verb(&[&["bot", "check"], arguments].concat()).await
+    }
+
+    async fn verb(&self, words: &[&str]) -> Result<(i32, String)> {
         let mut command = tokio::process::Command::new(binary()?);
-        command.current_dir(self.dir.path()).env_clear().args(["bot", "check"]).args(arguments);
+        command.current_dir(self.dir.path()).env_clear().args(words);
         let out = command.envs(self.environment.iter().cloned()).output().await?;
         let text = format!("{}{}", String::from_utf8(out.stdout)?, String::from_utf8(out.stderr)?);
         assert!(!text.contains("LEAK") && !text.contains("PRIVATE KEY"), "a secret was said: {text}");
@@ -233,6 +232,43 @@ async fn what_the_file_names_otherwise_than_the_platform_is_told() -> Result<()>
     scene.write(&scene.file().replace("acme/shop\"\n", "acme/shop\"\nplan_path = \"absent.toml\"\n"))?;
     let checked = scene.check().await?;
     assert_eq!(checked.wrong(), ["github plan"]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_command_of_another_version_is_told_apart_from_one_that_is_not_registered() -> Result<()> {
+    let scene = Scene::set().await?;
+    for (commands, told) in [
+        (json!([]), "is not registered"),
+        (json!([{"name": "migrate", "type": 1, "description": "Moves a database"}]), "another version"),
+    ] {
+        let put = reqwest::Client::new()
+            .put(format!(
+                "{}/api/v10/applications/{APPLICATION}/guilds/{GUILD}/commands",
+                scene.discord.api()
+            ))
+            .header("authorization", format!("Bot {}", discord::TOKEN))
+            .header("user-agent", "DiscordBot (https://switchyard.test, 1)");
+        assert!(put.json(&commands).send().await?.status().is_success());
+        let checked = scene.check().await?;
+        assert_eq!(checked.wrong(), ["discord command"]);
+        let (_, said) = checked.of("discord", "command");
+        assert!(said.contains(told) && said.contains("switchyard discord register"), "{said}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn with_the_gateway_no_interactions_endpoint_may_be_set_and_no_key_is_needed() -> Result<()> {
+    let scene = Scene::set().await?;
+    let key = format!("public_key = \"{}\"", scene.discord.public_key());
+    scene.write(&scene.file().replace(&key, "gateway = true"))?;
+    let checked = scene.check().await?;
+    assert_eq!(checked.wrong(), ["discord endpoint"]);
+    assert!(checked.of("discord", "endpoint").1.contains("none comes through the gateway"));
+    scene.discord.endpoint("");
+    let checked = scene.check().await?;
+    assert_eq!((checked.code, checked.wrong()), (0, Vec::new()), "{:#}", checked.json);
     Ok(())
 }
 

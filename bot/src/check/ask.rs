@@ -6,10 +6,8 @@ use reqwest::header::{HeaderMap, RETRY_AFTER};
 use reqwest::{Client, RequestBuilder, StatusCode};
 use serde_json::Value;
 
+use crate::discord::AGENT;
 use crate::words;
-
-/// How this program names itself. Discord takes nothing else, the others do not mind.
-const AGENT: &str = concat!("DiscordBot (https://switchyard.example.org, ", env!("CARGO_PKG_VERSION"), ")");
 
 /// The longest text of a platform that is repeated.
 const LONGEST: usize = 300;
@@ -53,6 +51,7 @@ pub(super) struct Ask {
 impl Ask {
     pub(super) fn new(base: &str) -> Result<Self, Unreachable> {
         let client = Client::builder()
+            // Discord takes nothing else, the others do not mind.
             .user_agent(AGENT)
             .connect_timeout(Duration::from_secs(10))
             .timeout(Duration::from_secs(20))

@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::ask::{Answer, Ask, Unreachable};
 use super::{Looks, Seen, Verdict, accounts};
 use crate::config::Discord;
+use crate::discord::{HOME, NAME, changes, definition};
 use crate::words::check as words;
 
 /// May do everything, whatever the channel says. Never asked for.
@@ -32,7 +33,7 @@ async fn all(
     plan: Option<&Plan>,
     looks: &mut Looks,
 ) -> Result<(), Unreachable> {
-    let base = discord.api_url.as_deref().unwrap_or("https://discord.com");
+    let base = discord.api_url.as_deref().unwrap_or(HOME);
     let ask = Ask::new(&format!("{}/api/v10", base.trim_end_matches('/')))?;
     let token = format!("Bot {}", discord.bot_token.expose());
     let application = ask.get("/applications/@me", &token).await?;
@@ -72,13 +73,24 @@ fn identity(discord: &Discord, public_url: Option<&str>, application: &Answer, l
     } else {
         looks.missing("application_id", words::discord_other_application(&wanted, is));
     }
-    let wanted = hex::encode(discord.public_key.to_bytes());
-    match application.text("/verify_key") {
-        Some(is) if is.eq_ignore_ascii_case(&wanted) => looks.right("public_key", words::discord_key()),
-        Some(is) => looks.missing("public_key", words::discord_other_key(is)),
+    let wanted = discord.public_key.map(|key| hex::encode(key.to_bytes()));
+    match wanted.zip(application.text("/verify_key")) {
+        // The gateway needs none.
+        None if discord.public_key.is_none() => {}
+        Some((wanted, is)) if is.eq_ignore_ascii_case(&wanted) => {
+            looks.right("public_key", words::discord_key());
+        }
+        Some((_, is)) => looks.missing("public_key", words::discord_other_key(is)),
         None => looks.note("public_key", Verdict::Note, words::secret_untried("Discord")),
     }
     let url = application.text("/interactions_endpoint_url").filter(|url| !url.is_empty());
+    if discord.gateway {
+        match url {
+            Some(url) => looks.missing("endpoint", words::discord_endpoint_not_gateway(url)),
+            None => looks.right("endpoint", words::discord_gateway()),
+        }
+        return;
+    }
     match (url, public_url.map(|url| format!("{url}/discord"))) {
         (Some(url), Some(wanted)) if url != wanted => {
             looks.missing("endpoint", words::hook_elsewhere(url, &wanted));
@@ -136,9 +148,14 @@ async fn commands(discord: &Discord, ask: &Ask, token: &str, looks: &mut Looks) 
     ];
     for place in places {
         let found = ask.get(&place, token).await?;
-        let is_ours = |command: &Value| command.get("name").and_then(Value::as_str) == Some("migrate");
-        if found.is_ok() && found.body.as_array().is_some_and(|all| all.iter().any(is_ours)) {
-            looks.right("command", words::discord_command());
+        let is_ours = |command: &&Value| command.get("name").and_then(Value::as_str) == Some(NAME);
+        let all = found.body.as_array().filter(|_| found.is_ok());
+        if let Some(ours) = all.and_then(|all| all.iter().find(is_ours)) {
+            if changes(Some(ours), &definition()).is_empty() {
+                looks.right("command", words::discord_command());
+            } else {
+                looks.missing("command", words::discord_other_command());
+            }
             return Ok(());
         }
     }

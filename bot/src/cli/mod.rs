@@ -2,6 +2,7 @@
 
 mod bot_check;
 mod chat;
+mod discord;
 mod doctor;
 mod exit;
 mod instance;
@@ -63,6 +64,9 @@ enum Verb {
     /// What the platforms grant the bot
     #[command(subcommand)]
     Bot(bot_check::What),
+    /// Discord's own: its command
+    #[command(subcommand)]
+    Discord(discord::What),
     /// Who can be known where, and who may approve what
     #[command(subcommand)]
     People(people::What),
@@ -101,6 +105,7 @@ pub fn main() -> ExitCode {
             Verb::Journal(what) => journal::run(what).await,
             Verb::Plan(what) => plan::run(what).await,
             Verb::Bot(what) => bot_check::run(what).await,
+            Verb::Discord(what) => discord::run(what).await,
             Verb::People(what) => people::run(what),
             Verb::Token(what) => token::run(what),
         }

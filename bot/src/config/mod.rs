@@ -86,8 +86,10 @@ pub struct Slack {
 /// The Discord application.
 #[derive(Debug)]
 pub struct Discord {
-    /// What interactions are signed with.
-    pub public_key: VerifyingKey,
+    /// What interactions are signed with; none if they come through the gateway alone.
+    pub public_key: Option<VerifyingKey>,
+    /// Whether interactions come through the gateway.
+    pub gateway: bool,
     /// The application's number.
     pub application_id: u64,
     /// What messages are posted with.

@@ -55,7 +55,9 @@ struct RawSlack {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawDiscord {
-    public_key: Spanned<String>,
+    public_key: Option<Spanned<String>>,
+    #[serde(default)]
+    gateway: bool,
     application_id: Spanned<String>,
     bot_token: Spanned<String>,
     guild: Spanned<String>,
@@ -276,16 +278,28 @@ impl Reader<'_> {
         })
     }
 
-    fn discord(&mut self, raw: &RawDiscord) -> Option<Discord> {
+    fn public_key(&mut self, text: &Spanned<String>) -> Option<VerifyingKey> {
         let mut bytes = [0; 32];
-        let is_hex = hex::decode_to_slice(raw.public_key.get_ref(), &mut bytes).is_ok();
+        let is_hex = hex::decode_to_slice(text.get_ref(), &mut bytes).is_ok();
         let public_key = VerifyingKey::from_bytes(&bytes).ok().filter(|key| is_hex && !key.is_weak());
         if public_key.is_none() {
-            self.problem(
-                raw.public_key.span(),
-                "`public_key` must be the application's: 64 hexadecimal digits",
-            );
+            self.problem(text.span(), "`public_key` must be the application's: 64 hexadecimal digits");
         }
+        public_key
+    }
+
+    fn discord(&mut self, raw: &RawDiscord) -> Option<Discord> {
+        let public_key = match &raw.public_key {
+            Some(text) => Some(self.public_key(text)),
+            None if raw.gateway => None,
+            None => {
+                self.problem(
+                    raw.application_id.span(),
+                    "[discord] needs `public_key`, to know what comes over HTTP, or `gateway = true`",
+                );
+                None
+            }
+        };
         let application_id = self.snowflake(&raw.application_id, "application_id");
         let bot_token = self.secret(&raw.bot_token, "bot_token");
         let guild = self.snowflake(&raw.guild, "guild");
@@ -295,7 +309,11 @@ impl Reader<'_> {
             Some(text) => Some(self.url(text)?),
         };
         Some(Discord {
-            public_key: public_key?,
+            public_key: match public_key {
+                None => None,
+                Some(key) => Some(key?),
+            },
+            gateway: raw.gateway,
             application_id: application_id?,
             bot_token: bot_token?,
             guild: guild?,

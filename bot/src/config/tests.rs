@@ -85,3 +85,20 @@ fn a_file_of_nobody_is_refused() {
     assert!(problems[0].what.contains("nobody to hear"), "{problems:?}");
     assert_eq!(Config::read("[http]\nlisten = \"127.0.0.1:0\"\nport = 1\n").unwrap_err()[0].line, 3);
 }
+
+#[test]
+fn discord_needs_its_key_or_the_gateway() {
+    let file = |key: &str| {
+        format!(
+            "[http]\nlisten = \"127.0.0.1:0\"\n\n[discord]\n{key}\napplication_id = \"1\"\nbot_token = \"env:PATH\"\n\
+             guild = \"2\"\nchannel = \"3\"\n"
+        )
+    };
+    let by_gateway = Config::read(&file("gateway = true")).unwrap().discord.unwrap();
+    assert!(by_gateway.gateway && by_gateway.public_key.is_none());
+    let problems = Config::read(&file("gateway = false")).unwrap_err();
+    assert_eq!(problems.len(), 1, "{problems:?}");
+    assert!(problems[0].line == 6 && problems[0].what.contains("`public_key`"), "{problems:?}");
+    let problems = Config::read(&file("public_key = \"00\"\ngateway = true")).unwrap_err();
+    assert!(problems[0].line == 5 && problems[0].what.contains("64 hexadecimal digits"), "{problems:?}");
+}

@@ -3,9 +3,9 @@
 use journal::plan::Platform;
 use journal_store::Letter;
 use serde::Deserialize;
-use serde_json::Value;
 
-use crate::arrival::{Arrival, Place, Said, button};
+use super::commands::{Given, NAME, line};
+use crate::arrival::{Arrival, Place, Said, Word, button, button_value};
 
 /// What the bot listens to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,12 +23,46 @@ pub enum Answer {
     Pong,
     /// Something to answer later.
     Letter(Box<Letter>),
+    /// A press on a button: a window is opened for it.
+    Window(Press),
+    /// Somebody is typing: what could stand there?
+    Complete(Typing),
     /// Said where the bot does not listen: another server, a direct message.
     Elsewhere,
     /// Nothing that concerns the bot.
     Nothing,
     /// It cannot be read.
     Malformed,
+}
+
+/// A press on a button under a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Press {
+    /// What the button says.
+    pub word: Word,
+    /// The request's number.
+    pub request: u64,
+    /// The first digits of the plan's hash that was shown.
+    pub plan: String,
+}
+
+impl Press {
+    /// The name of its window: nobody is trusted with it, it is checked when it comes back.
+    #[must_use]
+    pub(super) fn value(&self) -> String {
+        button_value(self.word, self.request, &self.plan)
+    }
+}
+
+/// An option that is being filled in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Typing {
+    /// The subcommand.
+    pub verb: String,
+    /// The option.
+    pub option: String,
+    /// What stands in it so far.
+    pub text: String,
 }
 
 #[derive(Deserialize)]
@@ -41,7 +75,7 @@ struct Interaction {
     channel_id: Option<String>,
     token: Option<String>,
     member: Option<Member>,
-    data: Option<Given>,
+    data: Option<Data>,
 }
 
 #[derive(Deserialize)]
@@ -58,20 +92,44 @@ struct User {
 }
 
 #[derive(Deserialize)]
-struct Given {
+struct Data {
+    name: Option<String>,
     custom_id: Option<String>,
     #[serde(default)]
-    options: Vec<Opt>,
+    options: Vec<Given>,
+    #[serde(default)]
+    components: Vec<Component>,
 }
 
+/// A part of a window: an input, or what it stands in.
 #[derive(Deserialize)]
-struct Opt {
-    value: Option<Value>,
+struct Component {
+    custom_id: Option<String>,
+    value: Option<String>,
+    component: Option<Box<Component>>,
+    #[serde(default)]
+    components: Vec<Component>,
+}
+
+impl Component {
+    /// What was written in the input of this name.
+    fn written(&self, name: &str) -> Option<&str> {
+        if self.custom_id.as_deref() == Some(name) {
+            return self.value.as_deref();
+        }
+        let inside = self.component.iter().map(AsRef::as_ref).chain(&self.components);
+        inside.into_iter().find_map(|inside| inside.written(name))
+    }
 }
 
 const PING: u8 = 1;
 const COMMAND: u8 = 2;
 const COMPONENT: u8 = 3;
+const AUTOCOMPLETE: u8 = 4;
+const MODAL: u8 = 5;
+
+/// The field of the reason.
+pub(super) const REASON: &str = "reason";
 
 /// Reads an interaction.
 #[must_use]
@@ -91,7 +149,8 @@ pub fn receive(body: &[u8], settings: &Settings) -> Answer {
         return Answer::Malformed;
     }
     if given.guild_id.as_deref() != Some(settings.guild.as_str()) {
-        return Answer::Elsewhere;
+        // Who is still typing can be told nothing.
+        return if given.kind == AUTOCOMPLETE { Answer::Nothing } else { Answer::Elsewhere };
     }
     let (Some(channel), Some(member), Some(data)) = (given.channel_id, given.member, given.data) else {
         return Answer::Malformed;
@@ -100,13 +159,10 @@ pub fn receive(body: &[u8], settings: &Settings) -> Answer {
         return Answer::Nothing;
     }
     let said = match given.kind {
-        COMMAND => {
-            // One option, the line; a command without it asks for help.
-            let line = data.options.first().and_then(|option| option.value.as_ref()).and_then(Value::as_str);
-            let line = line.unwrap_or("help").lines().collect::<Vec<_>>().join(" ");
-            Some(Said::Line { line })
-        }
-        COMPONENT => data.custom_id.as_deref().and_then(button),
+        COMMAND if data.name.as_deref() == Some(NAME) => line(&data.options).map(|line| Said::Line { line }),
+        COMPONENT => return window(data.custom_id.as_deref()),
+        AUTOCOMPLETE => return typing(&data.options),
+        MODAL => word(&data),
         _ => None,
     };
     let Some(said) = said else { return Answer::Nothing };
@@ -123,9 +179,40 @@ pub fn receive(body: &[u8], settings: &Settings) -> Answer {
     }
 }
 
+fn window(id: Option<&str>) -> Answer {
+    match id.and_then(button) {
+        Some(Said::Button { word, request, plan, .. }) => Answer::Window(Press { word, request, plan }),
+        _ => Answer::Nothing,
+    }
+}
+
+fn typing(options: &[Given]) -> Answer {
+    let [subcommand] = options else { return Answer::Nothing };
+    match subcommand.options.iter().find(|option| option.focused) {
+        Some(option) => Answer::Complete(Typing {
+            verb: subcommand.name.clone(),
+            option: option.name.clone(),
+            text: option.text().unwrap_or_default().to_owned(),
+        }),
+        None => Answer::Nothing,
+    }
+}
+
+/// A word from a window.
+fn word(data: &Data) -> Option<Said> {
+    let reason = data.components.iter().find_map(|component| component.written(REASON));
+    let reason = reason.map(|text| text.split_whitespace().collect::<Vec<_>>().join(" "));
+    match data.custom_id.as_deref().and_then(button)? {
+        Said::Button { word, request, plan, .. } => {
+            Some(Said::Button { word, request, plan, reason: reason.filter(|text| !text.is_empty()) })
+        }
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 
@@ -133,7 +220,9 @@ mod tests {
         let mut body = json!({
             "id": "1100", "type": 2, "application_id": "900", "guild_id": "800", "channel_id": "700", "token": "t",
             "member": {"user": {"id": "600", "username": "ana"}},
-            "data": {"name": "migrate", "options": [{"name": "command", "type": 3, "value": "region-a start"}]},
+            "data": {"name": "migrate", "options": [
+                {"name": "start", "type": 1, "options": [{"name": "phase", "type": 3, "value": "region-a"}]},
+            ]},
         });
         change(&mut body);
         let settings = Settings { application: "900".to_owned(), guild: "800".to_owned() };
@@ -147,20 +236,42 @@ mod tests {
     }
 
     #[test]
-    fn a_command_and_a_press_are_kept_by_the_interactions_id() {
+    fn a_command_is_kept_by_the_interactions_id() {
         let (letter, arrival) = kept(said(&|_| {}));
         assert_eq!(letter.meaning, "discord:interaction:1100");
         assert_eq!((arrival.account.as_str(), arrival.name.as_str()), ("600", "ana"));
         assert_eq!(arrival.said, Said::Line { line: "region-a start".to_owned() });
-        let (_, arrival) = kept(said(&|body| {
+        assert_eq!(said(&|body| body["data"]["name"] = json!("another")), Answer::Nothing);
+    }
+
+    #[test]
+    fn a_press_opens_a_window_and_the_window_is_the_word() {
+        let press = said(&|body| {
             body["type"] = json!(3);
             body["data"] = json!({"custom_id": "deny:41:12345678", "component_type": 2});
-        }));
+        });
         let plan = "12345678".to_owned();
-        assert_eq!(
-            arrival.said,
-            Said::Button { word: crate::arrival::Word::Deny, request: 41, plan, reason: None }
-        );
+        assert_eq!(press, Answer::Window(Press { word: Word::Deny, request: 41, plan: plan.clone() }));
+        let (_, arrival) = kept(said(&|body| {
+            body["type"] = json!(5);
+            body["data"] = json!({"custom_id": "deny:41:12345678", "components": [
+                {"type": 10, "id": 1},
+                {"type": 18, "id": 2, "component": {"type": 4, "custom_id": "reason", "value": "not\n today"}},
+            ]});
+        }));
+        let reason = Some("not today".to_owned());
+        assert_eq!(arrival.said, Said::Button { word: Word::Deny, request: 41, plan, reason });
+    }
+
+    #[test]
+    fn an_option_that_is_being_filled_in_is_to_be_completed() {
+        let typed = said(&|body| {
+            body["type"] = json!(4);
+            body["data"]["options"][0]["options"][0] =
+                json!({"name": "phase", "type": 3, "value": "reg", "focused": true});
+        });
+        let (verb, option, text) = ("start".to_owned(), "phase".to_owned(), "reg".to_owned());
+        assert_eq!(typed, Answer::Complete(Typing { verb, option, text }));
     }
 
     #[test]
@@ -176,7 +287,7 @@ mod tests {
             Answer::Elsewhere
         );
         assert_eq!(said(&|body| body["application_id"] = json!("901")), Answer::Malformed);
-        assert_eq!(said(&|body| body["type"] = json!(4)), Answer::Nothing);
+        assert_eq!(said(&|body| body["type"] = json!(7)), Answer::Nothing);
         assert_eq!(said(&|body| body["type"] = json!("x")), Answer::Malformed);
         assert_eq!(said(&|body| *body = json!({"id": "1", "type": 1})), Answer::Pong);
     }

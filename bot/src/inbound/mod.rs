@@ -5,6 +5,7 @@
 //! later sweep, Slack and Discord show the person that it failed. Nothing of a request is ever repeated to its
 //! sender but the challenge of a verified probe.
 
+mod discord;
 mod form;
 mod health;
 pub mod signature;
@@ -19,16 +20,16 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
-use ed25519_dalek::VerifyingKey;
 use journal::plan::Platform;
 use journal_store::{Letter, Mailroom, Receipt, Store};
 use runtime::Clock;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::sync::Notify;
 
-use crate::{discord, github, metrics, words};
+use crate::{github, metrics};
 use signature::{Bad, Labelled};
 
+pub use discord::{DiscordDoor, Heard};
 pub use health::CLOCK_LIMIT;
 pub use slack::{SlackDoor, Told};
 
@@ -45,15 +46,6 @@ pub struct GithubDoor {
     pub secrets: Vec<Labelled>,
     /// `owner/name`.
     pub repository: String,
-}
-
-/// Discord's interactions.
-#[derive(Debug)]
-pub struct DiscordDoor {
-    /// What they are signed with.
-    pub key: VerifyingKey,
-    /// What is listened to.
-    pub settings: discord::Settings,
 }
 
 /// All that the endpoints need.
@@ -88,8 +80,8 @@ pub fn router(doors: Arc<Doors>) -> Router {
             .route("/slack/interactions", post(slack::interaction))
             .route("/slack/events", post(slack::event));
     }
-    if doors.discord.is_some() {
-        router = router.route("/discord", post(from_discord));
+    if doors.discord.as_ref().is_some_and(|door| door.key.is_some()) {
+        router = router.route("/discord", post(discord::interaction));
     }
     router.with_state(doors)
 }
@@ -178,33 +170,5 @@ async fn from_github(State(doors): State<Arc<Doors>>, headers: HeaderMap, body: 
         github::Arrived::Known => StatusCode::OK.into_response(),
         github::Arrived::Nothing => StatusCode::NO_CONTENT.into_response(),
         github::Arrived::Malformed => StatusCode::BAD_REQUEST.into_response(),
-    }
-}
-
-async fn from_discord(State(doors): State<Arc<Doors>>, headers: HeaderMap, body: Body) -> Response {
-    // The kinds of answers to an interaction.
-    const PONG: u8 = 1;
-    const MESSAGE: u8 = 4;
-    const DEFERRED: u8 = 5;
-    const TO_THE_PERSON_ALONE: u8 = 1 << 6;
-    let Some(door) = &doors.discord else { return StatusCode::NOT_FOUND.into_response() };
-    let body = match read(body).await {
-        Ok(body) => body,
-        Err(status) => return status.into_response(),
-    };
-    let signed = signature::discord(&door.key, &headers, &body, doors.seconds());
-    if let Err(status) = believed(Platform::Discord, signed.map(|()| "public_key")) {
-        return status.into_response();
-    }
-    match discord::receive(&body, &door.settings) {
-        discord::Answer::Pong => json_body(&json!({"type": PONG})),
-        discord::Answer::Letter(letter) => {
-            doors.keep(&letter, || json_body(&json!({"type": DEFERRED}))).await
-        }
-        discord::Answer::Elsewhere => json_body(&json!({
-            "type": MESSAGE, "data": {"content": words::not_heard_here(), "flags": TO_THE_PERSON_ALONE},
-        })),
-        discord::Answer::Nothing => StatusCode::NO_CONTENT.into_response(),
-        discord::Answer::Malformed => StatusCode::BAD_REQUEST.into_response(),
     }
 }

@@ -322,7 +322,22 @@ pub(crate) fn discord_command() -> &'static str {
 }
 
 pub(crate) fn discord_no_command() -> &'static str {
-    "the command /migrate is not registered in the server: see docs/discord.md"
+    "the command /migrate is not registered in the server: `switchyard discord register` does it"
+}
+
+pub(crate) fn discord_other_command() -> &'static str {
+    "the command /migrate is registered as another version of Switchyard knew it: `switchyard discord register` renews it"
+}
+
+pub(crate) fn discord_gateway() -> &'static str {
+    "interactions come through the gateway"
+}
+
+pub(crate) fn discord_endpoint_not_gateway(url: &str) -> String {
+    format!(
+        "interactions go to {url}, and so none comes through the gateway: clear the *Interactions Endpoint URL* in the \
+         developer portal, or take `gateway` out of the bot's file"
+    )
 }
 
 /// All that was seen, platform by platform.

@@ -2,6 +2,7 @@
 
 mod card;
 pub(crate) mod check;
+mod discord;
 mod doctor;
 mod done;
 mod event;
@@ -26,6 +27,7 @@ use std::time::Duration;
 use journal::{Operation, PhaseName, PhaseStatus, Request, RequestStatus, State, Timestamp, VoidReason};
 
 pub(crate) use card::*;
+pub use discord::*;
 pub use doctor::{
     doctor, no_answer, way_back, way_back_not_needed, way_back_unknown, way_back_unread, wrong,
 };

@@ -162,6 +162,9 @@ impl Inner {
             ("PATCH", ["webhooks", APPLICATION, token, "messages", "@original"]) => {
                 self.original(&mut state, token, &given)
             }
+            ("DELETE", ["webhooks", APPLICATION, token, "messages", "@original"]) => {
+                taken_away(&mut state, token)
+            }
             ("POST", ["webhooks", APPLICATION, token]) => self.follow_up(&mut state, token, given),
             ("POST", ["interactions", id, token, "callback"]) => {
                 let is_its = state.interactions.get(*token).is_some_and(|each| each.id.to_string() == *id);
@@ -374,6 +377,23 @@ impl Inner {
             what
         })
     }
+}
+
+/// Takes away the answer to an interaction, or the "thinking" that stands for it.
+fn taken_away(state: &mut State, token: &str) -> Done {
+    let interaction = living(state, token)?.clone();
+    if interaction.answer.is_none() || interaction.is_settled {
+        return no(StatusCode::NOT_FOUND, 10_008, "Unknown Message");
+    }
+    if let (Some(message), Some(channel)) =
+        (interaction.original, state.channels.get_mut(&interaction.channel))
+    {
+        channel.messages.remove(&message);
+    }
+    if let Some(kept) = state.interactions.get_mut(token) {
+        kept.is_settled = true;
+    }
+    Ok((StatusCode::NO_CONTENT, Value::Null))
 }
 
 /// An interaction whose token lives.

@@ -41,6 +41,10 @@ pub(super) struct Gateway {
     identifies: Mutex<u32>,
     resumes: Mutex<u32>,
     beats: Mutex<u64>,
+    /// Beats are not answered any more.
+    is_deaf: Mutex<bool>,
+    /// The next resumption gets everything again.
+    is_forgetful: Mutex<bool>,
 }
 
 impl Gateway {
@@ -108,7 +112,8 @@ async fn serve(inner: Arc<Inner>, mut socket: WebSocket) {
                     match given["op"].as_u64() {
                         Some(1) => {
                             *inner.gateway.beats.lock().unwrap_or_else(PoisonError::into_inner) += 1;
-                            send(&mut socket, &json!({"op": 11, "d": null, "s": null, "t": null})).await
+                            let is_deaf = *inner.gateway.is_deaf.lock().unwrap_or_else(PoisonError::into_inner);
+                            is_deaf || send(&mut socket, &json!({"op": 11, "d": null, "s": null, "t": null})).await
                         }
                         Some(2) if !is_known => {
                             if given["d"]["token"] != TOKEN {
@@ -126,6 +131,7 @@ async fn serve(inner: Arc<Inner>, mut socket: WebSocket) {
                             true
                         }
                         Some(6) if !is_known => {
+                            *inner.gateway.is_deaf.lock().unwrap_or_else(PoisonError::into_inner) = false;
                             *inner.gateway.resumes.lock().unwrap_or_else(PoisonError::into_inner) += 1;
                             is_known = resume(&inner, &given["d"], say.clone());
                             is_known || send(&mut socket, &json!({"op": 9, "d": false, "s": null, "t": null})).await
@@ -165,6 +171,10 @@ fn resume(inner: &Inner, given: &Value, say: mpsc::UnboundedSender<Word>) -> boo
     let mut kept = inner.gateway.session.lock().unwrap_or_else(PoisonError::into_inner);
     let Some(session) = kept.as_mut() else { return false };
     let seen = given["seq"].as_u64().unwrap_or(0);
+    let forgets =
+        std::mem::take(&mut *inner.gateway.is_forgetful.lock().unwrap_or_else(PoisonError::into_inner));
+    // READY does not come again.
+    let seen = if forgets { 1 } else { seen };
     if given["token"] != TOKEN || given["session_id"] != session.id.as_str() {
         return false;
     }
@@ -232,6 +242,16 @@ impl Discord {
     /// The gateway ends the session for good.
     pub fn invalidate_session(&self) {
         self.inner.gateway.say(Word::Invalid);
+    }
+
+    /// The gateway answers no beat of the socket that is open, until another one is.
+    pub fn stop_answering_beats(&self) {
+        *self.inner.gateway.is_deaf.lock().unwrap_or_else(PoisonError::into_inner) = true;
+    }
+
+    /// With the next resumption everything comes again, whatever the client says that it has seen.
+    pub fn forget_what_was_seen(&self) {
+        *self.inner.gateway.is_forgetful.lock().unwrap_or_else(PoisonError::into_inner) = true;
     }
 
     /// The network breaks.

@@ -177,6 +177,19 @@ impl Discord {
         self.inner.state().interactions.values_mut().for_each(|interaction| interaction.aged += by);
     }
 
+    /// How many persons still see "thinking" in place of an answer, and will until its token dies.
+    #[must_use]
+    pub fn thinking(&self) -> usize {
+        let state = self.inner.state();
+        let waits = |each: &&state::Interaction| {
+            each.answer == Some(5)
+                && each.original.is_none()
+                && !each.is_settled
+                && each.made.elapsed() + each.aged < state::TOKEN_LIFE
+        };
+        state.interactions.values().filter(waits).count()
+    }
+
     /// The commands that are registered, in the server or globally.
     #[must_use]
     pub fn commands(&self, place: &str) -> Vec<Value> {

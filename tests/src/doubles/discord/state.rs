@@ -79,6 +79,8 @@ pub(super) struct Interaction {
     pub(super) original: Option<u64>,
     /// Whether its answer is for the person alone.
     pub(super) is_whisper: bool,
+    /// Whether its answer was taken away.
+    pub(super) is_settled: bool,
     /// The choices that it was given.
     pub(super) choices: Option<Value>,
     /// The window that it opened.
@@ -148,6 +150,7 @@ impl State {
             answer: None,
             original: None,
             is_whisper: false,
+            is_settled: false,
             choices: None,
             modal: None,
         };
