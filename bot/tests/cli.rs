@@ -380,6 +380,11 @@ fn serve_answers_and_status_and_journal_tell_the_same_without_it() {
     }
     let (_, later, _) = verb(&place, &["journal", "show", "--json", "--from", "2", "--phase", "region-a"]);
     assert!(!later.contains("plan_adopted") && later.contains("\"requested\""), "{later}");
+    for word in ["show", "tail"] {
+        let (code, out, error) = verb(&place, &["journal", word, "--phase", "regoin-a"]);
+        assert_eq!((code, out.as_str()), (2, ""), "{error}");
+        assert!(error.contains("no phase regoin-a. Did you mean region-a?"), "{error}");
+    }
     assert_eq!(verb(&place, &["journal", "export", "copy.jsonl"]).0, 0);
     assert_eq!(std::fs::read_to_string(place.file("copy.jsonl")).unwrap(), exported);
     assert_eq!(verb(&place, &["journal", "export", "copy.jsonl"]).0, 1, "an export replaces nothing");

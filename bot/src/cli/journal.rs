@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::Subcommand;
 use futures::StreamExt as _;
 use journal::note::VerifierKey;
-use journal::{PhaseName, Position, Recorded};
+use journal::{PhaseName, Position, Recorded, State};
 use journal_store::{StoreError, each_stored};
 use runtime::Scrubber;
 
@@ -94,7 +94,8 @@ pub async fn run(what: What) -> Result<Exit, Failure> {
     match what {
         What::Show(filter) => {
             let store = open::read(&filter.plan.plan)?.open().await?;
-            let mut shown = Shown::new(&filter)?;
+            let state = store.state().await.map_err(|error| open::no_journal(&error))?;
+            let mut shown = Shown::new(&filter, &state)?;
             each_stored(store.as_ref(), Position::default(), |position, bytes| shown.event(position, bytes))
                 .await?;
         }
@@ -164,10 +165,16 @@ struct Shown {
 }
 
 impl Shown {
-    fn new(filter: &Filter) -> Result<Self, Failure> {
+    fn new(filter: &Filter, state: &State) -> Result<Self, Failure> {
         let phase = filter.phase.as_deref().map(PhaseName::new).transpose();
+        let phase = phase.map_err(|error| Failure::usage(error.to_string()))?;
+        // A phase that a later plan dropped has its events still.
+        if let Some(phase) = phase.as_ref().filter(|phase| !state.phases.contains_key(*phase)) {
+            let known: Vec<PhaseName> = state.phases.keys().cloned().collect();
+            return Err(Failure::usage(words::no_phase_in_the_journal(phase, &known)));
+        }
         Ok(Self {
-            phase: phase.map_err(|error| Failure::usage(error.to_string()))?,
+            phase,
             from: Position::new(filter.from.unwrap_or(1)),
             json: filter.json,
             narrator: Narrator::default(),
@@ -192,10 +199,10 @@ impl Shown {
 
 async fn tail(filter: &Filter) -> Result<(), Failure> {
     let store = open::read(&filter.plan.plan)?.open().await?;
-    let mut shown = Shown::new(filter)?;
+    let state = store.state().await.map_err(|error| open::no_journal(&error))?;
+    let mut shown = Shown::new(filter, &state)?;
     if filter.from.is_none() {
-        let head = store.state().await.map_err(|error| open::no_journal(&error))?.head;
-        shown.from = head.next();
+        shown.from = state.head.next();
     }
     let read =
         each_stored(store.as_ref(), Position::default(), |position, bytes| shown.event(position, bytes))

@@ -54,7 +54,7 @@ pub use proof::{
     witness_failed,
 };
 pub use pulls::*;
-pub use refusal::refusal;
+pub use refusal::{no_phase_in_the_journal, refusal};
 pub use status::{next, status};
 pub use told::*;
 pub use waiting::aloud;

@@ -545,6 +545,16 @@ impl Told<'_> {
     }
 }
 
+/// A phase that was asked for by its name and has no events.
+pub fn no_phase_in_the_journal(phase: &PhaseName, known: &[PhaseName]) -> String {
+    if known.is_empty() {
+        return format!("The journal knows no phase {phase}, since no plan was adopted yet.");
+    }
+    let near = nearest(phase.as_str(), known.iter().map(|each| (each, each.as_str())));
+    let guess = near.map_or_else(String::new, |near| format!(" Did you mean {near}?"));
+    format!("The journal knows no phase {phase}.{guess} It knows: {}.", list(known))
+}
+
 fn no_phase(phase: &PhaseName, known: &[PhaseName]) -> String {
     let near = nearest(phase.as_str(), known.iter().map(|each| (each, each.as_str())));
     let guess = near.map_or_else(String::new, |near| format!(" Did you mean {near}?"));
