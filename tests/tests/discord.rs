@@ -806,3 +806,41 @@ async fn a_registration_that_discord_refuses_says_why() -> Result<()> {
     ensure!(!ok && said.contains("no [discord]"), "{said}");
     discord.ledger().close()
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cutover_that_two_persons_approve_in_discords_windows_makes_the_target_the_writer() -> Result<()> {
+    const LONG: Duration = Duration::from_secs(120);
+    let discord = Discord::start().await?;
+    for (user, name) in [(ANNA, "anna"), (BEN, "ben"), (CHRIS, "chris")] {
+        discord.member(user, name, false);
+    }
+    let mut scene = product::scene::Scene::set(product::scene::Setting::default()).await?;
+    let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+    std::fs::write(scene.file("discord-token"), TOKEN)?;
+    let token = format!("file:{}", scene.file("discord-token").display());
+    let sections = sections(&discord).replace("env:DISCORD_BOT", &token);
+    std::fs::write(scene.file("bot.toml"), format!("[http]\nlisten = \"127.0.0.1:{port}\"\n\n{sections}"))?;
+    scene.product.hear_with(scene.file("bot.toml"));
+    discord.aim(&format!("http://127.0.0.1:{port}/discord"));
+    let mut serve = scene.product.serve("a", None)?;
+    serve.ready().await?;
+    scene.complete("start", LONG).await?;
+    let before = scene.head().await;
+    says(&discord, ANNA, "cutover", &[("phase", "region-a")]).await?;
+    let asked = discord.ledger().hear(OPS, "cutover of region-a").await?;
+    let request = scene.asked("cutover", before).await?;
+    for user in [BEN, CHRIS] {
+        let window = opens(&discord, user, &asked.message, "approve").await?;
+        ensure!(plain(&window.text).contains("The whole plan's hash: "), "{}", window.text);
+        discord.submit(OPS, user, &window.message, &[("reason", "seen")]).await?.taken()?;
+    }
+    scene.over(request, LONG).await?;
+    scene.shows("on_target", "target").await?;
+    let journal = scene.product.journal().await?;
+    let cutover: Vec<_> = words(&journal).into_iter().filter(|(.., number)| *number == request).collect();
+    ensure!(cutover == [word("approved", "ben", request), word("approved", "chris", request)], "{cutover:?}");
+    shows(&discord, &asked.message, "is completed").await?;
+    discord.ledger().pass_over(OPS);
+    serve.end().await?;
+    discord.ledger().close()
+}
