@@ -328,6 +328,14 @@ pub enum Effect {
         #[serde(with = "decimal")]
         older_than_ms: u64,
     },
+    /// The columns of the tables are the same on both sides: types, defaults, what is generated. Pure observation;
+    /// differences name table and column.
+    CompareColumns {
+        /// Where the application is to write.
+        side: Side,
+        /// The tables.
+        tables: Vec<TableName>,
+    },
     /// The lever as it stands. Pure observation.
     ObserveTraffic {
         /// The side that the traffic must reach.
@@ -471,6 +479,7 @@ impl Effect {
             | Self::TrialWrite { side, .. }
             | Self::EmitMarker { side, .. }
             | Self::AwaitQuiet { side, .. }
+            | Self::CompareColumns { side, .. }
             | Self::CloseGate { side }
             | Self::CloseLost { side, .. }
             | Self::AwaitWriters { side, .. }
@@ -515,6 +524,7 @@ impl Effect {
             | Self::AwaitLag { .. }
             | Self::AwaitMarker { .. }
             | Self::AwaitQuiet { .. }
+            | Self::CompareColumns { .. }
             | Self::AwaitWriters { .. }
             | Self::DrainAvailable { .. }
             | Self::ObserveTraffic { .. } => EffectClass::Observation,
@@ -574,6 +584,7 @@ impl Effect {
             Self::EmitMarker { side, .. } => format!("emit_marker:{side}"),
             Self::AwaitMarker { stream, .. } => format!("await_marker:{}", stream.direction),
             Self::AwaitQuiet { side, .. } => format!("await_quiet:{side}"),
+            Self::CompareColumns { side, .. } => format!("compare_columns:{side}"),
             Self::ObserveTraffic { .. } => "observe_traffic".to_owned(),
             Self::HoldTraffic { .. } => "hold_traffic".to_owned(),
             Self::RouteTraffic { to } => format!("route_traffic:{to}"),

@@ -278,6 +278,7 @@ fn effects() -> Vec<Effect> {
         Effect::AwaitLag { stream: forward(), limit_ms: u64::MAX },
         Effect::VerifyTable { table: table(), stream: forward(), moment: text("m") },
         Effect::VerifyChanged { tables: tables.clone(), stream: forward() },
+        Effect::CompareColumns { side: Side::Target, tables: tables.clone() },
         Effect::SweepChanged { tables: tables.clone(), stream: forward(), limit_ms: u64::MAX },
         Effect::AddSchemaObject {
             object: SchemaObject {

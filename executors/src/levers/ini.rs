@@ -233,7 +233,7 @@ pub(super) fn rewrite(
         fs::rename(&next, &real)?;
         lock.sync_all()
     };
-    write().map_err(|error| said(path, "cannot be rewritten with its owner and mode", &error))
+    write().map_err(|error| said(path, "cannot be rewritten with its owner, group and mode", &error))
 }
 
 /// Points an entry at `new` instead of `old`. Atomic. Blocks.

@@ -165,7 +165,8 @@ impl PgbouncerLever {
             self.wrong(
                 ("source", "SW-0511"),
                 ("points at neither side", &why),
-                "Correct `source` and `target` in the plan's [phase.lever], or the entry in pgbouncer's file; then `retry`.",
+                "Where the entry in pgbouncer's file is wrong: correct it, RELOAD, then `retry`. Where the plan's [phase.lever] is: \
+                 `abort`, adopt a plan with the right `source` and `target`, and ask again.",
             )
         })
     }

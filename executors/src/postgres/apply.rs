@@ -27,6 +27,7 @@ use crate::native::fold::{TableWindow, fold, key_of};
 use crate::native::{
     Batch, Breach, Cell, Change, Checkpoint, Completeness, Durable, Row, StreamError, TableShape, Transaction,
 };
+use crate::postgres::changes::BEGIN_ANEW;
 use crate::postgres::database::Database;
 use crate::postgres::receipt::{epoch_is_current, signed};
 use crate::postgres::sets::{Columns, columns, delete_sql, move_sql, text, update_sql, upsert_sql};
@@ -223,7 +224,14 @@ impl Applier {
                 said.message(),
                 said.code().code()
             ),
-            remedy: "Nothing is lost: it goes on from its checkpoint when the cause is removed.".to_owned(),
+            remedy: if said.code().code().starts_with("42") {
+                format!(
+                    "Nothing is lost. When both sides have the same columns again it goes on from its checkpoint by itself. \
+                     Else: {BEGIN_ANEW}"
+                )
+            } else {
+                "Nothing is lost: it goes on from its checkpoint when the cause is removed.".to_owned()
+            },
         })
     }
 }

@@ -68,7 +68,7 @@ struct Open {
 }
 
 /// What a person does where a stream cannot go on from its place.
-const BEGIN_ANEW: &str = "While the phase starts, say `abort`, then `start`. While the source is the writer, say `retire`, \
+pub(super) const BEGIN_ANEW: &str = "While the phase starts, say `abort`, then `start`. While the source is the writer, say `retire`, \
                           then `start`, which loads it anew. While the target is the writer the way back is lost: the \
                           target goes on, and `complete` ends the move.";
 

@@ -78,13 +78,15 @@ pub async fn check(source: &Database, target: &Database, plan: &Plan) -> Result<
     Ok(seen)
 }
 
-/// The phases that have a gate at the target.
+/// The phases whose tables were made at the target and are there still: after a `retire` they are looked at again.
 async fn begun(target: &Client, plan: &Plan) -> Result<BTreeSet<PhaseName>, tokio_postgres::Error> {
     let home = "select to_regclass('_switchyard.gate') is not null";
     if !target.query_one(home, &[]).await?.get::<_, bool>(0) {
         return Ok(BTreeSet::new());
     }
-    let sql = "select phase from _switchyard.gate where migration = $1";
+    let sql = "select distinct r.phase from _switchyard.receipt r, jsonb_each_text(r.evidence::jsonb) made \
+               where r.migration = $1 and made.key like 'oid:%' \
+                 and exists (select from pg_class where oid::text = made.value and relkind = 'r')";
     let rows = target.query(sql, &[&plan.migration.as_str()]).await?;
     let names: BTreeSet<String> = rows.iter().map(|row| row.get(0)).collect();
     let phases = plan.phases.iter().map(|phase| phase.name.clone());

@@ -7,6 +7,7 @@ pub mod behaviour;
 pub mod catalog;
 pub mod changes;
 pub mod chunk;
+pub mod columns;
 pub mod copy;
 pub mod database;
 pub mod definitions;

@@ -11,7 +11,7 @@ use runtime::{Clock, SystemClock};
 use crate::postgres::database::Database;
 use crate::postgres::objects::{self, Object};
 use crate::postgres::writers::{self, WaitOut, Waits};
-use crate::postgres::{fence, gate, home, marker, sequences, tables, trial};
+use crate::postgres::{columns, fence, gate, home, marker, sequences, tables, trial};
 use crate::seams::{Acted, Authority, Cause, EffectError, Probe, Receiver};
 
 /// How long a side that may be lost may take to answer.
@@ -103,6 +103,7 @@ impl Receiver for DatabaseReceiver {
             }
             Effect::InstallFence { tables, .. } => fence::probe(database, spec, tables).await,
             Effect::TrialWrite { tables, expect, .. } => trial::probe(database, spec, tables, *expect).await,
+            Effect::CompareColumns { tables, .. } => columns::probe(database, &self.other, tables).await,
             Effect::EmitMarker { .. } => marker::probe(database, spec).await,
             Effect::AwaitQuiet { tables, older_than_ms, .. } => {
                 let older_than = Duration::from_millis(*older_than_ms);
@@ -151,7 +152,9 @@ impl Receiver for DatabaseReceiver {
             Effect::InstallFence { tables, .. } => {
                 fence::install(database, spec, (tables, under), clock).await
             }
-            Effect::TrialWrite { .. } | Effect::AwaitQuiet { .. } => writers::moment(clock).await,
+            Effect::TrialWrite { .. } | Effect::AwaitQuiet { .. } | Effect::CompareColumns { .. } => {
+                writers::moment(clock).await
+            }
             Effect::EmitMarker { nonce, .. } => marker::act(database, spec, nonce, under).await,
             Effect::CloseGate { .. } => gate::act(sides, spec, GateMode::Closed, under).await,
             Effect::CloseLost { .. } => {

@@ -226,6 +226,10 @@ async fn changed(
                        where migration = $1 and phase = $2 and direction = $3 \
                        returning lsn::text, 'gone', (extract(epoch from source_committed_at) * 1000)::bigint";
             let gone = tx.query_opt(sql, &[&migration, &phase, &direction]).await?;
+            // What this stream reported is told and in the journal; the next one of this name begins with a clean sheet.
+            let told =
+                "delete from _switchyard.breach where migration = $1 and phase = $2 and direction = $3";
+            tx.execute(told, &[&migration, &phase, &direction]).await?;
             return Ok(Some(gone.map_or_else(
                 || said("none".to_owned(), "gone"),
                 |row| with_newest(said(row.get(0), row.get(1)), row.get(2)),

@@ -6,6 +6,7 @@
     reason = "a test's own helpers fail by panicking, and a test waits by the machine's clock"
 )]
 
+mod columns;
 mod fence;
 mod fixture;
 mod gate;

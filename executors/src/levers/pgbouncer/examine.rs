@@ -181,7 +181,7 @@ impl PgbouncerLever {
             let finding = self.problem(
                 "SW-0514",
                 ("reads another file", &format!("it reads {theirs}, and the plan says {ours}")),
-                "Let `ini` in the plan's [phase.lever] name the file that pgbouncer reads; then `retry`.",
+                "`abort`, adopt a plan whose [phase.lever] names in `ini` the file that pgbouncer reads, and ask again.",
             );
             seen.problems.push(("ini", finding));
         }
@@ -225,7 +225,8 @@ impl PgbouncerLever {
                     "SW-0515",
                     (&what, &format!("{place}: {how}")),
                     &format!(
-                        "Correct the lever's `{side}`, or the plan's `{side}`: they must be one database; then `retry`."
+                        "The lever's `{side}` and the plan's `{side}` must be one database: `abort`, adopt the corrected plan, and ask \
+                         again."
                     ),
                 );
                 (Some((side.word(), finding)), None)
@@ -283,8 +284,8 @@ impl PgbouncerLever {
         let written = tokio::task::spawn_blocking(move || ini::rewrite(&path, change)).await;
         let written = written.unwrap_or_else(|error| Err(error.to_string()));
         written.map_err(|why| {
-            let remedy = "Let the executor's user own the file and write in its folder; a file that is mounted by itself cannot be \
-                          replaced, so mount its folder. Then `retry`. The traffic was not touched.";
+            let remedy = "Let the executor's user own the file and be a member of its group, and write in its folder; a file that is mounted \
+                          by itself cannot be replaced, so mount its folder. Then `retry`. The traffic was not touched.";
             self.wrong(("ini", "SW-0513"), ("has a file that cannot be rewritten", &why), remedy)
         })?;
         self.ask(console, "RELOAD").await?;
