@@ -5,22 +5,24 @@ mod timelines;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Instant;
 
 use async_trait::async_trait;
 use futures::stream::BoxStream;
 use journal::plan::TablePattern;
 use journal::{
-    Direction, Epoch, Evidence, Fact, Found, Operation, Outcome, Party, PersonId, PhaseStatus, Plan,
-    Position, Quarantine, RequestOptions, RequestStatus, SchemaObject, TableDefinition, TableName, Timeline,
-    UndoCause,
+    Actor, Command, CommandBody, CommandId, Direction, Effect, EffectId, EffectSpec, Epoch, Evidence, Fact,
+    Finding, Found, Holder, Operation, Outcome, Party, PersonId, PhaseName, PhaseStatus, Plan, Position,
+    Quarantine, Recorded, RequestOptions, RequestStatus, SchemaObject, Side, State, Step, StreamSpec,
+    TableDefinition, TableName, Timeline, Timestamp, UndoCause,
 };
-use journal_store::{Reported, SqliteStore};
+use journal_store::{ExecuteError, Reported, SqliteStore, StoreError};
 use runtime::SystemClock;
 
 use super::*;
 use crate::engine::NativeEngine;
 use crate::postgres::survey::SharedSequence;
-use crate::seams::{Acted, EffectError, Probe, Receiver};
+use crate::seams::{Acted, Authority, EffectError, Observed, Probe, Receiver};
 
 const PLAN: &str = r#"
 [migration]
