@@ -117,13 +117,14 @@ impl Scene {
         Ok((number, answer.id))
     }
 
-    /// A person approves a request in a comment, and is answered with all of these; gives the answer's number.
+    /// A person approves a request in a comment, and is answered with all of these; gives the number of their comment.
     ///
     /// # Errors
     /// It is not answered so.
     pub async fn approves(&self, person: u64, request: u64, containing: &[&str]) -> Result<u64> {
-        self.says(person, &format!("/migrate approve #{request}")).await;
-        self.answered(containing).await
+        let comment = self.says(person, &format!("/migrate approve #{request}")).await;
+        self.answered(containing).await?;
+        Ok(comment)
     }
 
     /// A person reviews the pull request at its head.
