@@ -187,3 +187,25 @@ async fn a_server_whose_name_another_has_by_now_ends_by_itself() -> Result<()> {
     ensure!(second.exited()?.is_none(), "the second ended too: {}", second.log_tail(10));
     second.end().await
 }
+
+#[tokio::test]
+async fn a_server_whose_journal_connections_are_cut_again_and_again_goes_on() -> Result<()> {
+    let scene = Scene::set(setting()).await?;
+    let mut serve = scene.product.serve("a", None)?;
+    serve.ready().await?;
+    let inside = on_journal(&scene).await?;
+    let request = scene.ask("start").await?;
+    let until = std::time::Instant::now() + Duration::from_secs(3);
+    let mut cuts: i64 = 0;
+    while std::time::Instant::now() < until {
+        // The connection that keeps the instance's name is one of them: it is taken anew.
+        let end = "select count(pg_terminate_backend(pid)) from pg_stat_activity where usename = 'keeper'";
+        cuts += inside.query_one(end, &[]).await?.get::<_, i64>(0);
+        tokio::time::sleep(Duration::from_millis(40)).await;
+        ensure!(serve.exited()?.is_none(), "it ended after {cuts} cuts: {}", serve.log_tail(10));
+    }
+    ensure!(cuts > 20, "only {cuts} sessions were ended");
+    ensure!(scene.over(request, LONG).await? == "completed", "{}", scene.product.journal().await?.tail(20));
+    scene.product.journal().await?.check()?;
+    serve.end().await
+}

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::ValueEnum;
 use executors::Settings;
@@ -9,6 +10,7 @@ use executors::postgres::database::Database;
 use futures::StreamExt as _;
 use journal::{Actor, Command, CommandBody, CommandId, Holder, Plan, SecretRef, Side};
 use journal_store::{ExecuteError, Store, StoreError};
+use runtime::retry::Backoff;
 use runtime::{Scrubber, Secret, SystemClock, Tasks};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -194,7 +196,7 @@ async fn execute(mut settings: Settings, mut signal: Signals, mine: &mut Mine) -
                 tracing::info!(signal = name, "stopping");
                 None
             }
-            plan = newer_plan(settings.store.as_ref(), &settings.plan) => Some(plan?),
+            plan = newer_plan(&settings) => Some(plan?),
             () = mine.lost() => {
                 // Not one effect more: whoever has the name now may take this one's leases at any time.
                 running.abort();
@@ -225,8 +227,21 @@ fn rebuilt(settings: &Settings, side: Side, plan: &Plan) -> anyhow::Result<Datab
     database(side, plan, &settings.scrubber).map_err(|failure| anyhow::anyhow!(failure.text))
 }
 
-/// Waits for a plan of another meaning than this one.
-async fn newer_plan(store: &dyn Store, current: &Plan) -> anyhow::Result<Arc<Plan>> {
+/// Waits for a plan of another meaning than this one. A journal that is away is waited for; what it is unfit for is an error.
+async fn newer_plan(settings: &Settings) -> anyhow::Result<Arc<Plan>> {
+    let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
+    loop {
+        match plan_after(settings.store.as_ref(), &settings.plan).await {
+            Err(StoreError::Unavailable(why)) => {
+                tracing::warn!(%why, "the journal is away, so no newer plan is seen");
+                settings.clock.sleep(backoff.wait()).await;
+            }
+            found => return Ok(found?),
+        }
+    }
+}
+
+async fn plan_after(store: &dyn Store, current: &Plan) -> Result<Arc<Plan>, StoreError> {
     let mut after = store.state().await?.head;
     let mut events = store.tail(after);
     loop {
