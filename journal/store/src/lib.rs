@@ -11,6 +11,7 @@ mod phase;
 mod postgres;
 mod reader;
 mod record;
+mod schema;
 mod shared;
 mod sqlite;
 

@@ -1,11 +1,13 @@
 //! Rows of the inbox and the outbox, the same in every database.
+//!
+//! They are read by hand: sqlx's derive would have every build compile both drivers twice, once for the compiler's use.
 
 use std::time::Duration;
 
 use journal::Timestamp;
 use journal::plan::Platform;
 use serde_json::Value;
-use sqlx::FromRow;
+use sqlx::{ColumnIndex, Decode, FromRow, Row, Type};
 
 use super::{Draft, Letter, Outgoing, Taken};
 use crate::StoreError;
@@ -34,7 +36,7 @@ pub(super) fn json(text: &str) -> Result<Value, StoreError> {
 }
 
 /// A row of the inbox as it was before it was taken.
-#[derive(Debug, FromRow)]
+#[derive(Debug)]
 pub(super) struct InboxRow {
     pub(super) id: i64,
     transport_key: Option<String>,
@@ -45,6 +47,29 @@ pub(super) struct InboxRow {
     taken_by: Option<String>,
     taken_until: i64,
     tries: i64,
+}
+
+impl<'r, R> FromRow<'r, R> for InboxRow
+where
+    R: Row,
+    &'static str: ColumnIndex<R>,
+    i64: Decode<'r, R::Database> + Type<R::Database>,
+    String: Decode<'r, R::Database> + Type<R::Database>,
+    Option<String>: Decode<'r, R::Database> + Type<R::Database>,
+{
+    fn from_row(row: &'r R) -> sqlx::Result<Self> {
+        Ok(Self {
+            id: row.try_get("id")?,
+            transport_key: row.try_get("transport_key")?,
+            meaning_key: row.try_get("meaning_key")?,
+            platform: row.try_get("platform")?,
+            kind: row.try_get("kind")?,
+            body: row.try_get("body")?,
+            taken_by: row.try_get("taken_by")?,
+            taken_until: row.try_get("taken_until")?,
+            tries: row.try_get("tries")?,
+        })
+    }
 }
 
 impl InboxRow {
@@ -67,7 +92,7 @@ impl InboxRow {
 }
 
 /// A row of the outbox as it was before it was taken.
-#[derive(Debug, FromRow)]
+#[derive(Debug)]
 pub(super) struct OutboxRow {
     pub(super) id: i64,
     platform: String,
@@ -77,6 +102,28 @@ pub(super) struct OutboxRow {
     body: String,
     written_at: i64,
     attempts: i64,
+}
+
+impl<'r, R> FromRow<'r, R> for OutboxRow
+where
+    R: Row,
+    &'static str: ColumnIndex<R>,
+    i64: Decode<'r, R::Database> + Type<R::Database>,
+    String: Decode<'r, R::Database> + Type<R::Database>,
+    Option<String>: Decode<'r, R::Database> + Type<R::Database>,
+{
+    fn from_row(row: &'r R) -> sqlx::Result<Self> {
+        Ok(Self {
+            id: row.try_get("id")?,
+            platform: row.try_get("platform")?,
+            destination: row.try_get("destination")?,
+            living: row.try_get("living")?,
+            priority: row.try_get("priority")?,
+            body: row.try_get("body")?,
+            written_at: row.try_get("written_at")?,
+            attempts: row.try_get("attempts")?,
+        })
+    }
 }
 
 impl OutboxRow {

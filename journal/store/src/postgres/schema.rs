@@ -8,16 +8,23 @@
 //! An older version's schema is brought up to date by the same roles, in one transaction; an older program that is
 //! started afterwards refuses it.
 
+use std::sync::LazyLock;
+
 use journal::MigrationName;
 use sqlx::migrate::Migrator;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, PgConnection};
 
 use super::sql::from_database;
-use crate::StoreError;
 use crate::backend::Trouble;
+use crate::{StoreError, schema};
 
-static TABLES: Migrator = sqlx::migrate!("../../migrations/postgres");
+static TABLES: LazyLock<Migrator> = LazyLock::new(|| {
+    schema::versions(&[
+        ("journal", include_str!("../../../../migrations/postgres/0001_journal.sql")),
+        ("mail", include_str!("../../../../migrations/postgres/0002_mail.sql")),
+    ])
+});
 
 /// The oldest server that is used.
 const OLDEST: i32 = 140_000;
@@ -337,5 +344,16 @@ async fn belongs_to(connection: &mut PgConnection, migration: &MigrationName) ->
         ))
         .into()),
         None => Err(StoreError::Foreign("the database's journal has no migration".to_owned()).into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::TABLES;
+    use crate::schema::tests::holds;
+
+    #[tokio::test]
+    async fn every_file_of_the_folder_is_a_version() {
+        holds(&TABLES, "postgres").await;
     }
 }

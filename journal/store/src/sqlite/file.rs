@@ -6,6 +6,7 @@
 //! within a transaction and is refused while another connection does it, without SQLite's own waiting; it is tried again.
 
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use journal::MigrationName;
@@ -16,10 +17,16 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions as _, Connection as _, SqliteConnection};
 
 use super::sql::{is_busy, primary_code};
-use crate::StoreError;
 use crate::backend::Trouble;
+use crate::{StoreError, schema};
 
-static TABLES: Migrator = sqlx::migrate!("../../migrations/sqlite");
+static TABLES: LazyLock<Migrator> = LazyLock::new(|| {
+    schema::versions(&[
+        ("journal", include_str!("../../../../migrations/sqlite/0001_journal.sql")),
+        ("mail", include_str!("../../../../migrations/sqlite/0002_mail.sql")),
+        ("watermark", include_str!("../../../../migrations/sqlite/0003_watermark.sql")),
+    ])
+});
 
 /// `SWYD`, as the schema sets it.
 const APPLICATION_ID: i64 = 1_398_233_412;
@@ -250,5 +257,10 @@ mod tests {
         let refused = sqlx::query("delete from progress").execute(&mut reader).await.unwrap_err();
         // SQLITE_READONLY.
         assert_eq!(primary_code(&refused), Some(8), "{refused}");
+    }
+
+    #[tokio::test]
+    async fn every_file_of_the_folder_is_a_version() {
+        crate::schema::tests::holds(&TABLES, "sqlite").await;
     }
 }
