@@ -2,7 +2,7 @@
 //!
 //! `golden/vN.jsonl` is a journal as version N wrote it, with every kind of fact; `golden/vN.shapes.jsonl` has one event
 //! for each shape that facts carry. What they were read as when they were written stands in `golden/vN.state.json`. A
-//! released version's files never change. `GOLDEN=write cargo test -p journal --test golden` writes the newest version's
+//! released version's files never change. `GOLDEN=write cargo test --test golden` writes the newest version's
 //! anew: that is right only until it is released; afterwards a change needs a version, an upcast and files of its own.
 #![allow(
     missing_docs,

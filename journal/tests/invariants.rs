@@ -338,7 +338,7 @@ fn keep(journal: &Journal) -> String {
     file.display().to_string()
 }
 
-/// The journal of a kept file, checked again: `REPLAY=FILE cargo test -p journal --test invariants kept`.
+/// The journal of a kept file, checked again: `REPLAY=FILE cargo test --test invariants kept`.
 fn replayed(bytes: &[u8]) -> Journal {
     let lines = bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
     let events: Vec<Recorded> = lines.map(|line| Recorded::from_bytes(line).unwrap()).collect();

@@ -587,7 +587,7 @@ fn the_page_about_the_guards_is_this_list() -> Result<()> {
     }
     ensure!(
         std::fs::read_to_string(&page)? == text,
-        "docs/journal-guards.md is not the list of the cases: GUARDS=write cargo test --test bypass writes it"
+        "docs/journal-guards.md is not the list of the cases: GUARDS=write cargo test --test scenarios bypass:: writes it"
     );
     Ok(())
 }

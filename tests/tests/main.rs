@@ -1,0 +1,39 @@
+//! The product tried from outside, against real servers: one file a subject, one program for all, so that scenarios of
+//! different subjects wait for their servers side by side. `cargo test --test scenarios lever::` runs one file's.
+
+mod approvals;
+mod bot_check;
+mod bypass;
+mod crash_matrix;
+mod discord;
+mod doctor;
+mod drain;
+mod failback_return;
+mod failover;
+mod github;
+mod github_missed;
+mod github_pulls;
+mod github_shown;
+mod guards;
+mod journal_postgres;
+mod late_commit;
+mod late_writers;
+mod lever;
+mod life;
+mod metrics;
+mod nasty;
+mod patterns;
+mod plan_live;
+mod predicate;
+mod readme;
+mod rig;
+mod rights;
+mod same_words;
+mod shared_sequence;
+mod slack;
+mod spoiled_cell;
+mod stopped;
+mod target_lost;
+mod undo;
+mod webhooks;
+mod zombie;
