@@ -15,6 +15,10 @@ use super::words;
 /// The longest text that is read, in bytes. A filter is a sentence, not a table of data.
 const LONGEST: usize = 16 * 1024;
 
+/// The most words and signs beside literals, commas and parentheses. A chain of operators is a tree as deep as it is
+/// long, and what walks it needs the stack of a server's thread for it.
+const MOST_SIGNS: usize = 1024;
+
 type Read<T> = Result<T, PredicateProblem>;
 
 /// Reads a predicate.
@@ -37,6 +41,13 @@ pub(super) fn read(text: &str) -> Read<Expression<Literal>> {
             return Err(problem(at, "a filter has no comments: put them beside it in the plan"));
         }
     }
+    if let Some(token) = tokens.iter().filter(|token| is_sign(&token.token)).nth(MOST_SIGNS) {
+        let at = offset(text, token.span.start);
+        let what = format!(
+            "the filter has more than {MOST_SIGNS} words and signs: a list after IN holds many values"
+        );
+        return Err(problem(at, what));
+    }
     let mut parser = Parser::new(&dialect).with_tokens_with_locations(tokens);
     let parsed = parser.parse_expr().map_err(|error| unparsed(text, error))?;
     let next = parser.peek_token();
@@ -45,6 +56,19 @@ pub(super) fn read(text: &str) -> Read<Expression<Literal>> {
         return Err(problem(at, format!("the filter ends before `{}`", next.token)));
     }
     Reader { text }.expression(&parsed, 0)
+}
+
+/// Whether a token can make the expression deeper; parentheses are counted by the parser.
+fn is_sign(token: &Token) -> bool {
+    !matches!(
+        token,
+        Token::Whitespace(_)
+            | Token::Number(..)
+            | Token::SingleQuotedString(_)
+            | Token::Comma
+            | Token::LParen
+            | Token::RParen
+    )
 }
 
 fn problem(at: usize, what: impl Into<String>) -> PredicateProblem {

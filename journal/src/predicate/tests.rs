@@ -93,10 +93,24 @@ fn what_the_language_has_not_is_refused_by_name_at_its_place() {
 
 #[test]
 fn a_long_chain_is_read() {
-    let chain = (0..1000).map(|n| format!("a={n}")).collect::<Vec<_>>().join(" OR ");
+    let chain = (0..256).map(|n| format!("a={n}")).collect::<Vec<_>>().join(" OR ");
     let chain = Predicate::parse(&chain).expect("a chain within the limit");
     assert_eq!(Predicate::parse(&chain.to_string()).expect("its text"), chain);
     assert!(!chain.disjoint(&chain));
+}
+
+#[test]
+fn a_chain_that_no_stack_would_hold_is_refused_where_it_goes_too_far() {
+    for link in [" OR a=1", "+a", "::int", " IS NULL", " COLLATE x"] {
+        let within = format!("a{}", link.repeat(300));
+        // Whether it is a filter is another matter; that it is looked at to its end is not.
+        let _read = Predicate::parse(&within);
+        let problem =
+            Predicate::parse(&format!("a{}", link.repeat(1030))).expect_err("longer than any stack");
+        assert!(problem.what.contains("more than 1024 words and signs"), "{link}: {}", problem.what);
+    }
+    let list = (0..2500).map(|n| n.to_string()).collect::<Vec<_>>().join(",");
+    Predicate::parse(&format!("a IN ({list})")).expect("a list may be long");
 }
 
 #[test]

@@ -24,7 +24,8 @@ pub(crate) mod tests {
     pub(crate) async fn holds(versions: &Migrator, folder: &str) {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../migrations").join(folder);
         let files = Migrator::new(&*folder).await.expect("the folder is read");
-        let key = |one: &sqlx::migrate::Migration| (one.version, one.description.clone(), one.checksum.clone());
+        let key =
+            |one: &sqlx::migrate::Migration| (one.version, one.description.clone(), one.checksum.clone());
         let named: Vec<_> = versions.iter().map(key).collect();
         let found: Vec<_> = files.iter().map(key).collect();
         assert_eq!(named, found, "the folder and the list in the code differ");
