@@ -35,6 +35,34 @@ pub(super) fn json(text: &str) -> Result<Value, StoreError> {
     serde_json::from_str(text).map_err(|error| StoreError::Foreign(format!("a row's body: {error}")))
 }
 
+/// What a column of either database holds.
+trait Columns<'r>: Row {
+    fn number(&'r self, column: &'static str) -> sqlx::Result<i64>;
+    fn text(&'r self, column: &'static str) -> sqlx::Result<String>;
+    fn optional(&'r self, column: &'static str) -> sqlx::Result<Option<String>>;
+}
+
+impl<'r, R> Columns<'r> for R
+where
+    R: Row,
+    &'static str: ColumnIndex<R>,
+    i64: Decode<'r, R::Database> + Type<R::Database>,
+    String: Decode<'r, R::Database> + Type<R::Database>,
+    Option<String>: Decode<'r, R::Database> + Type<R::Database>,
+{
+    fn number(&'r self, column: &'static str) -> sqlx::Result<i64> {
+        self.try_get(column)
+    }
+
+    fn text(&'r self, column: &'static str) -> sqlx::Result<String> {
+        self.try_get(column)
+    }
+
+    fn optional(&'r self, column: &'static str) -> sqlx::Result<Option<String>> {
+        self.try_get(column)
+    }
+}
+
 /// A row of the inbox as it was before it was taken.
 #[derive(Debug)]
 pub(super) struct InboxRow {
@@ -49,25 +77,18 @@ pub(super) struct InboxRow {
     tries: i64,
 }
 
-impl<'r, R> FromRow<'r, R> for InboxRow
-where
-    R: Row,
-    &'static str: ColumnIndex<R>,
-    i64: Decode<'r, R::Database> + Type<R::Database>,
-    String: Decode<'r, R::Database> + Type<R::Database>,
-    Option<String>: Decode<'r, R::Database> + Type<R::Database>,
-{
+impl<'r, R: Columns<'r>> FromRow<'r, R> for InboxRow {
     fn from_row(row: &'r R) -> sqlx::Result<Self> {
         Ok(Self {
-            id: row.try_get("id")?,
-            transport_key: row.try_get("transport_key")?,
-            meaning_key: row.try_get("meaning_key")?,
-            platform: row.try_get("platform")?,
-            kind: row.try_get("kind")?,
-            body: row.try_get("body")?,
-            taken_by: row.try_get("taken_by")?,
-            taken_until: row.try_get("taken_until")?,
-            tries: row.try_get("tries")?,
+            id: row.number("id")?,
+            transport_key: row.optional("transport_key")?,
+            meaning_key: row.text("meaning_key")?,
+            platform: row.text("platform")?,
+            kind: row.text("kind")?,
+            body: row.text("body")?,
+            taken_by: row.optional("taken_by")?,
+            taken_until: row.number("taken_until")?,
+            tries: row.number("tries")?,
         })
     }
 }
@@ -104,24 +125,17 @@ pub(super) struct OutboxRow {
     attempts: i64,
 }
 
-impl<'r, R> FromRow<'r, R> for OutboxRow
-where
-    R: Row,
-    &'static str: ColumnIndex<R>,
-    i64: Decode<'r, R::Database> + Type<R::Database>,
-    String: Decode<'r, R::Database> + Type<R::Database>,
-    Option<String>: Decode<'r, R::Database> + Type<R::Database>,
-{
+impl<'r, R: Columns<'r>> FromRow<'r, R> for OutboxRow {
     fn from_row(row: &'r R) -> sqlx::Result<Self> {
         Ok(Self {
-            id: row.try_get("id")?,
-            platform: row.try_get("platform")?,
-            destination: row.try_get("destination")?,
-            living: row.try_get("living")?,
-            priority: row.try_get("priority")?,
-            body: row.try_get("body")?,
-            written_at: row.try_get("written_at")?,
-            attempts: row.try_get("attempts")?,
+            id: row.number("id")?,
+            platform: row.text("platform")?,
+            destination: row.text("destination")?,
+            living: row.optional("living")?,
+            priority: row.number("priority")?,
+            body: row.text("body")?,
+            written_at: row.number("written_at")?,
+            attempts: row.number("attempts")?,
         })
     }
 }
