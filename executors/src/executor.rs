@@ -57,6 +57,8 @@ pub struct Settings {
     pub scrubber: Scrubber,
     /// The directory of files for people: the rest of a quarantined target's stream.
     pub people_files: PathBuf,
+    /// The plan's folder, which its relative paths are relative to.
+    pub folder: PathBuf,
 }
 
 /// Runs every phase of the plan until the tasks stop. Leases are given up on the way out. Dropped, it stops at once, and
@@ -144,6 +146,7 @@ impl PhaseHands {
                 Served {
                     migration: settings.plan.migration.clone(),
                     phase: phase.name.clone(),
+                    folder: settings.folder.clone(),
                     source: Some(settings.source.clone()),
                     target: Some(settings.target.clone()),
                     scrubber: settings.scrubber.clone(),

@@ -3,6 +3,7 @@
 mod engine;
 mod executor;
 mod hands;
+pub mod kept;
 pub mod levers;
 pub mod native;
 mod phase;

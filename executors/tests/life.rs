@@ -130,6 +130,7 @@ impl Stage {
             tasks: tasks.clone(),
             scrubber,
             people_files: self._dir.path().to_owned(),
+            folder: self._dir.path().to_owned(),
         };
         Ok(Running { tasks, executor: tokio::spawn(executors::run(settings)) })
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
 
 /// A text that must not be shown. Its `Debug` and `Display` are stars.
@@ -36,11 +37,14 @@ impl Secret {
     ///
     /// # Errors
     /// It cannot be read, or is empty.
-    pub fn from_file(path: &str) -> Result<Self, SecretError> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|error| SecretError::NoFile { path: path.to_owned(), error })?;
+    pub fn from_file(path: &Path) -> Result<Self, SecretError> {
+        let named = path.display().to_string();
+        let text = match std::fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(error) => return Err(SecretError::NoFile { path: named, error }),
+        };
         if text.trim().is_empty() {
-            return Err(SecretError::EmptyFile { path: path.to_owned() });
+            return Err(SecretError::EmptyFile { path: named });
         }
         Ok(Self(text.trim().to_owned()))
     }

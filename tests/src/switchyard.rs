@@ -83,6 +83,12 @@ impl Product {
         self.dir.join("plan.toml")
     }
 
+    /// What a variable of its environment is set to.
+    #[must_use]
+    pub fn environment(&self, name: &str) -> Option<&str> {
+        self.environment.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+
     fn command(&self) -> Command {
         let mut command = Command::new(&self.binary);
         command.current_dir(&self.dir).envs(self.environment.iter().map(|(key, value)| (key, value)));

@@ -2,12 +2,14 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
-use std::process::Output;
+use std::process::{Output, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use product::cluster::Role;
-use product::scene::{Scene, Setting};
+use product::scene::{JournalKind, Scene, Setting};
 use product::switchyard::binary;
+use product::wait::{Seen, wait_until};
 
 /// Runs the program in the scene's directory. Gives its exit code and both outputs.
 fn run(scene: &Scene, arguments: &[&str]) -> Result<(i32, String)> {
@@ -168,5 +170,63 @@ async fn a_plan_is_made_from_a_source_and_is_right_once_it_is_filled_in() -> Res
     ensure!(code == 2 && text.contains("env:NAME") && !text.contains("u:"), "{code}: {text}");
     let (code, text) = run(&scene, &["plan", "init", "--source", "env:NOBODY_SET_THIS"])?;
     ensure!(code == 3 && text.contains("NOBODY_SET_THIS"), "{code}: {text}");
+    Ok(())
+}
+
+/// A path as it is written from a folder of the same depth below the same place.
+fn from_beside(folder: &Path, path: &Path) -> Result<String> {
+    let above = folder.parent().context("no folder above")?;
+    Ok(format!("../{}", path.strip_prefix(above).context("not beside each other")?.display()))
+}
+
+#[tokio::test]
+async fn what_a_plan_names_is_found_from_wherever_it_is_called() -> Result<()> {
+    let scene = Scene::set(Setting { journal: JournalKind::Postgres, ..Setting::default() }).await?;
+    let journal = scene.product.environment("SHOP_JOURNAL").context("no journal's url")?.to_owned();
+    for (name, url) in [
+        ("source.url", scene.source.url(Role::Mover)),
+        ("target.url", scene.target.url(Role::Mover)),
+        ("journal.url", journal),
+        ("admin.url", scene.pgbouncer.admin_url()),
+    ] {
+        std::fs::write(scene.file(name), format!("{url}\n"))?;
+    }
+    let (plan, folder, ini) = (scene.product.plan(), scene.file(""), scene.pgbouncer.ini());
+    let beside = from_beside(&folder, &ini)?;
+    change(&plan, |text| {
+        text.replace("env:SHOP_SOURCE", "file:source.url")
+            .replace("env:SHOP_TARGET", "file:target.url")
+            .replace("env:SHOP_JOURNAL", "file:journal.url")
+            .replace("env:SHOP_PGBOUNCER", "file:admin.url")
+            .replace(&ini.display().to_string(), &beside)
+    })?;
+    let text = std::fs::read_to_string(&plan)?;
+    ensure!(!text.contains("env:") && text.contains(&beside), "{text}");
+
+    let (elsewhere, above) = (tempfile::tempdir()?, folder.parent().context("no folder above")?);
+    let short = format!("{}/plan.toml", folder.file_name().context("no name")?.to_string_lossy());
+    let ways = [(elsewhere.path(), plan.to_string_lossy().into_owned()), (above, short)];
+    let call = |(cwd, plan): &(&Path, String), verb: &[&str]| {
+        let mut command = std::process::Command::new(binary()?);
+        command.args(verb).current_dir(cwd).env("SWITCHYARD_PLAN", plan);
+        Ok::<_, anyhow::Error>(command)
+    };
+    let mut serve = tokio::process::Command::from(call(&ways[0], &["serve"])?);
+    let mut serve = serve.stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true).spawn()?;
+    wait_until(Duration::from_secs(30), "`serve` to listen", async || {
+        let ended = serve.try_wait()?;
+        ensure!(ended.is_none(), "`serve` ended: {ended:?}");
+        Ok(if scene.file("switchyard.sock").exists() { Seen::Done(()) } else { Seen::NotYet(String::new()) })
+    })
+    .await?;
+    scene.complete("start", Duration::from_secs(120)).await?;
+    for way in &ways {
+        let check = ["plan", "check", way.1.as_str(), "--connect"];
+        for verb in [check.as_slice(), &["status"], &["doctor"]] {
+            let Output { status, stdout, stderr } = call(way, verb)?.output()?;
+            let said = format!("{}{}", String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
+            ensure!(status.success(), "{verb:?} from {}: {status}: {said}", way.0.display());
+        }
+    }
     Ok(())
 }

@@ -47,13 +47,16 @@ Exit codes: 0 nothing disagrees, 1 something does, 2 wrong usage, 3 neither data
 pub async fn run(args: Args) -> Result<Exit, Failure> {
     let read = open::read(&args.plan.plan)?;
     let scrubber = Scrubber::default();
-    let source = serve::database(Side::Source, &read.plan, &scrubber).map_err(|failure| failure.text);
-    let target = serve::database(Side::Target, &read.plan, &scrubber).map_err(|failure| failure.text);
+    let folder = read.folder();
+    let side_of =
+        |side| serve::database(side, (&read.plan, &folder), &scrubber).map_err(|failure| failure.text);
+    let (source, target) = (side_of(Side::Source), side_of(Side::Target));
     let mut phases: Vec<Report> = Vec::new();
     for phase in &read.plan.phases {
         let served = Served {
             migration: read.plan.migration.clone(),
             phase: phase.name.clone(),
+            folder: folder.clone(),
             source: source.as_ref().ok().cloned(),
             target: target.as_ref().ok().cloned(),
             scrubber: scrubber.clone(),

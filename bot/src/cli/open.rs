@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
+use executors::kept;
+use journal::Plan;
 use journal::note::SignerKey;
 use journal::plan::JournalPlace;
-use journal::{Plan, SecretRef};
 use journal_store::{
     Mailroom, PostgresMailroom, PostgresStore, SqliteMailroom, SqliteStore, Store, StoreError,
 };
@@ -77,11 +78,8 @@ impl Read {
     /// The plan names a secret that is not there.
     pub fn place(&self) -> Result<Place, Failure> {
         let secret = match &self.plan.journal.place {
-            JournalPlace::Sqlite(file) => return Ok(Place::File(beside(&self.file, file))),
-            JournalPlace::Postgres(SecretRef::Env(name)) => Secret::from_env(name),
-            JournalPlace::Postgres(SecretRef::File(path)) => {
-                Secret::from_file(&beside(&self.file, path).display().to_string())
-            }
+            JournalPlace::Sqlite(file) => return Ok(Place::File(self.folder().join(file))),
+            JournalPlace::Postgres(kept) => kept::secret(kept, &self.folder()),
         };
         secret
             .map(Place::Database)
@@ -91,7 +89,7 @@ impl Read {
     /// The plan's own folder, which its relative paths are relative to.
     #[must_use]
     pub fn folder(&self) -> PathBuf {
-        self.file.parent().map_or_else(PathBuf::new, Path::to_owned)
+        folder(&self.file)
     }
 
     /// The key that signs log checkpoints.
@@ -108,13 +106,13 @@ impl Read {
     /// The witness file that the plan names.
     #[must_use]
     pub fn witness(&self) -> Option<WitnessFile> {
-        self.plan.journal.witness_file.as_ref().map(|file| WitnessFile::new(beside(&self.file, file)))
+        self.plan.journal.witness_file.as_ref().map(|file| WitnessFile::new(self.folder().join(file)))
     }
 
     /// The socket.
     #[must_use]
     pub fn socket(&self) -> PathBuf {
-        beside(&self.file, &self.plan.socket)
+        self.folder().join(&self.plan.socket)
     }
 
     /// Opens the journal, and makes it if it is not there.
@@ -191,11 +189,8 @@ impl From<StoreError> for Failure {
     }
 }
 
-/// A path of the plan: relative ones are relative to the plan's own folder, so that every verb finds the same
-/// file from wherever it is called.
-fn beside(plan: &Path, path: &str) -> PathBuf {
-    match plan.parent() {
-        Some(folder) => folder.join(path),
-        None => PathBuf::from(path),
-    }
+/// A plan's own folder: its relative paths are relative to it, so that every verb finds the same files from wherever it is
+/// called.
+pub(super) fn folder(plan: &Path) -> PathBuf {
+    plan.parent().map_or_else(PathBuf::new, Path::to_owned)
 }

@@ -141,7 +141,9 @@ async fn check(Check { file, json, connect }: Check) -> Result<Exit, Failure> {
         std::fs::read_to_string(file).map_err(|error| Failure::refused(words::no_plan_file(file, &error)))?;
     let read = Plan::read(&text);
     let live = match &read {
-        Ok(Reading { plan, .. }) if connect => Some(plan_live::look(&text, plan).await?),
+        Ok(Reading { plan, .. }) if connect => {
+            Some(plan_live::look(&text, (plan, &open::folder(file))).await?)
+        }
         _ => None,
     };
     let (against, odd, seen) = live.map(|live| (live.problems, live.warnings, live.told)).unwrap_or_default();

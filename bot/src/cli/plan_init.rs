@@ -4,20 +4,21 @@ use std::io::Write as _;
 use std::path::PathBuf;
 
 use clap::Args;
+use executors::kept;
 use executors::postgres::database::Database;
 use executors::postgres::survey;
 use journal::{MigrationName, SecretRef, Side};
-use runtime::{Scrubber, Secret};
+use runtime::Scrubber;
 
 use super::exit::{Exit, Failure};
-use super::output;
+use super::{open, output};
 use crate::words;
 
 /// Arguments of `plan init`.
 #[derive(Debug, Args)]
 #[command(after_help = HELP)]
 pub struct Init {
-    /// Where the source's connection string is kept: env:NAME or file:PATH
+    /// Where the source's connection string is kept: env:NAME or file:PATH, which is relative to the plan's folder
     #[arg(long, value_name = "SECRET")]
     source: String,
     /// The migration's name; without it the source database's
@@ -45,11 +46,10 @@ pub async fn run(args: Init) -> Result<Exit, Failure> {
     let source = SecretRef::parse(&args.source).ok_or_else(|| Failure::usage(words::no_place()))?;
     let name = |text: &str| MigrationName::new(text).map_err(|error| Failure::usage(error.to_string()));
     let given = args.migration.as_deref().map(name).transpose()?;
-    let secret = match &source {
-        SecretRef::Env(name) => Secret::from_env(name),
-        SecretRef::File(path) => Secret::from_file(path),
-    };
-    let url = secret.map_err(|error| Failure::unreachable(words::no_secret(Side::Source, &error)))?;
+    // What the plan will say is read as the plan will be.
+    let folder = args.output.as_deref().map(open::folder).unwrap_or_default();
+    let url = kept::secret(&source, &folder)
+        .map_err(|error| Failure::unreachable(words::no_secret(Side::Source, &error)))?;
     let scrubber = Scrubber::default();
     let away = |cause: String| Failure::unreachable(words::not_checked(&scrubber.scrub(&cause)));
     let database = Database::new(Side::Source, name("plan-init")?, &url, &scrubber)

@@ -1,5 +1,6 @@
 //! `switchyard plan check --connect`: the plan held against its databases and its levers.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use executors::TrafficState;
@@ -28,10 +29,11 @@ pub(super) struct Live {
 ///
 /// # Errors
 /// A connection string is missing, or a side cannot be reached.
-pub(super) async fn look(text: &str, plan: &Plan) -> Result<Live, Failure> {
+pub(super) async fn look(text: &str, (plan, folder): (&Plan, &Path)) -> Result<Live, Failure> {
     let scrubber = Scrubber::default();
-    let side =
-        |side| serve::database(side, plan, &scrubber).map_err(|failure| Failure::unreachable(failure.text));
+    let side = |side| {
+        serve::database(side, (plan, folder), &scrubber).map_err(|failure| Failure::unreachable(failure.text))
+    };
     let (source, target) = (side(Side::Source)?, side(Side::Target)?);
     let seen = live::check(&source, &target, plan).await;
     let mut seen = seen.map_err(|cause| Failure::unreachable(words::not_checked(&cause.to_string())))?;
@@ -39,6 +41,7 @@ pub(super) async fn look(text: &str, plan: &Plan) -> Result<Live, Failure> {
         let served = Served {
             migration: plan.migration.clone(),
             phase: phase.name.clone(),
+            folder: folder.to_owned(),
             source: Some(source.clone()),
             target: Some(target.clone()),
             scrubber: scrubber.clone(),

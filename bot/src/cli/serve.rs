@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::ValueEnum;
-use executors::Settings;
 use executors::postgres::database::Database;
+use executors::{Settings, kept};
 use futures::StreamExt as _;
-use journal::{Actor, Command, CommandBody, CommandId, Holder, Plan, SecretRef, Side};
+use journal::{Actor, Command, CommandBody, CommandId, Holder, Plan, Side};
 use journal_store::{ExecuteError, Store, StoreError};
 use runtime::retry::Backoff;
-use runtime::{Scrubber, Secret, SystemClock, Tasks};
+use runtime::{Scrubber, SystemClock, Tasks};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::exit::{Exit, Failure};
@@ -87,8 +87,8 @@ pub async fn run(args: Args) -> Result<Exit, Failure> {
     let mut mine = Mine::take(&place, &holder, &args.instance, &read.plan.migration).await?;
     let store = read.open_or_make().await?;
     let plan = adopted(&read, store.as_ref()).await?;
-    let source = database(Side::Source, &plan, &scrubber)?;
-    let target = database(Side::Target, &plan, &scrubber)?;
+    let source = database(Side::Source, (&plan, &read.folder()), &scrubber)?;
+    let target = database(Side::Target, (&plan, &read.folder()), &scrubber)?;
     let socket = args.socket.unwrap_or_else(|| read.socket());
     let server = Server::bind(&socket).await.map_err(|error| {
         Failure::refused(match error {
@@ -126,6 +126,7 @@ pub async fn run(args: Args) -> Result<Exit, Failure> {
         tasks: Tasks::default(),
         scrubber: scrubber.clone(),
         people_files: args.people_files.unwrap_or_else(|| beside(&place, &args.plan.plan)),
+        folder: read.folder(),
     };
     let publisher = publishing.map(|(publisher, _)| tokio::spawn(publisher.run()));
     let server = tokio::spawn(server.proven_by(proof).run(store));
@@ -224,7 +225,8 @@ async fn execute(mut settings: Settings, mut signal: Signals, mine: &mut Mine) -
 }
 
 fn rebuilt(settings: &Settings, side: Side, plan: &Plan) -> anyhow::Result<Database> {
-    database(side, plan, &settings.scrubber).map_err(|failure| anyhow::anyhow!(failure.text))
+    database(side, (plan, &settings.folder), &settings.scrubber)
+        .map_err(|failure| anyhow::anyhow!(failure.text))
 }
 
 /// Waits for a plan of another meaning than this one. A journal that is away is waited for; what it is unfit for is an error.
@@ -285,16 +287,16 @@ async fn adopted(read: &Read, store: &dyn Store) -> Result<Arc<Plan>, Failure> {
 }
 
 /// A side, by the connection string that the plan points at. Nothing is connected yet.
-pub(super) fn database(side: Side, plan: &Plan, scrubber: &Scrubber) -> Result<Database, Failure> {
+pub(super) fn database(
+    side: Side,
+    (plan, folder): (&Plan, &Path),
+    scrubber: &Scrubber,
+) -> Result<Database, Failure> {
     let kept = match side {
         Side::Source => &plan.source,
         Side::Target => &plan.target,
     };
-    let secret = match kept {
-        SecretRef::Env(name) => Secret::from_env(name),
-        SecretRef::File(path) => Secret::from_file(path),
-    };
-    let url = secret.map_err(|error| Failure::refused(words::no_secret(side, &error)))?;
+    let url = kept::secret(kept, folder).map_err(|error| Failure::refused(words::no_secret(side, &error)))?;
     Database::new(side, plan.migration.clone(), &url, scrubber)
         .map_err(|cause| Failure::refused(words::no_database(side, &scrubber.scrub(&cause.to_string()))))
 }

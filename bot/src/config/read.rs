@@ -145,7 +145,7 @@ impl Reader<'_> {
     fn secret(&mut self, text: &Spanned<String>, key: &str) -> Option<Secret> {
         let read = match text.get_ref().split_once(':') {
             Some(("env", name)) if !name.is_empty() => Secret::from_env(name),
-            Some(("file", path)) if !path.is_empty() => Secret::from_file(path),
+            Some(("file", path)) if !path.is_empty() => Secret::from_file(path.as_ref()),
             _ => {
                 let what = format!(
                     "`{key}` must say where it is kept, env:NAME or file:PATH, never the secret itself"

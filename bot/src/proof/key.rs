@@ -3,6 +3,7 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
+use executors::kept;
 use journal::note::{KeyError, KeyName, SignerKey};
 use journal::{MigrationName, SecretRef, log_checkpoint};
 use runtime::{Scrubber, Secret, SecretError};
@@ -57,10 +58,10 @@ pub fn read_key(
 ) -> Result<SignerKey, KeyFileError> {
     let place = kept.to_string();
     let no_key = |error| KeyFileError::NoKey { place: place.clone(), error };
-    let secret = match kept {
-        SecretRef::Env(name) => Secret::from_env(name)?,
-        SecretRef::File(path) => from_file(&folder.join(path))?,
-    };
+    if let SecretRef::File(path) = kept {
+        for_its_owner_alone(&folder.join(path))?;
+    }
+    let secret = kept::secret(kept, folder)?;
     scrubber.learn(&secret);
     if let Some((_, seed)) = secret.expose().rsplit_once('+') {
         scrubber.learn(&Secret::new(seed));
@@ -74,12 +75,12 @@ pub fn read_key(
     }
 }
 
-fn from_file(path: &Path) -> Result<Secret, KeyFileError> {
+fn for_its_owner_alone(path: &Path) -> Result<(), KeyFileError> {
     let found = std::fs::metadata(path)
         .map_err(|error| SecretError::NoFile { path: path.display().to_string(), error })?;
     let mode = found.permissions().mode() & 0o777;
     if mode & OTHERS != 0 {
         return Err(KeyFileError::Open { path: path.to_owned(), mode });
     }
-    Ok(Secret::from_file(&path.display().to_string())?)
+    Ok(())
 }

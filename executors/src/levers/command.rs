@@ -86,6 +86,11 @@ impl CommandLever {
         Self { settings }
     }
 
+    /// A program of the plan's: one with a slash in its name is a path, and relative to the plan's folder.
+    fn program(&self, name: &str) -> PathBuf {
+        if name.contains('/') { self.settings.served.folder.join(name) } else { name.into() }
+    }
+
     async fn run(
         &self,
         argv: &[String],
@@ -96,7 +101,7 @@ impl CommandLever {
             return Err(Failure::NotStarted("the plan names no program".to_owned()));
         };
         let shown = self.settings.served.scrubber.scrub(&argv.join(" "));
-        let mut command = Command::new(program);
+        let mut command = Command::new(self.program(program));
         command.args(rest).args(more);
         command.env("SWITCHYARD_MIGRATION", self.settings.served.migration.as_str());
         command.env("SWITCHYARD_PHASE", self.settings.served.phase.as_str());
@@ -166,7 +171,7 @@ impl CommandLever {
         let mut found = Vec::new();
         for (key, argv) in calls {
             let program = argv.first().map(String::as_str).unwrap_or_default();
-            if !is_callable(program) {
+            if !is_callable(&self.program(program)) {
                 let finding = Finding {
                     code: "SW-0513".to_owned(),
                     what: format!(
@@ -200,14 +205,14 @@ impl CommandLever {
 }
 
 /// Whether a program is there and may be run, as the system looks for it.
-fn is_callable(program: &str) -> bool {
+fn is_callable(program: &Path) -> bool {
     let may = |path: &Path| path.is_file() && access(path, Access::EXEC_OK).is_ok();
-    if program.contains('/') {
-        return may(Path::new(program));
+    if program.components().count() > 1 {
+        return may(program);
     }
     let folders = std::env::var_os("PATH").unwrap_or_default();
     let mut places = std::env::split_paths(&folders).map(|folder: PathBuf| folder.join(program));
-    !program.is_empty() && places.any(|path| may(&path))
+    !program.as_os_str().is_empty() && places.any(|path| may(&path))
 }
 
 fn state(said: &str) -> Option<TrafficState> {

@@ -8,13 +8,13 @@ pub mod command;
 mod ini;
 pub mod pgbouncer;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use journal::{
-    Effect, EffectSpec, Evidence, Finding, LeverSettings, MigrationName, PhaseName, SecretRef, Side,
-};
-use runtime::{Clock, Scrubber, Secret};
+use journal::{Effect, EffectSpec, Evidence, Finding, LeverSettings, MigrationName, PhaseName, Side};
+use runtime::{Clock, Scrubber};
 
+use crate::kept;
 use crate::postgres::database::Database;
 use crate::seams::{Cause, Lever, Probe, TrafficState};
 
@@ -25,6 +25,8 @@ pub struct Served {
     pub migration: MigrationName,
     /// The phase.
     pub phase: PhaseName,
+    /// The plan's folder, which its relative paths are relative to.
+    pub folder: PathBuf,
     /// The database being left, where it can be named: what the lever leads to is held against it.
     pub source: Option<Database>,
     /// The database being moved to, likewise.
@@ -61,14 +63,11 @@ pub fn lever(settings: &LeverSettings, served: Served) -> Result<Arc<dyn Lever>,
             }))
         }
         LeverSettings::Pgbouncer { admin, ini, database, source, target, pause_limit } => {
-            let read = match admin {
-                SecretRef::Env(name) => Secret::from_env(name),
-                SecretRef::File(path) => Secret::from_file(path),
-            };
-            let admin = read.map_err(|error| Cause(format!("pgbouncer's console: {error}")))?;
+            let admin = kept::secret(admin, &served.folder)
+                .map_err(|error| Cause(format!("pgbouncer's console: {error}")))?;
             Arc::new(pgbouncer::PgbouncerLever::new(pgbouncer::Settings {
                 admin,
-                ini: ini.into(),
+                ini: served.folder.join(ini),
                 database: database.clone(),
                 source: source.clone(),
                 target: target.clone(),

@@ -1,7 +1,7 @@
 //! Levers against a real pgbouncer, and commands of one's own.
 
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use std::time::{Duration, Instant};
@@ -53,6 +53,7 @@ fn served(scrubber: &Scrubber) -> Served {
     Served {
         migration: migration(),
         phase: phase(),
+        folder: PathBuf::new(),
         source: None,
         target: None,
         scrubber: scrubber.clone(),
