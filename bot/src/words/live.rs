@@ -145,6 +145,9 @@ fn remedy(table: &Inventory) -> String {
         }
         Some(Obstacle::Unlogged) => format!("unlogged: alter table {name} set logged"),
         Some(Obstacle::NoKey) => format!("no primary key: alter table {name} add primary key (…)"),
+        Some(Obstacle::UnusableKey) => {
+            "its primary key is deferrable, invalid or holds a generated column: make it anew".to_owned()
+        }
         Some(Obstacle::Identity) => {
             format!("its replica identity: alter table {name} replica identity default")
         }

@@ -32,7 +32,7 @@ pub async fn shapes(client: &impl GenericClient, tables: &[TableName]) -> Result
 async fn shape(client: &impl GenericClient, table: &TableName) -> Result<TableShape, Cause> {
     let sql = "select a.attname::text, format_type(a.atttypid, a.atttypmod), a.attidentity = 'a', \
                       (select k.place::int4 from unnest(i.indkey::int2[]) with ordinality as k (attnum, place) \
-                       where k.attnum = a.attnum and k.place <= i.indnkeyatts) \
+                       where k.attnum = a.attnum and k.place <= i.indnkeyatts), i.indnkeyatts::int4 \
                from pg_class c \
                join pg_namespace n on n.oid = c.relnamespace \
                join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped \
@@ -55,6 +55,7 @@ async fn shape(client: &impl GenericClient, table: &TableName) -> Result<TableSh
         always: Vec::new(),
     };
     let mut key = Vec::new();
+    let mut key_columns = 0;
     for (at, row) in rows.iter().enumerate() {
         shape.columns.push(row.get(0));
         shape.types.push(row.get(1));
@@ -65,11 +66,16 @@ async fn shape(client: &impl GenericClient, table: &TableName) -> Result<TableSh
         if let Some(place) = row.get::<_, Option<i32>>(3) {
             key.push((place, at));
         }
+        key_columns = row.get::<_, Option<i32>>(4).and_then(|count| usize::try_from(count).ok()).unwrap_or(0);
     }
     key.sort_unstable();
     shape.key = key.into_iter().map(|(_, at)| at).collect();
-    if shape.key.is_empty() {
+    if key_columns == 0 {
         return Err(Cause(format!("the table {table} has no primary key")));
+    }
+    // A part of a key identifies nothing.
+    if shape.key.len() != key_columns {
+        return Err(Cause(format!("the primary key of {table} holds a generated column")));
     }
     Ok(shape)
 }

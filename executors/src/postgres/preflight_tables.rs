@@ -41,7 +41,10 @@ const TABLE: &str = "select c.oid, c.relkind::text, c.relpersistence::text, c.re
          and has_table_privilege(c.oid, 'DELETE'), \
        (select rolsuper or rolbypassrls from pg_roles where rolname = current_user), \
        coalesce((select i.indisprimary from pg_index i where i.indrelid = c.oid and i.indisreplident), false), \
-       current_user::text, pg_get_userbyid(c.relowner)::text \
+       current_user::text, pg_get_userbyid(c.relowner)::text, \
+       (select quote_ident(a.attname) from pg_index i join pg_attribute a on a.attrelid = c.oid \
+           and a.attnum = any ((i.indkey::int2[])[0:i.indnkeyatts - 1]) \
+         where i.indrelid = c.oid and i.indisprimary and a.attgenerated <> '' limit 1) \
      from pg_class c join pg_namespace n on n.oid = c.relnamespace where n.nspname = $1 and c.relname = $2";
 
 /// The table itself, at the source. Its oid if there is such a relation.
@@ -105,6 +108,13 @@ fn identity(row: &Row, table: &TableName, found: &mut Found) {
             "Make it anew, not deferrable.",
         ),
         Some(true) => {}
+    }
+    if let Some(column) = row.get::<_, Option<&str>>(17) {
+        found.block(
+            "SW-0213",
+            format!("the primary key of {table} holds the generated column {column}, which the stream does not carry"),
+            "Make it anew over columns that are written.",
+        );
     }
     let other = match row.get::<_, &str>(3) {
         "n" => Some("NOTHING"),

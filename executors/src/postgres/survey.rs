@@ -186,8 +186,10 @@ pub enum Obstacle {
     Inherits,
     /// It is unlogged.
     Unlogged,
-    /// It has no primary key, or one that is deferrable.
+    /// It has no primary key.
     NoKey,
+    /// Its primary key is deferrable or invalid, or holds a generated column.
+    UnusableKey,
     /// Its replica identity is not the primary key.
     Identity,
 }
@@ -201,7 +203,8 @@ pub async fn inventory(client: &Client) -> Result<Vec<Inventory>, Error> {
                  coalesce((select array_agg(a.attname::text order by k.place) \
                    from pg_index i, unnest(i.indkey::int2[]) with ordinality as k (attnum, place), pg_attribute a \
                    where i.indrelid = c.oid and i.indisprimary and i.indimmediate and i.indisvalid \
-                     and k.place <= i.indnkeyatts and a.attrelid = c.oid and a.attnum = k.attnum), '{}'), \
+                     and k.place <= i.indnkeyatts and a.attrelid = c.oid and a.attnum = k.attnum \
+                   having bool_and(a.attgenerated = '')), '{}'), \
                  array(select distinct format('%s.%s', fn.nspname, f.relname) from pg_constraint k \
                    join pg_class f on f.oid = k.confrelid join pg_namespace fn on fn.oid = f.relnamespace \
                    where k.conrelid = c.oid and k.contype = 'f' and k.confrelid <> c.oid), \
@@ -209,7 +212,8 @@ pub async fn inventory(client: &Client) -> Result<Vec<Inventory>, Error> {
                  exists (select from pg_inherits i where c.oid in (i.inhrelid, i.inhparent)), \
                  c.relpersistence = 'u', \
                  c.relreplident = 'n' or c.relreplident = 'i' and not exists (select from pg_index i \
-                   where i.indrelid = c.oid and i.indisreplident and i.indisprimary) \
+                   where i.indrelid = c.oid and i.indisreplident and i.indisprimary), \
+                 exists (select from pg_index i where i.indrelid = c.oid and i.indisprimary) \
                from pg_class c join pg_namespace n on n.oid = c.relnamespace \
                where c.relkind in ('r', 'p') and c.relpersistence <> 't' \
                  and n.nspname not in ('information_schema', '_switchyard') and n.nspname not like 'pg\\_%' \
@@ -223,6 +227,7 @@ pub async fn inventory(client: &Client) -> Result<Vec<Inventory>, Error> {
             () if row.get(6) => Some(Obstacle::Partitioned),
             () if row.get(7) => Some(Obstacle::Inherits),
             () if row.get(8) => Some(Obstacle::Unlogged),
+            () if key.is_empty() && row.get(10) => Some(Obstacle::UnusableKey),
             () if key.is_empty() => Some(Obstacle::NoKey),
             () if row.get(9) => Some(Obstacle::Identity),
             () => None,

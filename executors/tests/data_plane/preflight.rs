@@ -12,13 +12,15 @@ async fn everything_that_blocks_is_told_at_once_with_its_code_and_remedy() {
         .batch_execute(
             "create schema shop;
              create table shop.parent (id smallint generated always as identity primary key);
-             create table shop.good (id int primary key, parent smallint references shop.parent);
+             create table shop.good (id int, parent smallint references shop.parent, twice int generated always as (id * 2) stored,
+                                     primary key (id) include (twice));
              create table shop.keyless (id int);
              create unlogged table shop.fleeting (id int primary key);
              create table shop.parts (id int primary key) partition by range (id);
              create table shop.nothing (id int primary key, few smallserial);
              alter table shop.nothing replica identity nothing;
              create table shop.late (id int primary key deferrable);
+             create table shop.derived (id int, twice int generated always as (id * 2) stored, primary key (id, twice));
              create table shop.there (id int primary key);
              create type shop.span as range (subtype = int4);
              create function shop.f() returns int language sql as 'select 1';
@@ -44,7 +46,8 @@ async fn everything_that_blocks_is_told_at_once_with_its_code_and_remedy() {
         .batch_execute("create schema shop; create table shop.there (id int)")
         .await
         .unwrap();
-    let names = ["good", "keyless", "fleeting", "parts", "nothing", "late", "there", "needy", "absent"];
+    let names =
+        ["good", "keyless", "fleeting", "parts", "nothing", "late", "derived", "there", "needy", "absent"];
     let tables = names.iter().map(|name| table(&format!("shop.{name}"))).collect();
     let spec = fixture.spec(Step::Preflight, Effect::Preflight { tables });
     let Probe::Differs(finding) = fixture.mover().probe(&spec, fixture.authority()).await else {
@@ -58,6 +61,7 @@ async fn everything_that_blocks_is_told_at_once_with_its_code_and_remedy() {
         "[SW-0211] shop.parts is a partitioned table",
         "[SW-0214] the replica identity of shop.nothing",
         "[SW-0213] the primary key of shop.late is deferrable",
+        "[SW-0213] the primary key of shop.derived holds the generated column twice",
         "[SW-0231] the target has shop.there",
         "[SW-0217] the type \"shop\".\"span\" is missing",
         "[SW-0218] the function shop.f()",
@@ -69,6 +73,7 @@ async fn everything_that_blocks_is_told_at_once_with_its_code_and_remedy() {
     ] {
         assert!(finding.what.contains(expected), "{expected} is not in:\n{}", finding.what);
     }
+    assert!(!finding.what.contains("primary key of shop.good"), "it only includes one:\n{}", finding.what);
     fixture
         .on(Side::Target)
         .await
