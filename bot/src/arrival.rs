@@ -286,6 +286,7 @@ impl Place {
             place: self.name(),
             message: Some(message.to_owned()),
             bound: None,
+            groups: Vec::new(),
         }
     }
 

@@ -12,6 +12,7 @@ use journal::{
 };
 use journal_store::{ExecuteError, Store, StoreError, each_event, each_stored};
 
+use crate::groups::{Groups, Seen};
 use crate::language::{Command, Dialect, Heard, read};
 use crate::metrics;
 use crate::proof::Proof;
@@ -108,19 +109,27 @@ fn measured(utterance: &Utterance<'_>, command: Option<&Command>, no: Option<&No
 pub struct Conversation {
     store: Arc<dyn Store>,
     proof: Option<Proof>,
+    groups: Option<Arc<Groups>>,
 }
 
 impl Conversation {
     /// A conversation about the migration of a journal.
     #[must_use]
     pub fn new(store: Arc<dyn Store>) -> Self {
-        Self { store, proof: None }
+        Self { store, proof: None, groups: None }
     }
 
     /// The same, with log checkpoints in its answers.
     #[must_use]
     pub fn proven_by(self, proof: Option<Proof>) -> Self {
         Self { proof, ..self }
+    }
+
+    /// The same, asking the groups that the plan lets stand for roles. At a terminal nobody has an account that a group could
+    /// hold, and only the plan's own roles count.
+    #[must_use]
+    pub fn asking(self, groups: Arc<Groups>) -> Self {
+        Self { groups: Some(groups), ..self }
     }
 
     /// Does what a text says.
@@ -173,18 +182,24 @@ impl Conversation {
     async fn one(&self, said: &Utterance<'_>, index: usize, command: &Command) -> Result<Yes, No> {
         let person = said.person;
         let Some(body) = body(command) else {
-            let text = self.told(person, command).await?;
+            let text = self.told(said, command).await?;
             return Ok(Yes { text, follow: None, made: None });
         };
         let id = CommandId::new(format!("{}.{index}", said.id))
             .map_err(|error| No { text: error.to_string(), code: words::MALFORMED.to_owned() })?;
-        let actor = Actor::Person(person.clone());
-        let asked = JournalCommand { origin: said.origin.clone(), ..JournalCommand::new(actor, body) };
+        let seen = self.seen(said).await?;
+        let (actor, groups) = (Actor::Person(person.clone()), seen.memberships);
+        let origin = said.origin.clone().map(|origin| Origin { groups, ..origin });
+        let asked = JournalCommand { origin, ..JournalCommand::new(actor, body) };
         let events = match self.store.execute(id, None, asked).await {
             Ok(events) => events,
             Err(ExecuteError::Refused(refusal)) => {
                 let (state, now) = self.world().await?;
-                return Err(No::refused(&refusal, command, World { state: &state, now }));
+                let mut no = No::refused(&refusal, command, World { state: &state, now });
+                if let Refusal::LacksRole { role, .. } = &refusal {
+                    no.text.push_str(&words::groups_unread(*role, &seen.unread));
+                }
+                return Err(no);
             }
             Err(ExecuteError::Store(error)) => return Err(error.into()),
             Err(error @ (ExecuteError::LeaseLost { .. } | ExecuteError::IdReused(_))) => {
@@ -215,6 +230,14 @@ impl Conversation {
         Ok(Yes { text, follow, made: request.map(|event| event.envelope.position) })
     }
 
+    /// What the groups that stand for roles say of whoever speaks.
+    async fn seen(&self, said: &Utterance<'_>) -> Result<Seen, StoreError> {
+        let (Some(groups), Some(_)) = (&self.groups, &said.origin) else { return Ok(Seen::default()) };
+        let state = self.store.state().await?;
+        let Some((plan, _)) = &state.plan else { return Ok(Seen::default()) };
+        Ok(groups.of(plan, said.person).await)
+    }
+
     /// The log checkpoint that goes with an answer about an approval or a switch: so whoever keeps the answer is a witness.
     async fn witnessed(&self, command: &Command, after: Position) -> Option<String> {
         let proof = self.proof.as_ref()?;
@@ -228,7 +251,7 @@ impl Conversation {
     }
 
     /// The answer to a command that changes nothing.
-    async fn told(&self, person: &PersonId, command: &Command) -> Result<String, No> {
+    async fn told(&self, said: &Utterance<'_>, command: &Command) -> Result<String, No> {
         let (state, now) = self.world().await?;
         let world = World { state: &state, now };
         let Some((plan, _)) = &state.plan else { return Err(No::refused(&Refusal::NoPlan, command, world)) };
@@ -253,8 +276,11 @@ impl Conversation {
             Command::Help { topic: Some(topic) } => words::about(*topic),
             Command::Help { topic: None } => words::overview(),
             Command::Whoami => {
-                let roles = plan.people.get(person).map(|known| known.roles.clone()).unwrap_or_default();
-                words::whoami(person, &roles, plan)
+                let (person, seen) = (said.person, self.seen(said).await?);
+                let has = |role: &Role| plan.has_role(person, *role, &seen.memberships);
+                let roles = [Role::Operator, Role::Approver].into_iter().filter(has).collect();
+                let unread = |role| words::groups_unread(role, &seen.unread);
+                words::whoami(person, &roles, plan) + &unread(Role::Operator) + &unread(Role::Approver)
             }
             Command::History { phase } => self.history(phase).await?,
             Command::Audit => self.audit().await?,

@@ -10,6 +10,7 @@ pub mod conversation;
 pub mod discord;
 pub mod doctor;
 pub mod github;
+pub mod groups;
 pub mod inbound;
 pub mod language;
 pub mod local;

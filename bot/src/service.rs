@@ -17,6 +17,7 @@ use crate::board::{Audience, Board, Plain};
 use crate::config::Config;
 use crate::discord::{DiscordSender, Gateway, Reception};
 use crate::github::{App, Client, Desk, GithubAudience, GithubSender, Sweep, Watch};
+use crate::groups::{self, Groups};
 use crate::inbound::{DiscordDoor, Doors, GithubDoor, SlackDoor, router};
 use crate::outbound::{Carrier, Sender};
 use crate::proof::Proof;
@@ -59,8 +60,11 @@ impl Service {
     /// It cannot listen, or a platform's settings are not usable: the sentence for it.
     pub async fn start(config: Config, parts: Parts) -> Result<Self, String> {
         config.teach(&parts.scrubber);
-        let desk = desk(&config, &parts)?;
         let slack = slack_client(&config)?;
+        let github = github_client(&config, &parts)?;
+        let groups = Groups::new(github.clone(), slack.clone(), Arc::clone(&parts.clock));
+        let groups = Arc::new(groups);
+        let desk = desk(&config, &parts, github, &groups);
         let readers = Arc::new(Readers::new(Arc::clone(&parts.clock)));
         let discord = discord_client(&config)?;
         let carriers = carriers(&config, &parts, desk.as_ref(), slack.as_ref(), discord.as_ref());
@@ -98,6 +102,12 @@ impl Service {
             };
             tasks.spawn(watch.run(stopped.clone()));
         }
+        let watch = groups::Watch {
+            groups: Arc::clone(&groups),
+            store: Arc::clone(&parts.store),
+            clock: Arc::clone(&parts.clock),
+        };
+        tasks.spawn(watch.run(stopped.clone()));
         let by_socket = config.slack.as_ref().is_some_and(|slack| slack.app_token.is_some());
         let by_gateway = config.discord.as_ref().filter(|discord| discord.gateway);
         let by_gateway = by_gateway.map(|discord| discord.bot_token.clone());
@@ -132,6 +142,7 @@ impl Service {
             desk,
             slack,
             proof: parts.proof.clone(),
+            groups,
             written: Arc::clone(&written),
         };
         tasks.spawn(worker.run(stopped.clone()));
@@ -228,8 +239,8 @@ fn audiences(config: &Config, readers: &Arc<Readers>) -> Vec<Box<dyn Audience>> 
     audiences
 }
 
-/// What reads GitHub, if it is configured.
-fn desk(config: &Config, parts: &Parts) -> Result<Option<Desk>, String> {
+/// What calls GitHub, if it is configured.
+fn github_client(config: &Config, parts: &Parts) -> Result<Option<Arc<Client>>, String> {
     let Some(github) = &config.github else { return Ok(None) };
     let app = App {
         id: github.app_id,
@@ -238,13 +249,19 @@ fn desk(config: &Config, parts: &Parts) -> Result<Option<Desk>, String> {
         repository: &github.repository,
     };
     let client = Client::new(&app, Arc::clone(&parts.clock));
-    let client = client.map_err(|error| words::no_client(Platform::Github, &error))?;
-    Ok(Some(Desk {
-        client: Arc::new(client),
+    client.map(|client| Some(Arc::new(client))).map_err(|error| words::no_client(Platform::Github, &error))
+}
+
+/// What reads GitHub before a word counts, if it is configured.
+fn desk(config: &Config, parts: &Parts, client: Option<Arc<Client>>, groups: &Arc<Groups>) -> Option<Desk> {
+    let (github, client) = config.github.as_ref().zip(client)?;
+    Some(Desk {
+        client,
         store: Arc::clone(&parts.store),
         plan_path: github.plan_path.clone(),
         proof: parts.proof.clone(),
-    }))
+        groups: Arc::clone(groups),
+    })
 }
 
 fn carriers(

@@ -19,6 +19,7 @@ use crate::board;
 use crate::conversation::{Conversation, Reply, Utterance};
 use crate::discord;
 use crate::github::{Binding, Desk, Event, Stopped};
+use crate::groups::Groups;
 use crate::language;
 use crate::proof::Proof;
 use crate::slack;
@@ -56,6 +57,8 @@ pub struct Worker {
     pub slack: Option<Arc<slack::Client>>,
     /// Puts log checkpoints into answers.
     pub proof: Option<Proof>,
+    /// Asks the groups that stand for roles.
+    pub groups: Arc<Groups>,
     /// Told of each reply.
     pub written: Arc<Notify>,
 }
@@ -184,7 +187,9 @@ impl Worker {
                 Err(why) => return Done::Later(why),
             }
         }
-        let conversation = Conversation::new(Arc::clone(&self.store)).proven_by(self.proof.clone());
+        let conversation = Conversation::new(Arc::clone(&self.store))
+            .proven_by(self.proof.clone())
+            .asking(Arc::clone(&self.groups));
         let origin = Origin { bound, ..place.origin(&arrival.account, meaning) };
         let said = Utterance {
             person: &person,

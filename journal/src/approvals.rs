@@ -1,14 +1,18 @@
 //! Who may approve what, what counts, what voids it, and what a request still waits for.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::ids::{PersonId, PhaseName, Position};
 use crate::loss::known_loss;
 use crate::names::Direction;
 use crate::operation::{Operation, PhaseStatus};
-use crate::plan::Plan;
+use crate::origin::Membership;
+use crate::plan::{Plan, Role};
 use crate::refusal::Refusal;
-use crate::state::{ApprovalWord, Finding, Hold, PhaseState, Request, RequestStatus, State, VoidReason};
+use crate::state::{
+    Approval, ApprovalWord, Confirmed, Finding, Hold, PhaseState, Request, RequestStatus, State, VoidReason,
+};
 use crate::streams::stream_in_the_way;
 use crate::time::Timestamp;
 use crate::transitions::transitions;
@@ -57,8 +61,8 @@ pub(crate) fn quorum(state: &State, request: &Request) -> Result<Quorum, Refusal
 /// Who broke the glass for a request, if that stands: not taken back, by somebody who may, under this very plan.
 pub(crate) fn glass<'r>(plan: &Plan, request: &'r Request) -> Option<&'r PersonId> {
     let glass = request.glass.as_ref().filter(|glass| !glass.withdrawn)?;
-    let known = plan.people.get(&glass.person)?;
-    let stands = glass.plan_hash == request.plan_hash && known.roles.contains(&plan.break_glass.role);
+    let stands = glass.plan_hash == request.plan_hash
+        && plan.has_role(&glass.person, plan.break_glass.role, &glass.groups);
     stands.then_some(&glass.person)
 }
 
@@ -66,9 +70,8 @@ pub(crate) fn glass<'r>(plan: &Plan, request: &'r Request) -> Option<&'r PersonI
 #[must_use]
 pub fn approvers(plan: &Plan, request: &Request) -> Vec<PersonId> {
     let policy = plan.policy(request.operation);
-    let counts = |person: &PersonId| {
-        let has_role = plan.people.get(person).is_some_and(|known| known.roles.contains(&policy.role));
-        has_role
+    let counts = |person: &PersonId, word: &Approval| {
+        plan.has_role(person, policy.role, &word.groups)
             && !(policy.exclude_requester && *person == request.requester)
             && !(policy.exclude_author && request.authors.contains(person))
     };
@@ -76,9 +79,8 @@ pub fn approvers(plan: &Plan, request: &Request) -> Vec<PersonId> {
         .words
         .iter()
         .filter(|(_, word)| word.word == ApprovalWord::Approved && word.plan_hash == request.plan_hash)
-        .map(|(person, _)| person)
-        .filter(|person| counts(person))
-        .cloned()
+        .filter(|(person, word)| counts(person, word))
+        .map(|(person, _)| person.clone())
         .collect()
 }
 
@@ -120,10 +122,40 @@ pub fn is_confirmed(request: &Request, now: Timestamp) -> bool {
     if request.bound().is_none() {
         return true;
     }
-    request.confirmed.as_ref().is_some_and(|confirmed| {
-        let is_young = now <= confirmed.at.plus(CONFIRMATION_STANDS);
-        is_young && last_word(request).is_none_or(|word| word < confirmed.position)
+    stands(request.confirmed.as_ref(), request, now)
+}
+
+/// Whether a second look is young, and younger than the last word on the request.
+fn stands(look: Option<&Confirmed>, request: &Request, now: Timestamp) -> bool {
+    look.is_some_and(|look| {
+        now <= look.at.plus(CONFIRMATION_STANDS) && last_word(request).is_none_or(|word| word < look.position)
     })
+}
+
+/// The memberships that a request rests on: of who asked, who approves and who broke the glass, where a group alone gives
+/// them the role for it.
+#[must_use]
+pub fn memberships(plan: &Plan, request: &Request) -> BTreeSet<Membership> {
+    let asked = (&request.requester, Role::Operator, request.groups());
+    let role = plan.policy(request.operation).role;
+    let approved = approvers(plan, request);
+    let words = request.words.iter().filter(|(person, _)| approved.contains(person));
+    let broke = request.glass.as_ref().filter(|_| glass(plan, request).is_some());
+    let said = words.map(|(person, word)| (person, role, word.groups.as_slice()));
+    let broke = broke.map(|glass| (&glass.person, plan.break_glass.role, glass.groups.as_slice()));
+    let by_group = |(person, role, _): &(&PersonId, Role, &[Membership])| !plan.has_role(person, *role, &[]);
+    let all = [asked].into_iter().chain(said).chain(broke).filter(by_group);
+    let gives =
+        |person: &PersonId, role, seen: &Membership| plan.has_role(person, role, std::slice::from_ref(seen));
+    all.flat_map(|(person, role, seen)| seen.iter().filter(move |one| gives(person, role, one)))
+        .cloned()
+        .collect()
+}
+
+/// Whether a second look found the groups that a request rests on as they were, if it rests on any.
+#[must_use]
+pub fn roles_are_confirmed(plan: &Plan, request: &Request, now: Timestamp) -> bool {
+    memberships(plan, request).is_empty() || stands(request.roles_confirmed.as_ref(), request, now)
 }
 
 /// What keeps an open request from beginning.
@@ -165,6 +197,8 @@ pub enum Wait {
     },
     /// A window of the plan.
     Window(Closed),
+    /// A second look at the groups that give its persons their roles; the bot takes it when nothing else is in the way.
+    Roles,
     /// A second look at its pull request; the bot takes it when nothing else is in the way.
     Confirmation,
 }
@@ -174,6 +208,12 @@ impl Wait {
     #[must_use]
     pub const fn is_approvals(&self) -> bool {
         matches!(self, Self::Approvals { .. })
+    }
+
+    /// Whether it is for a look that the bot takes when nothing else is in the way.
+    #[must_use]
+    pub const fn is_look(&self) -> bool {
+        matches!(self, Self::Roles | Self::Confirmation)
     }
 }
 
@@ -207,6 +247,9 @@ pub fn waits(state: &State, request: &Request, now: Timestamp) -> Vec<Wait> {
         && let Some(closed) = closed(plan, &request.phase, request.operation, now)
     {
         waits.push(Wait::Window(closed));
+    }
+    if !roles_are_confirmed(plan, request, now) {
+        waits.push(Wait::Roles);
     }
     if !is_confirmed(request, now) {
         waits.push(Wait::Confirmation);

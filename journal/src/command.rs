@@ -8,7 +8,7 @@ use crate::effect::{Effect, Evidence, Side, StreamMode};
 use crate::ids::{EffectId, Epoch, Holder, PersonId, PhaseName, Position, TableName, Timeline};
 use crate::names::Direction;
 use crate::operation::{Operation, Step};
-use crate::origin::{Origin, SeenBinding};
+use crate::origin::{Membership, Origin, SeenBinding};
 use crate::state::{Finding, StreamHealth, UndoCause};
 use crate::time::Timestamp;
 use crate::witnessed::Root;
@@ -316,6 +316,14 @@ pub enum CommandBody {
         /// What was seen.
         seen: SeenBinding,
     },
+    /// The bot's own: what a second look at the groups that give persons of a request their roles came to.
+    ReportRoles {
+        /// The request.
+        request: Position,
+        /// The memberships that are gone.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        lost: Vec<Membership>,
+    },
     /// A side is on another timeline than the one it was last seen on.
     ReportTimeline {
         /// The phase.
@@ -347,6 +355,7 @@ impl CommandBody {
             | Self::BreakGlass { .. }
             | Self::Revoke { .. }
             | Self::ReportBinding { .. }
+            | Self::ReportRoles { .. }
             | Self::ReportCheckpoint { .. } => None,
             Self::Hold { phase, .. } | Self::Release { phase } => phase.as_ref(),
             Self::Request { phase, .. }

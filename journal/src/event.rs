@@ -11,7 +11,7 @@ use crate::ids::{
 };
 use crate::names::Direction;
 use crate::operation::{Operation, Step};
-use crate::origin::Origin;
+use crate::origin::{Membership, Origin};
 use crate::schema::SCHEMA;
 use crate::state::{Finding, Outcome, StreamHealth, UndoCause, VoidReason};
 use crate::time::Timestamp;
@@ -101,6 +101,14 @@ pub enum Fact {
         request: Position,
         /// The head, which is the commit it is bound to.
         head: String,
+    },
+    /// A second look at the groups that give persons of a request their roles.
+    RolesConfirmed {
+        /// The request.
+        request: Position,
+        /// The memberships that are gone: the words that rested on them count no more.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        lost: Vec<Membership>,
     },
     /// A request counts no more.
     RequestVoided {
@@ -336,6 +344,7 @@ impl Fact {
             Self::GlassBroken { .. } => "glass_broken",
             Self::GlassReviewed { .. } => "glass_reviewed",
             Self::BindingConfirmed { .. } => "binding_confirmed",
+            Self::RolesConfirmed { .. } => "roles_confirmed",
             Self::RequestVoided { .. } => "request_voided",
             Self::HoldPlaced { .. } => "hold_placed",
             Self::HoldReleased { .. } => "hold_released",
@@ -377,6 +386,7 @@ impl Fact {
             | Self::GlassBroken { request, .. }
             | Self::GlassReviewed { request, .. }
             | Self::BindingConfirmed { request, .. }
+            | Self::RolesConfirmed { request, .. }
             | Self::RequestVoided { request, .. }
             | Self::OperationStarted { request, .. } => Some(*request),
             Self::PlanAdopted { .. }

@@ -9,6 +9,7 @@ use crate::event::{Fact, Recorded};
 use crate::ids::{EffectId, PersonId, PhaseName, PlanHash, Position};
 use crate::names::Direction;
 use crate::operation::{Operation, PhaseStatus, Step};
+use crate::origin::Membership;
 use crate::plan::Plan;
 use crate::state::{
     Approval, ApprovalWord, Breach, Confirmed, EffectRecord, EffectStatus, Glass, GlassReview, Hold,
@@ -50,6 +51,7 @@ pub fn evolve(state: &mut State, event: &Recorded) {
                 request.confirmed = Some(Confirmed { position: envelope.position, at: envelope.recorded_at });
             }
         }
+        Fact::RolesConfirmed { request, lost } => confirm_roles(state, &at, (*request, lost)),
         Fact::RequestVoided { request, reason } => {
             if let Some(request) = state.requests.get_mut(request) {
                 request.status = RequestStatus::Void(reason.clone());
@@ -135,6 +137,11 @@ impl Occurrence<'_> {
     const fn position(&self) -> Position {
         self.event.envelope.position
     }
+
+    /// The groups that whoever said it was seen in.
+    fn groups(&self) -> Vec<Membership> {
+        self.event.envelope.origin.as_ref().map(|origin| origin.groups.clone()).unwrap_or_default()
+    }
 }
 
 const fn person(actor: &Actor) -> Option<&PersonId> {
@@ -184,6 +191,7 @@ fn ask(state: &mut State, at: &Occurrence<'_>) {
         reason: reason.clone(),
         origin: at.event.envelope.origin.clone(),
         confirmed: None,
+        roles_confirmed: None,
         authors: state.authors.clone(),
         glass: None,
         words: std::collections::BTreeMap::new(),
@@ -201,6 +209,7 @@ fn break_glass(state: &mut State, at: &Occurrence<'_>) {
         plan_hash: *plan_hash,
         reason: reason.clone(),
         review_by: *review_by,
+        groups: at.groups(),
         withdrawn: false,
         used: false,
         review: None,
@@ -216,7 +225,8 @@ fn withdraw_glass(state: &mut State, at: &Occurrence<'_>, request: Position) {
 
 fn word(state: &mut State, at: &Occurrence<'_>, request: Position, word: ApprovalWord) {
     let (Some(person), Some(request)) = (at.person, state.requests.get_mut(&request)) else { return };
-    let approval = Approval { word, position: at.position(), plan_hash: request.plan_hash };
+    let approval =
+        Approval { word, position: at.position(), plan_hash: request.plan_hash, groups: at.groups() };
     request.words.insert(person.clone(), approval);
 }
 
@@ -227,6 +237,18 @@ fn lose_approval(state: &mut State, at: &Occurrence<'_>, request: Position) {
     let Some(run) = state.phases.get_mut(&phase).and_then(|phase| phase.operation.as_mut()) else { return };
     if run.request == request && run.opening.is_none() && run.undo.is_none() && run.undo_asked.is_none() {
         run.undo_asked = Some(UndoCause::ApprovalLost { person: person.clone() });
+    }
+}
+
+/// Who is not in a group any more keeps their word; without the group's role it gives no quorum.
+fn confirm_roles(state: &mut State, at: &Occurrence<'_>, (request, lost): (Position, &[Membership])) {
+    let Some(request) = state.requests.get_mut(&request) else { return };
+    request.roles_confirmed = Some(Confirmed { position: at.position(), at: at.event.envelope.recorded_at });
+    let asked = request.origin.as_mut().map(|origin| &mut origin.groups);
+    let said = request.words.values_mut().map(|word| &mut word.groups);
+    let broke = request.glass.as_mut().map(|glass| &mut glass.groups);
+    for groups in asked.into_iter().chain(said).chain(broke) {
+        groups.retain(|one| !lost.contains(one));
     }
 }
 
@@ -425,6 +447,7 @@ fn advance(run: &mut OperationRun, at: &Occurrence<'_>) -> Option<Position> {
         | Fact::GlassBroken { .. }
         | Fact::GlassReviewed { .. }
         | Fact::BindingConfirmed { .. }
+        | Fact::RolesConfirmed { .. }
         | Fact::RequestVoided { .. }
         | Fact::HoldPlaced { .. }
         | Fact::HoldReleased {}

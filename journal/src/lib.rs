@@ -32,7 +32,7 @@ mod transitions;
 mod windows;
 mod witnessed;
 
-pub use approvals::{Wait, approvers, is_confirmed, waits};
+pub use approvals::{Wait, approvers, is_confirmed, memberships, waits};
 pub use canonical::{CanonicalError, to_canonical};
 pub use command::{Actor, Command, CommandBody, EffectOutcome, Found, RequestOptions};
 pub use decide::decide;
@@ -53,10 +53,10 @@ pub use log_checkpoint::LogCheckpoint;
 pub use loss::{KnownLoss, WayBack, known_loss, may_be_replaced};
 pub use names::{Direction, StreamName, origin_name, publication_name, slot_name};
 pub use operation::{Operation, PhaseStatus, Step};
-pub use origin::{Bound, Origin, SeenBinding};
+pub use origin::{Bound, Membership, Origin, SeenBinding};
 pub use plan::{
-    ApprovalPolicy, BreakGlass, FailbackDeadline, LeverSettings, LoadSettings, Person, PhasePlan, Plan,
-    PlanProblem, PlanProblems, Role, SecretRef, Window, WindowKind,
+    ApprovalPolicy, BreakGlass, FailbackDeadline, Group, LeverSettings, LoadSettings, Person, PhasePlan,
+    Plan, PlanProblem, PlanProblems, Role, SecretRef, Window, WindowKind,
 };
 pub use predicate::{Predicate, PredicateProblem};
 pub use refusal::Refusal;

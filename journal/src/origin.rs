@@ -23,6 +23,20 @@ pub struct Origin {
     /// In a pull request: the commit that was its head when the word was read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bound: Option<Bound>,
+    /// The plan's groups that the person was seen in, where their role came from one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<Membership>,
+}
+
+/// A group of the plan that a person was seen in: the evidence for a role that it gives.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Membership {
+    /// The platform that was asked.
+    pub platform: Platform,
+    /// The group, by the platform's immutable id.
+    pub group: String,
+    /// The person's account that was found in it, as the plan names it.
+    pub account: String,
 }
 
 /// A commit that a request is bound to, as the head of a pull request.

@@ -260,6 +260,12 @@ pub enum Refusal {
         /// The request.
         request: Position,
     },
+    /// Nobody has asked the groups again.
+    #[error("SW-0179 the groups that request #{request} rests on have not been asked again")]
+    RolesUnconfirmed {
+        /// The request.
+        request: Position,
+    },
     /// A log checkpoint covers what is not there.
     #[error("SW-0171 a log checkpoint of {size} events, and the journal has {head}")]
     CheckpointAhead {

@@ -13,7 +13,7 @@ use crate::ids::{
 };
 use crate::names::Direction;
 use crate::operation::{Operation, PhaseStatus, Step};
-use crate::origin::{Bound, Origin};
+use crate::origin::{Bound, Membership, Origin};
 use crate::plan::Plan;
 use crate::time::Timestamp;
 use crate::witnessed::LeftCheckpoint;
@@ -67,6 +67,11 @@ pub enum VoidReason {
     },
     /// Somebody denied it.
     Denied {
+        /// Who.
+        person: PersonId,
+    },
+    /// Whoever asked for it had their role by a group, and is not in it any more.
+    RoleLost {
         /// Who.
         person: PersonId,
     },
@@ -167,6 +172,8 @@ pub struct Approval {
     pub position: Position,
     /// The plan hash it was given for.
     pub plan_hash: PlanHash,
+    /// The groups that the person was seen in, as long as nobody found them gone.
+    pub groups: Vec<Membership>,
 }
 
 /// Broken glass: one person alone gave a request its quorum.
@@ -182,6 +189,8 @@ pub struct Glass {
     pub reason: String,
     /// Until when it should be reviewed.
     pub review_by: Timestamp,
+    /// The groups that the person was seen in, as long as nobody found them gone.
+    pub groups: Vec<Membership>,
     /// Whether the person took it back.
     pub withdrawn: bool,
     /// Whether an operation began under it: from then on it needs its review, whatever becomes of the operation.
@@ -245,6 +254,8 @@ pub struct Request {
     pub origin: Option<Origin>,
     /// The newest second look that found its pull request unchanged.
     pub confirmed: Option<Confirmed>,
+    /// The newest second look at the groups that give its persons their roles.
+    pub roles_confirmed: Option<Confirmed>,
     /// The persons who wrote the plan it is bound to, where that is known.
     pub authors: Vec<PersonId>,
     /// The glass that was broken for it.
@@ -268,6 +279,12 @@ impl Request {
         self.origin.as_ref()?.bound.as_ref()
     }
 
+    /// The groups that whoever asked for it was seen in, as long as nobody found them gone.
+    #[must_use]
+    pub fn groups(&self) -> &[Membership] {
+        self.origin.as_ref().map_or(&[], |origin| &origin.groups)
+    }
+
     /// Its broken glass, as long as everybody has to be told: until it is withdrawn or void unused, or reviewed.
     #[must_use]
     pub fn unreviewed_glass(&self) -> Option<&Glass> {
@@ -278,7 +295,7 @@ impl Request {
     }
 }
 
-/// A second look at a bound request's pull request that found it unchanged.
+/// A second look that found what a request rests on unchanged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Confirmed {
     /// Where it stands.

@@ -29,6 +29,7 @@ fn from(head: &str) -> Origin {
             pull_request: "7".to_owned(),
             head: head.to_owned(),
         }),
+        groups: Vec::new(),
     }
 }
 

@@ -200,6 +200,10 @@ fn lost(journal: &mut Journal) {
     assert_eq!(journal.phase().status, PhaseStatus::Retired);
 }
 
+fn membership() -> Membership {
+    Membership { platform: plan::Platform::Github, group: "4711".to_owned(), account: "583231".to_owned() }
+}
+
 fn origin() -> Origin {
     Origin {
         platform: plan::Platform::Github,
@@ -211,6 +215,7 @@ fn origin() -> Origin {
             pull_request: "7".to_owned(),
             head: "c0ffee".to_owned(),
         }),
+        groups: vec![membership()],
     }
 }
 
@@ -343,11 +348,13 @@ fn shapes() -> Vec<Recorded> {
         VoidReason::PhaseMoved { status: PhaseStatus::OnTarget },
         VoidReason::NotBegun { not_after: Timestamp::from_millis(1) },
         VoidReason::Denied { person: ana.clone() },
+        VoidReason::RoleLost { person: ana.clone() },
         VoidReason::Undone,
         VoidReason::LossChanged,
     ] {
         facts.push(Fact::RequestVoided { request: operation, reason });
     }
+    facts.push(Fact::RolesConfirmed { request: operation, lost: vec![membership()] });
     for cause in [
         UndoCause::Deadline,
         UndoCause::StepFailed { step: Step::Drain, finding: finding.clone() },

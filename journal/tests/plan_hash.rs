@@ -68,6 +68,8 @@ fn others(way: &str, old: &str) -> String {
         ("roles", "[\"approver\"]") => "[\"approver\", \"operator\"]".to_owned(),
         ("roles", _) => "[\"operator\"]".to_owned(),
         ("role", "\"approver\"") => "\"operator\"".to_owned(),
+        ("role", _) => "\"approver\"".to_owned(),
+        ("slack_group", _) => "\"T9/S9\"".to_owned(),
         ("operations", _) => "[\"start\"]".to_owned(),
         ("kind", "\"allowed\"") => "\"frozen\"".to_owned(),
         ("kind", "\"frozen\"") => "\"allowed\"".to_owned(),

@@ -294,10 +294,12 @@ async fn on_an_enterprise_server_the_same_is_shown() -> Result<()> {
 
 #[tokio::test]
 async fn the_app_asks_for_the_permissions_that_it_needs_and_no_others() -> Result<()> {
-    let scene = Scene::with(1, "").await?;
+    let team = "[[group]]\nrole = \"operator\"\ngithub_team = \"acme/ops\"\ngithub_team_id = 4712\n";
+    let scene = Scene::with(1, team).await?;
+    scene.github.world(|world| world.teams.insert("ops".to_owned(), (4712, [BEN].into())));
     starts_again(&scene).await?;
     scene.github.comment(BEN, Thread::Diff(scene.pull), "/migrate whoami").await;
-    scene.answered(&["You are ben"]).await?;
+    scene.answered(&["You are ben", "operator"]).await?;
     let other = scene.other_plan()?;
     let pull = scene.github.open_pull(ANNA, "Longer windows", &[(PLAN, Some(&other))]).await;
     scene.github.answer(pull, &["is right"]).await?;

@@ -14,6 +14,7 @@ mod github;
 mod github_missed;
 mod github_pulls;
 mod github_shown;
+mod groups;
 mod guards;
 mod journal_postgres;
 mod late_commit;

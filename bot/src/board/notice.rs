@@ -36,6 +36,10 @@ impl Notice {
             Fact::FenceBreached { table, changes, .. } => {
                 (true, words::called_breach(event.envelope.phase.as_ref()?, table, changes))
             }
+            Fact::RolesConfirmed { lost, .. } if !lost.is_empty() => {
+                let (plan, _) = view.state.plan.as_ref()?;
+                (false, words::called_roles(plan, request?, lost))
+            }
             // Who denied it, or undid it, knows; the card shows it to the others.
             Fact::RequestVoided { reason: VoidReason::Denied { .. } | VoidReason::Undone, .. } => {
                 return None;

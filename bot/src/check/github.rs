@@ -11,12 +11,15 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::ask::{Answer, Ask, Unreachable};
-use super::{Looks, Seen, Verdict, accounts};
+use super::{Looks, Seen, Verdict, accounts, groups};
 use crate::config::Github;
 use crate::words::check as words;
 
 /// What the App is made from. What it asks for there is what the bot needs.
 const MANIFEST: &str = include_str!("../../../config/github-app.json");
+
+/// The permission that only a plan whose teams stand for roles needs.
+const FOR_TEAMS: &str = "members";
 
 /// How many of the newest deliveries are looked at.
 const DELIVERIES: usize = 30;
@@ -89,6 +92,20 @@ impl Look<'_> {
         };
         let token = format!("Bearer {token}");
         self.plan_file(&ask, &token).await?;
+        for group in groups(self.plan, Platform::Github) {
+            let (org, slug) = group.name.as_deref().and_then(|name| name.split_once('/')).unwrap_or_default();
+            let team = ask.get(&format!("/orgs/{}/teams/{}", escaped(org), escaped(slug)), &token).await?;
+            let number = |key: &str| team.body.get(key).and_then(Value::as_u64);
+            let members = usize::try_from(number("members_count").unwrap_or(0)).unwrap_or(usize::MAX);
+            self.looks.group(
+                group,
+                match number("id").filter(|_| team.is_ok()) {
+                    Some(id) if id.to_string() == group.id => Ok(members),
+                    Some(id) => Err(format!("the team of that name has the number {id}")),
+                    None => Err(team.why()),
+                },
+            );
+        }
         for (person, account) in accounts(self.plan, Platform::Github) {
             let found = ask.get(&format!("/user/{account}"), &token).await?;
             let about = format!("person:{person}");
@@ -103,7 +120,8 @@ impl Look<'_> {
     /// What the installation may and hears, against what the bot needs.
     fn granted(&mut self, app: &Answer, installation: &Answer) {
         let needs: Needs = serde_json::from_str(MANIFEST).unwrap_or_default();
-        for (name, needed) in &needs.permissions {
+        let has_teams = !groups(self.plan, Platform::Github).is_empty();
+        for (name, needed) in needs.permissions.iter().filter(|(name, _)| *name != FOR_TEAMS || has_teams) {
             let of = |answer: &Answer| answer.text(&format!("/permissions/{name}")).map(str::to_owned);
             let (granted, asked) = (of(installation), of(app));
             let about = format!("permission:{name}");

@@ -10,7 +10,7 @@ mod github;
 mod slack;
 
 use journal::plan::Platform;
-use journal::{PersonId, Plan};
+use journal::{Group, PersonId, Plan};
 use runtime::Scrubber;
 use serde::Serialize;
 
@@ -89,6 +89,15 @@ impl Looks {
         self.note(about, Verdict::Missing, told);
     }
 
+    /// A group of the plan: how many are in it, or why that cannot be asked.
+    fn group(&mut self, group: &Group, members: Result<usize, String>) {
+        let about = format!("group:{}", group.id);
+        match members {
+            Ok(members) => self.right(about, words::check::group_is(group, members)),
+            Err(why) => self.missing(about, words::check::group_unread(group, &why)),
+        }
+    }
+
     fn ended(mut self, ended: Result<(), Unreachable>) -> Vec<Seen> {
         if let Err(Unreachable(why)) = ended {
             let told = words::check::unreachable(self.platform, &why);
@@ -102,6 +111,12 @@ impl Looks {
 fn accounts(plan: Option<&Plan>, platform: Platform) -> Vec<(&PersonId, &str)> {
     let people = plan.into_iter().flat_map(|plan| plan.people.values());
     people.filter_map(|person| Some((&person.id, person.accounts.get(&platform)?.as_str()))).collect()
+}
+
+/// The groups of a plan that are on a platform.
+fn groups(plan: Option<&Plan>, platform: Platform) -> Vec<&Group> {
+    let groups = plan.into_iter().flat_map(|plan| plan.groups.iter());
+    groups.filter(|group| group.platform == platform).collect()
 }
 
 /// Tries everything. With a plan, its people's accounts are looked for.

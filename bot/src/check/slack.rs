@@ -7,13 +7,16 @@ use journal::plan::Platform;
 use serde_json::Value;
 
 use super::ask::{Answer, Ask, Unreachable};
-use super::{Looks, Seen, Verdict, accounts};
+use super::{Looks, Seen, Verdict, accounts, groups};
 use crate::config::Slack;
 use crate::words::check as words;
 
 /// What the bot's token must be allowed.
 pub(super) const SCOPES: &[&str] =
     &["commands", "chat:write", "app_mentions:read", "channels:history", "users:read"];
+
+/// What it must be allowed where groups stand for roles.
+const GROUPS_SCOPE: &str = "usergroups:read";
 
 pub(super) async fn look(slack: &Slack, plan: Option<&Plan>) -> Vec<Seen> {
     let mut looks = Looks::at(Platform::Slack);
@@ -50,7 +53,9 @@ async fn all(slack: &Slack, plan: Option<&Plan>, looks: &mut Looks) -> Result<()
         let is = is.into_iter().flatten().next().unwrap_or("no id");
         looks.missing("team", words::slack_other_team(&slack.team, is));
     }
-    scopes(&test, looks);
+    let groups = groups(plan, Platform::Slack);
+    let asks_groups = (!groups.is_empty()).then_some(GROUPS_SCOPE);
+    scopes(&test, asks_groups, looks);
     for channel in &slack.channels {
         // What is read is thrown away: that it may be read is what is asked.
         let history = ask.get(&format!("/conversations.history?channel={channel}&limit=1"), &token).await?;
@@ -75,18 +80,24 @@ async fn all(slack: &Slack, plan: Option<&Plan>, looks: &mut Looks) -> Result<()
             None => looks.missing(about, words::account_unknown(person, account, "slack")),
         }
     }
+    for group in groups {
+        let id = group.id.split_once('/').map_or(group.id.as_str(), |(_, id)| id);
+        let found = ask.get(&format!("/usergroups.users.list?usergroup={id}"), &token).await?;
+        let count = found.body.get("users").and_then(Value::as_array).map_or(0, Vec::len);
+        looks.group(group, refusal(&found).map_or(Ok(count), Err));
+    }
     looks.note("signing_secrets", Verdict::Note, words::secret_untried("Slack"));
     Ok(())
 }
 
-fn scopes(test: &Answer, looks: &mut Looks) {
+fn scopes(test: &Answer, asks_groups: Option<&'static str>, looks: &mut Looks) {
     let header = test.headers.get("x-oauth-scopes").and_then(|value| value.to_str().ok());
     let Some(header) = header else {
         looks.note("scopes", Verdict::Note, words::slack_scopes_untold());
         return;
     };
     let granted: BTreeSet<&str> = header.split(',').map(str::trim).collect();
-    for scope in SCOPES {
+    for scope in SCOPES.iter().copied().chain(asks_groups) {
         let about = format!("scope:{scope}");
         if granted.contains(scope) {
             looks.right(about, words::slack_scope(scope));
@@ -114,7 +125,8 @@ mod tests {
             found.iter().map(|one| one.as_str().unwrap().to_owned()).collect()
         };
         let scopes = list("/oauth_config/scopes/bot");
-        assert_eq!(scopes, super::SCOPES.iter().map(ToString::to_string).collect());
+        let asked = super::SCOPES.iter().chain([&super::GROUPS_SCOPE]);
+        assert_eq!(scopes, asked.map(ToString::to_string).collect());
         let events = list("/settings/event_subscriptions/bot_events");
         assert_eq!(events, BTreeSet::from(["app_home_opened".to_owned(), "app_mention".to_owned()]));
         for named in scopes.iter().chain(&events) {

@@ -15,6 +15,7 @@ use super::event::Event;
 use super::receive::review_id;
 use crate::arrival::{Arrival, Place, person};
 use crate::conversation::{Conversation, Reply, Utterance};
+use crate::groups::Groups;
 use crate::language::{Command, Dialect, read};
 use crate::proof::Proof;
 use crate::withdrawn::{Withdrawal, take_back};
@@ -31,6 +32,8 @@ pub struct Desk {
     pub plan_path: String,
     /// Puts log checkpoints into answers.
     pub proof: Option<Proof>,
+    /// Asks the groups that stand for roles.
+    pub groups: Arc<Groups>,
 }
 
 /// Why something was not done.
@@ -240,7 +243,9 @@ impl Desk {
 
     /// Says something in a person's name.
     pub(super) async fn say(&self, word: &Word<'_>) -> Reply {
-        let conversation = Conversation::new(Arc::clone(&self.store)).proven_by(self.proof.clone());
+        let conversation = Conversation::new(Arc::clone(&self.store))
+            .proven_by(self.proof.clone())
+            .asking(Arc::clone(&self.groups));
         let origin = Origin { bound: word.bound.clone(), ..word.place.origin(word.account, word.id) };
         let utterance = Utterance {
             person: word.person,

@@ -41,7 +41,8 @@ pub(super) struct Looked {
 fn waits_for_a_look(state: &State, request: &Request, now: journal::Timestamp) -> bool {
     request.status == RequestStatus::Open
         && request.bound().is_some()
-        && matches!(waits(state, request, now).as_slice(), [Wait::Confirmation])
+        && waits(state, request, now).contains(&Wait::Confirmation)
+        && waits(state, request, now).iter().all(Wait::is_look)
 }
 
 /// The id of the review that a command came from, by the name of its message.

@@ -11,6 +11,7 @@ mod repository;
 mod review;
 mod send;
 mod sweep;
+mod team;
 
 pub use audience::GithubAudience;
 pub use client::{App, Client, Failure, GithubError};
@@ -20,3 +21,4 @@ pub use look::Watch;
 pub use receive::{Arrived, receive};
 pub use send::GithubSender;
 pub use sweep::Sweep;
+pub(crate) use team::team;

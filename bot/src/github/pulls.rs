@@ -7,7 +7,9 @@
 use std::path::Path;
 
 use journal::plan::Reading;
-use journal::{Actor, Command, CommandBody, CommandId, PersonId, Plan, Refusal, RequestStatus, State};
+use journal::{
+    Actor, Command, CommandBody, CommandId, Origin, PersonId, Plan, Refusal, RequestStatus, State,
+};
 use journal_store::{Draft, ExecuteError};
 
 use super::client::Failure;
@@ -16,6 +18,7 @@ use super::receive::merge_id;
 use super::repository::Pull;
 use super::send::Told;
 use crate::arrival::Place;
+use crate::groups::Seen;
 use crate::words::{self, World};
 
 /// The name of the living comment about a pull request's plan.
@@ -128,7 +131,12 @@ impl Desk {
         let authors = self.authors(pull, &state).await?;
         let id = merge_id(pull.number, commit);
         let body = CommandBody::AdoptPlan { text, authors };
-        let origin = Some(place.origin(&account, &id));
+        let plan = state.plan.as_ref().map(|(plan, _)| plan);
+        let seen = match plan {
+            Some(plan) => self.groups.of(plan, &person).await,
+            None => Seen::default(),
+        };
+        let origin = Some(Origin { groups: seen.memberships, ..place.origin(&account, &id) });
         let command = Command { origin, ..Command::new(Actor::Person(person), body) };
         let id = match CommandId::new(id) {
             Ok(id) => id,
@@ -142,7 +150,10 @@ impl Desk {
             }
             Err(ExecuteError::Refused(refusal)) => {
                 let now = self.store.now().await?;
-                let why = words::refusal(&refusal, None, World { state: &state, now });
+                let mut why = words::refusal(&refusal, None, World { state: &state, now });
+                if let Refusal::LacksRole { role, .. } = &refusal {
+                    why.push_str(&words::groups_unread(*role, &seen.unread));
+                }
                 Ok(words::merged_not_adopted(login, &why))
             }
             Err(ExecuteError::Store(error)) => Err(error.into()),

@@ -11,7 +11,7 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 
 use journal::plan::{Platform, key};
-use journal::{ApprovalPolicy, Operation, Person, PersonId, Plan, Role};
+use journal::{ApprovalPolicy, Group, Operation, Person, PersonId, Plan, Role};
 use serde::{Serialize, Serializer};
 
 use crate::config::Heard;
@@ -96,6 +96,10 @@ pub enum Odd {
     Unreviewable(Vec<Operation>, PersonId),
     /// Who may break the glass: alone, and loudly.
     Glass(Vec<PersonId>),
+    /// A group is on a platform that is not heard, and gives its role to nobody.
+    GroupUnheard(Group),
+    /// Persons who have a role if a group has them: counted here as if it had.
+    ByGroup(Role, Vec<PersonId>),
 }
 
 impl Odd {
@@ -115,10 +119,12 @@ impl Odd {
             | Self::Alone(_, Alone::OwnApproval, _)
             | Self::AuthorsTight(_)
             | Self::NeedsBot(_)
+            | Self::GroupUnheard(_)
             | Self::GlassWhole(_) => Level::Warning,
             Self::OtherTeam(_)
             | Self::OneOperator(_)
             | Self::Alone(_, Alone::NoApproval, _)
+            | Self::ByGroup(..)
             | Self::Glass(_) => Level::Note,
         }
     }
@@ -143,6 +149,8 @@ impl Odd {
             Self::GlassWhole(_) => "nobody_can_break_glass",
             Self::Unreviewable(..) => "nobody_can_review",
             Self::Glass(_) => "glass",
+            Self::GroupUnheard(_) => "group_not_heard",
+            Self::ByGroup(..) => "role_by_group",
         }
     }
 }
@@ -169,6 +177,9 @@ pub struct PersonReport {
     pub id: PersonId,
     /// What they may do.
     pub roles: BTreeSet<Role>,
+    /// What they may do if a group of the plan has them, which nobody has asked.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub roles_by_groups: BTreeSet<Role>,
     /// Where they can be known: `terminal` and platforms.
     pub known_at: Vec<&'static str>,
 }
@@ -230,6 +241,7 @@ pub fn check(plan: &Plan, text: &str, heard: Option<&Heard>) -> Report {
     odd.extend(ground.roles());
     odd.extend(ground.operations());
     odd.extend(ground.glass());
+    odd.extend(ground.groups());
     let mut findings: Vec<Finding> = odd
         .iter()
         .map(|odd| {
@@ -248,6 +260,7 @@ pub fn check(plan: &Plan, text: &str, heard: Option<&Heard>) -> Report {
             .map(|person| PersonReport {
                 id: person.id.clone(),
                 roles: person.roles.clone(),
+                roles_by_groups: ground.by_group(person),
                 known_at: ground.known_at(person),
             })
             .collect(),
@@ -267,10 +280,30 @@ impl<'g> Ground<'g> {
         terminal.into_iter().chain(accounts.map(|platform| platform_key(*platform))).collect()
     }
 
-    /// Those with a role who can be known somewhere.
+    /// Those who have a role, or may have it by a group, and can be known somewhere.
     fn with(&self, role: Role) -> Vec<&'g Person> {
         let people = self.plan.people.values();
-        people.filter(|person| person.roles.contains(&role) && !self.known_at(person).is_empty()).collect()
+        let may = |person: &Person| person.roles.contains(&role) || self.by_group(person).contains(&role);
+        people.filter(|person| may(person) && !self.known_at(person).is_empty()).collect()
+    }
+
+    /// The roles that a person has if a group has them: not known until it is asked.
+    fn by_group(&self, person: &'g Person) -> BTreeSet<Role> {
+        let groups = self.plan.asked_of(person).filter(|group| self.hears(group.platform));
+        groups.map(|group| group.role).collect()
+    }
+
+    fn groups(&self) -> Vec<Odd> {
+        let deaf = self.plan.groups.iter().filter(|group| !self.hears(group.platform));
+        let mut odd: Vec<Odd> = deaf.map(|group| Odd::GroupUnheard(group.clone())).collect();
+        for role in [Role::Operator, Role::Approver] {
+            let people = self.plan.people.values().filter(|person| self.by_group(person).contains(&role));
+            let people: Vec<&Person> = people.collect();
+            if !people.is_empty() {
+                odd.push(Odd::ByGroup(role, ids(&people)));
+            }
+        }
+        odd
     }
 
     /// Who may ask for an operation under a policy.
@@ -304,7 +337,7 @@ impl<'g> Ground<'g> {
         for person in self.plan.people.values() {
             let id = &person.id;
             let known = self.known_at(person);
-            if known.is_empty() && !person.roles.is_empty() {
+            if known.is_empty() && !(person.roles.is_empty() && self.by_group(person).is_empty()) {
                 odd.push(Odd::Unknowable(id.clone()));
             } else if self.heard.is_some() && known == ["terminal"] {
                 odd.push(Odd::Unmapped(id.clone()));
@@ -377,8 +410,11 @@ impl<'g> Ground<'g> {
         match need {
             0 if !askers.is_empty() => odd.push(Odd::Alone(Vec::new(), Alone::NoApproval, ids(&askers))),
             1 if !policy.exclude_requester => {
-                let both: Vec<&Person> =
-                    askers.iter().copied().filter(|person| person.roles.contains(&policy.role)).collect();
+                let both: Vec<&Person> = askers
+                    .iter()
+                    .copied()
+                    .filter(|one| able.iter().any(|other| other.id == one.id))
+                    .collect();
                 if !both.is_empty() {
                     odd.push(Odd::Alone(Vec::new(), Alone::OwnApproval, ids(&both)));
                 }

@@ -16,6 +16,8 @@ struct Raw {
     #[serde(default)]
     person: Vec<RawPerson>,
     #[serde(default)]
+    group: Vec<Spanned<RawGroup>>,
+    #[serde(default)]
     approvals: BTreeMap<String, Spanned<RawPolicy>>,
     break_glass: Option<Spanned<RawGlass>>,
 }
@@ -26,6 +28,13 @@ struct RawPerson {
     github: Option<Spanned<u64>>,
     slack: Option<Spanned<String>>,
     discord: Option<Spanned<String>>,
+}
+
+#[derive(Debug, Deserialize)]
+struct RawGroup {
+    role: String,
+    github_team_id: Option<u64>,
+    slack_group: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -90,6 +99,11 @@ impl<'t> Places<'t> {
                 .break_glass
                 .as_ref()
                 .map(|glass| glass.get_ref().role.as_ref().map_or_else(|| glass.span(), Spanned::span)),
+            Odd::GroupUnheard(group) => self.group(|given| {
+                given.github_team_id.is_some_and(|id| id.to_string() == group.id)
+                    || given.slack_group.as_deref() == Some(group.id.as_str())
+            }),
+            Odd::ByGroup(role, _) => self.group(|given| given.role == crate::conversation::role_word(*role)),
             Odd::Unfilled(_) => None,
         };
         // What is not said is a default: it stands with the people.
@@ -105,6 +119,11 @@ impl<'t> Places<'t> {
             Platform::Discord => found.discord.as_ref().map(Spanned::span),
         });
         Some(account.unwrap_or_else(|| found.id.span()))
+    }
+
+    /// The first group that is as the test wants it.
+    fn group(&self, wanted: impl Fn(&RawGroup) -> bool) -> Option<Range<usize>> {
+        self.raw.group.iter().find(|group| wanted(group.get_ref())).map(Spanned::span)
     }
 
     /// The first of these policies that says it, or else that has a section.

@@ -7,6 +7,7 @@ mod receive;
 mod send;
 mod socket;
 mod text;
+mod user_group;
 mod window;
 
 pub use account::{Standing, standing};
@@ -16,4 +17,5 @@ pub use client::{Client, Failed};
 pub use receive::{Answer, Settings, command, event, interaction};
 pub use send::SlackSender;
 pub use socket::Sockets;
+pub(crate) use user_group::user_group;
 pub use window::{Press, Windows};

@@ -4,11 +4,12 @@ use std::error::Error;
 use std::fmt::Write as _;
 use std::path::Path;
 
-use journal::PersonId;
 use journal::plan::Platform;
+use journal::{Group, PersonId};
 
 use super::place;
 use crate::check::{Report, Verdict};
+use crate::conversation::role_word;
 
 /// An error with what caused it, without what the next one repeats.
 pub(crate) fn chain(error: &dyn Error) -> String {
@@ -67,6 +68,26 @@ pub(crate) fn account_is(person: &PersonId, account: &str, name: &str) -> String
 pub(crate) fn account_unknown(person: &PersonId, account: &str, key: &str) -> String {
     format!(
         "{person}'s account {account} is nobody's there who could speak: correct `{key}` in their [[person]] of the plan"
+    )
+}
+
+/// A group that stands for a role is there.
+pub(crate) fn group_is(group: &Group, members: usize) -> String {
+    let plural = if members == 1 { "member" } else { "members" };
+    format!(
+        "{} can be asked who has the role {}: {members} {plural}",
+        super::group(group),
+        role_word(group.role)
+    )
+}
+
+/// A group that stands for a role cannot be asked.
+pub(crate) fn group_unread(group: &Group, why: &str) -> String {
+    format!(
+        "{} cannot be asked who has the role {} ({why}): nobody has it by this group. Correct the plan's [[group]], or what \
+         the app may",
+        super::group(group),
+        role_word(group.role)
     )
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use journal::{Actor, EffectId, Fact, Outcome, PhaseName, Recorded, StreamHealth, UndoCause};
 
-use super::{commit, instant, list, voided};
+use super::{asked_again, commit, instant, list, voided};
 
 /// Tells events one after another. It remembers what effects were called, since their outcomes name them by id alone.
 #[derive(Debug, Default)]
@@ -79,6 +79,7 @@ impl Narrator {
                 "the pull request of request #{request} was looked at again: its head is still {}",
                 commit(head)
             ),
+            Fact::RolesConfirmed { request, lost } => asked_again(*request, lost),
             Fact::RequestVoided { request, reason } => {
                 format!("request #{request} is void: {}", voided(reason))
             }
@@ -224,6 +225,7 @@ const fn is_headline(fact: &Fact) -> bool {
         | Fact::QuarantineRead { .. }
         | Fact::LeftBehind { .. }
         | Fact::TimelineChanged { .. } => true,
+        Fact::RolesConfirmed { lost, .. } => !lost.is_empty(),
         Fact::LeaseTaken { .. }
         | Fact::BindingConfirmed { .. }
         | Fact::EffectIntended { .. }

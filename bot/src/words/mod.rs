@@ -6,6 +6,7 @@ mod discord;
 mod doctor;
 mod done;
 mod event;
+mod groups;
 mod help;
 mod live;
 mod loss;
@@ -34,6 +35,8 @@ pub use doctor::{
 pub use done::done;
 pub use event::Narrator;
 pub(crate) use event::{because, stream_health};
+pub use groups::groups_unread;
+pub(crate) use groups::{asked_again, called_roles, group, holder};
 pub use help::{about, overview, summary};
 pub use live::{
     lever_elsewhere, live, live_count, live_problem, no_place, not_checked, of_phase, plan_begun,
@@ -153,6 +156,9 @@ pub(crate) fn voided(reason: &VoidReason) -> String {
         VoidReason::PullRequestClosed => "its pull request was closed without being merged".to_owned(),
         VoidReason::OtherPlanAtHead => {
             "the plan at its pull request's head is not the adopted one".to_owned()
+        }
+        VoidReason::RoleLost { person } => {
+            format!("{person} asked for it by a group's role, and is not in that group any more")
         }
         VoidReason::Denied { person } => format!("{person} denied it"),
         VoidReason::LossChanged => {

@@ -6,6 +6,7 @@ use std::path::Path;
 use journal::plan::key;
 use journal::{Operation, PersonId, PlanProblem};
 
+use super::groups::group;
 use super::plan::{block, role};
 use super::{list, place};
 use crate::people::{Alone, Level, Odd, OperationReport, PersonReport, Report, Unasked};
@@ -105,6 +106,16 @@ pub fn people_odd(odd: &Odd) -> String {
              phase any more",
             keys(operations)
         ),
+        Odd::GroupUnheard(one) => format!(
+            "{} gives its role to nobody: the bot's file has no section for {}",
+            group(one),
+            place(one.platform)
+        ),
+        Odd::ByGroup(with, persons) => format!(
+            "the role {} of {} is not known until a group is asked, when it is used; they are counted here as if they had it",
+            role(*with),
+            list(persons)
+        ),
         Odd::Glass(persons) => format!(
             "{} may break the glass: alone, loudly, and with another's review afterwards",
             who(persons)
@@ -137,6 +148,8 @@ const fn mark(level: Level) -> &'static str {
 
 fn person(told: &mut String, person: &PersonReport, width: usize) {
     let roles: Vec<&str> = person.roles.iter().map(|each| role(*each)).collect();
+    let may = person.roles_by_groups.iter().map(|each| format!("{}?", role(*each)));
+    let roles: Vec<String> = roles.into_iter().map(str::to_owned).chain(may).collect();
     let roles = if roles.is_empty() { "no role".to_owned() } else { roles.join(", ") };
     let known = if person.known_at.is_empty() {
         "known nowhere".to_owned()

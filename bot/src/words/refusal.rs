@@ -6,8 +6,8 @@ use journal::{
 };
 
 use super::{
-    World, able, commit, instant, list, moment, named, possible_lines, resting, standing, unconfirmed,
-    waiting,
+    World, able, commit, holder, instant, list, moment, named, possible_lines, resting, standing,
+    unconfirmed, waiting,
 };
 use crate::language::{Command, nearest};
 
@@ -89,6 +89,7 @@ impl Told<'_> {
             pull_request @ (Refusal::NotTheBot
             | Refusal::CommitNeeded { .. }
             | Refusal::OtherCommit { .. }
+            | Refusal::RolesUnconfirmed { .. }
             | Refusal::Unconfirmed { .. }) => self.of_pull_requests(pull_request),
             approval @ (Refusal::RequesterExcluded
             | Refusal::AuthorExcluded
@@ -154,6 +155,10 @@ impl Told<'_> {
                     commit(bound)
                 )
             }),
+            Refusal::RolesUnconfirmed { request } => format!(
+                "Request #{request} rests on roles that come from groups, and the bot has not asked them again since the \
+                 last word. It does so by itself, as soon as they answer."
+            ),
             Refusal::Unconfirmed { request } => format!(
                 "Request #{request} is bound to a pull request, and the bot has not looked at it again since the last \
                  word. It does so by itself, as soon as GitHub answers."
@@ -464,12 +469,8 @@ impl Told<'_> {
             Role::Approver => ("approver", "approve or deny this"),
         };
         let others = self.plan(|plan| {
-            list(
-                plan.people
-                    .values()
-                    .filter(|known| known.roles.contains(&role))
-                    .map(|known| known.id.clone()),
-            )
+            let may = plan.people.values().filter(|known| plan.may_have_role(known, role));
+            list(may.filter(|known| known.id.as_str() != person).map(|known| holder(plan, known, role)))
         });
         format!("{person} does not have the role {word}, and only an {word} may {may}. Ask {others}.")
     }

@@ -75,9 +75,8 @@ fn loss() -> journal::KnownLoss {
 
 /// Every refusal, with a command that may meet it.
 fn refusals() -> Vec<(&'static str, Refusal)> {
-    let (request, effect) = (Position::new(2), journal::EffectId::of(b"e"));
+    let (request, effect, step) = (Position::new(2), journal::EffectId::of(b"e"), Step::Drain);
     let person = name(PersonId::new("cy"));
-    let step = Step::Drain;
     let later = NOW.plus(std::time::Duration::from_secs(7200));
     let problem = PlanProblem { line: 3, column: 8, what: "expected a name".to_owned(), suggestion: None };
     vec![
@@ -171,6 +170,7 @@ fn refusals() -> Vec<(&'static str, Refusal)> {
         ("approve #2", Refusal::AuthorExcluded),
         ("approve #2", Refusal::OtherCommit { request, bound: "0f1e2d3c4b5a".to_owned() }),
         ("", Refusal::Unconfirmed { request }),
+        ("", Refusal::RolesUnconfirmed { request }),
         ("", Refusal::CheckpointAhead { size: Position::new(9), head: Position::new(8) }),
         ("", Refusal::CheckpointDiffers { size: Position::new(9) }),
         ("", Refusal::LeftNowhere),
@@ -301,6 +301,7 @@ fn replies_say_what_is_next_and_who_has_to_do_it() {
         plan_hash: request.plan_hash,
         reason: "it burns".to_owned(),
         review_by: NOW.plus(std::time::Duration::from_secs(86_400)),
+        groups: Vec::new(),
         withdrawn: false,
         used: false,
         review: None,

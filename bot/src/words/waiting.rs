@@ -1,22 +1,20 @@
 //! What a request waits for, and what everybody is told until it is seen to.
 
-use journal::{
-    Glass, PersonId, PhaseName, Plan, Request, State, Timestamp, Wait, WindowKind, approvers, waits,
-};
+use journal::{Glass, PhaseName, Plan, Request, State, Timestamp, Wait, WindowKind, approvers, waits};
 
-use super::{World, list, moment};
+use super::{World, holder, list, moment};
 use crate::language::Command;
 
 /// The persons who could still approve a request.
-pub(crate) fn able(plan: &Plan, request: &Request) -> Vec<PersonId> {
+pub(crate) fn able(plan: &Plan, request: &Request) -> Vec<String> {
     let policy = plan.policy(request.operation);
     let said = approvers(plan, request);
     plan.people
         .values()
-        .filter(|person| person.roles.contains(&policy.role) && !said.contains(&person.id))
+        .filter(|person| plan.may_have_role(person, policy.role) && !said.contains(&person.id))
         .filter(|person| !(policy.exclude_requester && person.id == request.requester))
         .filter(|person| !(policy.exclude_author && request.authors.contains(&person.id)))
-        .map(|person| person.id.clone())
+        .map(|person| holder(plan, person, policy.role))
         .collect()
 }
 
@@ -92,6 +90,9 @@ fn sentence(world: World<'_>, plan: &Plan, request: &Request, wait: &Wait) -> St
         Wait::Phases { phases } => format!("{} must be on the target first.", list(phases)),
         Wait::Time { at } => format!("It begins at {}.", moment(*at, world.now)),
         Wait::Window(closed) => window(closed, world.now),
+        Wait::Roles => {
+            "Just before it begins, the bot asks the groups that it rests on once more.".to_owned()
+        }
         Wait::Confirmation => {
             "Just before it begins, the bot looks once more at its pull request.".to_owned()
         }

@@ -4,7 +4,7 @@ use super::people::{current_plan, known_request, reason_given, with_role};
 use super::requests::check_binding;
 use crate::approvals::Wait;
 use crate::approvals::{glass as standing, waits};
-use crate::command::Actor;
+use crate::command::Command;
 use crate::event::Fact;
 use crate::ids::{PersonId, Position};
 use crate::refusal::Refusal;
@@ -21,12 +21,12 @@ pub(super) struct Broken<'c> {
 pub(super) fn break_glass(
     state: &State,
     now: Timestamp,
-    actor: &Actor,
+    command: &Command,
     broken: &Broken<'_>,
 ) -> Result<Vec<Fact>, Refusal> {
     let Broken { request, reason } = *broken;
     let plan = current_plan(state)?;
-    with_role(state, actor, plan.break_glass.role)?;
+    with_role(state, command, plan.break_glass.role)?;
     let asked = known_request(state, request)?;
     if asked.status != RequestStatus::Open {
         return Err(Refusal::RequestClosed { request });

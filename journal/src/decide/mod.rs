@@ -36,40 +36,40 @@ use crate::time::Timestamp;
 /// The refusal says which rule, as data.
 pub fn decide(state: &State, now: Timestamp, command: &Command) -> Result<Vec<Fact>, Refusal> {
     match &command.body {
-        CommandBody::AdoptPlan { text, authors } => adopt_plan(state, &command.actor, text, authors),
+        CommandBody::AdoptPlan { text, authors } => adopt_plan(state, command, text, authors),
         CommandBody::Request { phase, operation, options } => {
-            with_role(state, &command.actor, Role::Operator)?;
+            with_role(state, command, Role::Operator)?;
             let origin = command.origin.as_ref();
             request(state, now, &Asked { phase, operation: *operation, options, origin })
         }
         CommandBody::Approve { request, reason } => approve(state, now, command, (*request, reason.as_ref())),
-        CommandBody::Deny { request, reason } => deny(state, &command.actor, *request, reason),
+        CommandBody::Deny { request, reason } => deny(state, command, *request, reason),
         CommandBody::BreakGlass { request, reason } => {
-            break_glass(state, now, &command.actor, &Broken { request: *request, reason })
+            break_glass(state, now, command, &Broken { request: *request, reason })
         }
         CommandBody::Revoke { request } => revoke(state, &command.actor, *request),
         CommandBody::Abort { phase, reason } => {
-            with_role(state, &command.actor, Role::Operator)?;
+            with_role(state, command, Role::Operator)?;
             abort(state, phase, reason)
         }
         CommandBody::Pause { phase } => {
-            with_role(state, &command.actor, Role::Operator)?;
+            with_role(state, command, Role::Operator)?;
             pause(running(state, phase)?)
         }
         CommandBody::Resume { phase } => {
-            with_role(state, &command.actor, Role::Operator)?;
+            with_role(state, command, Role::Operator)?;
             resume(running(state, phase)?)
         }
         CommandBody::Retry { phase } => {
-            with_role(state, &command.actor, Role::Operator)?;
+            with_role(state, command, Role::Operator)?;
             retry(running(state, phase)?)
         }
         CommandBody::Hold { phase, reason } => {
-            with_role(state, &command.actor, Role::Operator)?;
+            with_role(state, command, Role::Operator)?;
             hold(state, phase.as_ref(), reason)
         }
         CommandBody::Release { phase } => {
-            with_role(state, &command.actor, Role::Operator)?;
+            with_role(state, command, Role::Operator)?;
             release(state, phase.as_ref())
         }
         CommandBody::TakeLease { phase, epoch, holder } => {
@@ -82,6 +82,9 @@ pub fn decide(state: &State, now: Timestamp, command: &Command) -> Result<Vec<Fa
         }
         CommandBody::ReportBinding { request, seen } => {
             binding::seen(state, now, &command.actor, (*request, seen))
+        }
+        CommandBody::ReportRoles { request, lost } => {
+            binding::roles(state, now, &command.actor, (*request, lost))
         }
         CommandBody::ReportCheckpoint { .. } => witness::left(state, &command.actor, &command.body),
         CommandBody::Begin { .. }
@@ -138,6 +141,7 @@ fn execute(state: &State, now: Timestamp, body: &CommandBody) -> Result<Vec<Fact
         | CommandBody::Release { .. }
         | CommandBody::TakeLease { .. }
         | CommandBody::ReportBinding { .. }
+        | CommandBody::ReportRoles { .. }
         | CommandBody::ReportCheckpoint { .. } => Err(Refusal::NotAPerson),
     }
 }

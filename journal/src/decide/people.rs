@@ -1,6 +1,6 @@
 //! Who asks, and where: what a rule needs first, or the refusal that says it is not there.
 
-use crate::command::Actor;
+use crate::command::{Actor, Command};
 use crate::ids::{PersonId, PhaseName, Position};
 use crate::plan::{Plan, Role};
 use crate::refusal::Refusal;
@@ -22,10 +22,14 @@ pub(super) fn known_person<'a>(state: &State, actor: &'a Actor) -> Result<&'a Pe
     }
 }
 
-pub(super) fn with_role<'a>(state: &State, actor: &'a Actor, role: Role) -> Result<&'a PersonId, Refusal> {
-    let person = known_person(state, actor)?;
-    let known = current_plan(state)?.people.get(person);
-    if known.is_some_and(|known| known.roles.contains(&role)) {
+pub(super) fn with_role<'a>(
+    state: &State,
+    command: &'a Command,
+    role: Role,
+) -> Result<&'a PersonId, Refusal> {
+    let person = known_person(state, &command.actor)?;
+    let seen = command.origin.as_ref().map_or(&[][..], |origin| &origin.groups);
+    if current_plan(state)?.has_role(person, role, seen) {
         Ok(person)
     } else {
         Err(Refusal::LacksRole { person: person.clone(), role })

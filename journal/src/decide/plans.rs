@@ -1,7 +1,7 @@
 //! Adopting a plan.
 
 use super::people::with_role;
-use crate::command::Actor;
+use crate::command::{Actor, Command};
 use crate::event::Fact;
 use crate::ids::PersonId;
 use crate::plan::{Plan, Role};
@@ -10,16 +10,16 @@ use crate::state::{RequestStatus, State, VoidReason};
 
 pub(super) fn adopt_plan(
     state: &State,
-    actor: &Actor,
+    command: &Command,
     text: &str,
     authors: &[PersonId],
 ) -> Result<Vec<Fact>, Refusal> {
     let plan = Plan::parse(text).map_err(Refusal::BadPlan)?;
-    match actor {
+    match &command.actor {
         // The first plan makes the first persons, so nobody can be asked for a role yet.
         Actor::Operator if state.plan.is_none() => {}
         Actor::Operator | Actor::Person(_) | Actor::Executor(_) => {
-            with_role(state, actor, Role::Operator)?;
+            with_role(state, command, Role::Operator)?;
         }
     }
     if state.migration.as_ref().is_some_and(|name| *name != plan.migration) {

@@ -185,6 +185,7 @@ pub(super) fn check_binding(state: &State, request: &Request, now: Timestamp) ->
             | VoidReason::PullRequestClosed
             | VoidReason::OtherPlanAtHead
             | VoidReason::LossChanged
+            | VoidReason::RoleLost { .. }
             | VoidReason::Undone,
         ) => Err(Refusal::RequestClosed { request: number }),
     }
@@ -216,6 +217,7 @@ pub(super) fn begin(
         Some(Wait::Window(closed)) => {
             return Err(Refusal::OutsideWindow { request: number, until: closed.until });
         }
+        Some(Wait::Roles) => return Err(Refusal::RolesUnconfirmed { request: number }),
         Some(Wait::Confirmation) => return Err(Refusal::Unconfirmed { request: number }),
     }
     let Some((plan, plan_hash)) = &state.plan else { return Err(Refusal::NoPlan) };

@@ -8,7 +8,7 @@ use crate::command::{Actor, Command};
 use crate::event::Fact;
 use crate::ids::Position;
 use crate::refusal::Refusal;
-use crate::state::{ApprovalWord, RequestStatus, State, VoidReason};
+use crate::state::{Approval, ApprovalWord, RequestStatus, State, VoidReason};
 use crate::time::Timestamp;
 
 pub(super) fn approve(
@@ -18,11 +18,11 @@ pub(super) fn approve(
     (request, reason): (Position, Option<&String>),
 ) -> Result<Vec<Fact>, Refusal> {
     let reason = reason.map(|reason| reason.trim().to_owned()).filter(|reason| !reason.is_empty());
-    let actor = &command.actor;
-    let person = known_person(state, actor)?;
+    let person = known_person(state, &command.actor)?;
     let asked = known_request(state, request)?;
-    let policy = current_plan(state)?.policy(asked.operation);
-    with_role(state, actor, policy.role)?;
+    let plan = current_plan(state)?;
+    let policy = plan.policy(asked.operation);
+    with_role(state, command, policy.role)?;
     if let Some(glass) = to_review(asked) {
         return review(asked, person, glass, &Review { approved: true, reason });
     }
@@ -45,7 +45,10 @@ pub(super) fn approve(
     {
         return Err(Refusal::OtherCommit { request, bound: bound.head.clone() });
     }
-    if asked.words.get(person).is_some_and(|word| word.word == ApprovalWord::Approved) {
+    let still_counts = |word: &Approval| {
+        word.word == ApprovalWord::Approved && plan.has_role(person, policy.role, &word.groups)
+    };
+    if asked.words.get(person).is_some_and(still_counts) {
         return Err(Refusal::SaidAlready);
     }
     Ok(vec![Fact::Approved { request, plan_hash: asked.plan_hash, reason }])
@@ -54,13 +57,13 @@ pub(super) fn approve(
 /// A denial of an open request voids it; of a running one, before its opening, it undoes the attempt.
 pub(super) fn deny(
     state: &State,
-    actor: &Actor,
+    command: &Command,
     request: Position,
     reason: &str,
 ) -> Result<Vec<Fact>, Refusal> {
-    let person = known_person(state, actor)?;
+    let person = known_person(state, &command.actor)?;
     let asked = known_request(state, request)?;
-    with_role(state, actor, current_plan(state)?.policy(asked.operation).role)?;
+    with_role(state, command, current_plan(state)?.policy(asked.operation).role)?;
     let reason = reason_given(reason)?;
     // What is not over can still be stopped, or is past that; only what is over is reviewed.
     if let Some(glass) = to_review(asked).filter(|_| matches!(asked.status, RequestStatus::Finished(_))) {

@@ -7,15 +7,16 @@ use serde::Serialize;
 use std::time::Duration;
 
 pub use model::{
-    ApprovalPolicy, BreakGlass, Existing, FailbackDeadline, JournalPlace, JournalSettings, LeverSettings,
-    LoadSettings, Person, PhasePlan, Plan, PlanProblem, PlanProblems, Platform, Role, SecretRef,
-    TablePattern, Window, WindowKind,
+    ApprovalPolicy, BreakGlass, Existing, FailbackDeadline, Group, JournalPlace, JournalSettings,
+    LeverSettings, LoadSettings, Person, PhasePlan, Plan, PlanProblem, PlanProblems, Platform, Role,
+    SecretRef, TablePattern, Window, WindowKind,
 };
 pub use read::{Reading, keys};
 
 use crate::canonical::to_canonical;
-use crate::ids::{MigrationName, PhaseName, PlanHash};
+use crate::ids::{MigrationName, PersonId, PhaseName, PlanHash};
 use crate::operation::Operation;
+use crate::origin::Membership;
 
 /// The operation's key in `[approvals.…]`, and its word in `operations`.
 #[must_use]
@@ -51,6 +52,31 @@ impl Plan {
         })
     }
 
+    /// Whether a person has a role: in the plan's own words, or by one of its groups that their own account was seen in.
+    #[must_use]
+    pub fn has_role(&self, person: &PersonId, role: Role, seen: &[Membership]) -> bool {
+        let Some(known) = self.people.get(person) else { return false };
+        let was_seen = |group: &Group| {
+            seen.iter().any(|found| {
+                found.platform == group.platform
+                    && found.group == group.id
+                    && known.accounts.get(&found.platform) == Some(&found.account)
+            })
+        };
+        known.roles.contains(&role) || self.groups.iter().any(|group| group.role == role && was_seen(group))
+    }
+
+    /// Whether a person may have a role: they have it, or a group that gives it may hold one of their accounts.
+    #[must_use]
+    pub fn may_have_role(&self, person: &Person, role: Role) -> bool {
+        may_have_role(person, &self.groups, role)
+    }
+
+    /// The groups that have to be asked whether they give a person a role that the plan does not.
+    pub fn asked_of<'p>(&'p self, person: &'p Person) -> impl Iterator<Item = &'p Group> {
+        self.groups.iter().filter(|group| is_asked(group, person))
+    }
+
     /// The hash of the whole plan's meaning. Where the journal, its witness and the socket are is not part of it.
     #[must_use]
     pub fn hash(&self) -> PlanHash {
@@ -76,6 +102,8 @@ impl Plan {
             source: &'p SecretRef,
             target: &'p SecretRef,
             people: Vec<&'p Person>,
+            #[serde(skip_serializing_if = "Vec::is_empty")]
+            groups: Vec<&'p Group>,
             approvals: Vec<(&'static str, &'p ApprovalPolicy)>,
             break_glass: &'p BreakGlass,
             windows: Vec<&'p Window>,
@@ -86,12 +114,15 @@ impl Plan {
         }
         let mut windows: Vec<&Window> = self.windows.iter().collect();
         windows.sort();
+        let mut groups: Vec<&Group> = self.groups.iter().collect();
+        groups.sort();
         phases.sort_by(|one, other| one.name.cmp(&other.name));
         let meaning = Meaning {
             migration: &self.migration,
             source: &self.source,
             target: &self.target,
             people: self.people.values().collect(),
+            groups,
             approvals: self.approvals.iter().map(|(operation, policy)| (key(*operation), policy)).collect(),
             break_glass: &self.break_glass,
             windows,
@@ -103,6 +134,15 @@ impl Plan {
         // All of it is strings and lists, so there are always canonical bytes; the rendering is as exact.
         PlanHash::of(&to_canonical(&meaning).unwrap_or_else(|_| format!("{self:?}").into_bytes()))
     }
+}
+
+/// Whether a group may give a person a role that the plan does not give them itself.
+fn is_asked(group: &Group, person: &Person) -> bool {
+    person.accounts.contains_key(&group.platform) && !person.roles.contains(&group.role)
+}
+
+fn may_have_role(person: &Person, groups: &[Group], role: Role) -> bool {
+    person.roles.contains(&role) || groups.iter().any(|group| group.role == role && is_asked(group, person))
 }
 
 /// A phase whose lists, which are sets, stand in one order.

@@ -76,6 +76,21 @@ pub struct Person {
     pub accounts: BTreeMap<Platform, String>,
 }
 
+/// A group of a platform whose members, as far as they are persons of the plan, have a role: GitHub's team, Slack's user
+/// group. Who is in it is asked when a role is used.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Group {
+    /// The role it gives.
+    pub role: Role,
+    /// Whose it is.
+    pub platform: Platform,
+    /// By the platform's immutable id: a team's number, or `TEAM/GROUP`.
+    pub id: String,
+    /// Where a team is looked for, `org/slug`. A name can change hands; what is found there counts by its number alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+}
+
 /// Who must approve an operation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ApprovalPolicy {
@@ -340,6 +355,8 @@ pub struct Plan {
     pub socket: String,
     /// The people.
     pub people: BTreeMap<PersonId, Person>,
+    /// Groups that stand for roles.
+    pub groups: Vec<Group>,
     /// Who must approve what; every operation has its policy.
     pub approvals: BTreeMap<Operation, ApprovalPolicy>,
     /// Who may break the glass.

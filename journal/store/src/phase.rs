@@ -15,6 +15,7 @@ pub fn phase_of(state: &State, command: &CommandBody, fact: &Fact) -> Option<Pha
         | Fact::GlassBroken { request, .. }
         | Fact::GlassReviewed { request, .. }
         | Fact::BindingConfirmed { request, .. }
+        | Fact::RolesConfirmed { request, .. }
         | Fact::RequestVoided { request, .. }
         | Fact::OperationStarted { request, .. } => of(request),
         Fact::Requested { .. }

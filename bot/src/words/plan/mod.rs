@@ -77,11 +77,14 @@ fn people(text: &mut String, plan: &Plan) {
         }
         let _written = writeln!(text, "person     {} ({})", person.id, known.join(", "));
     }
+    for group in &plan.groups {
+        let _written = writeln!(text, "group      {} ({})", super::group(group), said::role(group.role));
+    }
 }
 
 fn with_role(plan: &Plan, role: Role) -> String {
-    let who = plan.people.values().filter(|person| person.roles.contains(&role));
-    list(who.map(|person| person.id.clone()))
+    let who = plan.people.values().filter(|person| plan.may_have_role(person, role));
+    list(who.map(|person| super::holder(plan, person, role)))
 }
 
 fn approvals(text: &mut String, plan: &Plan) {
@@ -147,12 +150,11 @@ fn settings(text: &mut String, phase: &PhasePlan) {
 /// An operation that could be asked for: who approves it, when it could begin, and its steps in their order.
 fn could_be(text: &mut String, phase: &PhaseName, operation: Operation, plan: &Plan, world: World<'_>) {
     let policy = plan.policy(operation);
-    let who = plan.people.values().filter(|person| person.roles.contains(&policy.role));
     let approvals = match policy.required {
         0 => "no approvals".to_owned(),
         some => format!(
             "{some} of {}{}, within {}",
-            list(who.map(|person| person.id.clone())),
+            with_role(plan, policy.role),
             if policy.exclude_requester { " but the requester" } else { "" },
             length(policy.expires)
         ),

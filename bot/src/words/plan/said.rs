@@ -4,7 +4,9 @@ use std::fmt::Display;
 use std::time::Duration;
 
 use journal::plan::{Existing, Platform, Window, WindowKind};
-use journal::{FailbackDeadline, LeverSettings, Operation, Person, PhasePlan, Plan, Role};
+use journal::{FailbackDeadline, Group, LeverSettings, Operation, Person, PhasePlan, Plan, Role};
+
+use crate::words::group;
 
 /// A table of the plan with what it says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -120,6 +122,8 @@ pub(super) fn shared(plan: &Plan) -> Vec<Said> {
             .with_some("signing_key", plan.journal.signing_key.as_ref()),
     ];
     all.extend(plan.people.values().map(person));
+    let group = |each: &Group| Said::new(format!("[[group]] {}", group(each))).with("role", role(each.role));
+    all.extend(plan.groups.iter().map(group));
     for operation in Operation::ALL {
         let policy = plan.policy(operation);
         all.push(

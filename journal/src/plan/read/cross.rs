@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-use super::super::model::{LeverSettings, Person, Role, SecretRef, TablePattern};
+use super::super::may_have_role;
+use super::super::model::{Group, LeverSettings, Person, Role, SecretRef, TablePattern};
 use super::Reader;
 use super::people::Policies;
 use super::phase::{Draft, filter_of};
@@ -31,11 +32,11 @@ impl Reader<'_> {
     /// Refuses a plan under which nobody could ask, or an operation could never get its approvals.
     pub(super) fn check_quorum(
         &mut self,
-        people: &BTreeMap<PersonId, Person>,
+        (people, groups): (&BTreeMap<PersonId, Person>, &[Group]),
         approvals: &Policies,
         place: &Range<usize>,
     ) {
-        let with = |role: Role| people.values().filter(move |person| person.roles.contains(&role));
+        let with = |role: Role| people.values().filter(move |person| may_have_role(person, groups, role));
         if with(Role::Operator).next().is_none() {
             self.problems.add(place, "nobody has the role operator, so nobody could start a phase");
         }

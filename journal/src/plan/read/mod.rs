@@ -22,6 +22,7 @@ use crate::ids::{MigrationName, NameError, PhaseName};
 
 pub use schema::keys;
 
+use super::may_have_role;
 use problems::{Mended, Problems, original, with_changes};
 use shape::{Unknown, Wrong};
 use table::{At, Table};
@@ -118,7 +119,8 @@ impl Reader<'_> {
         let socket = root.table("serve").and_then(|table| self.filled(table.text("socket"), "socket"));
         let before = self.problems.count();
         let persons = root.tables("person");
-        let people = self.people(&persons);
+        let groups = self.groups(&root.tables("group"));
+        let people = self.people(&persons, &groups.iter().map(|group| group.platform).collect());
         let approvals = self.approvals(root.table("approvals").as_ref());
         let glass = root.table("break_glass");
         let break_glass = self.break_glass(glass.as_ref());
@@ -129,9 +131,9 @@ impl Reader<'_> {
                 .map(|at| at.span)
                 .or_else(|| text("name").map(|at| at.span))
                 .unwrap_or_else(|| top.clone());
-            self.check_quorum(&people, &approvals, &place);
+            self.check_quorum((&people, &groups), &approvals, &place);
             if let Some(glass) = &glass
-                && !people.values().any(|person| person.roles.contains(&break_glass.role))
+                && !people.values().any(|person| may_have_role(person, &groups, break_glass.role))
             {
                 let span = glass.text("role").map_or_else(|| glass.span.clone(), |at| at.span);
                 self.problems.add(&span, "nobody has the role that may break the glass");
@@ -159,6 +161,7 @@ impl Reader<'_> {
             journal: journal?,
             socket: socket.unwrap_or_else(|| "switchyard.sock".to_owned()),
             people,
+            groups,
             approvals: approvals.policies,
             break_glass,
             windows,

@@ -2,9 +2,10 @@
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::time::Duration;
 
-use super::super::model::{ApprovalPolicy, BreakGlass, Person, Platform, Role};
+use super::super::model::{ApprovalPolicy, BreakGlass, Group, Person, Platform, Role};
 use super::Reader;
 use super::schema::ROLES;
 use super::table::{At, Table};
@@ -13,6 +14,10 @@ use crate::operation::Operation;
 
 /// Four hours: a request outlives a lunch, and no night.
 const EXPIRES: Duration = Duration::from_secs(4 * 3600);
+/// How the ids of Slack's users and user groups begin.
+const USERS: &[char] = &['U', 'W'];
+const GROUPS: &[char] = &['S'];
+
 /// A day.
 const REVIEW_WITHIN: Duration = Duration::from_secs(24 * 3600);
 
@@ -28,18 +33,31 @@ fn role(word: &str) -> Role {
     if word == "operator" { Role::Operator } else { Role::Approver }
 }
 
-/// `TEAM/USER`, as Slack gives its ids: a letter that tells the kind, then capitals and digits.
-fn is_slack(account: &str) -> bool {
+/// `TEAM/USER` or `TEAM/GROUP`, as Slack gives its ids: a letter that tells the kind, then capitals and digits.
+fn is_slack(account: &str, kinds: &[char]) -> bool {
     let id = |text: &str, kinds: &[char]| {
         text.len() >= 2
             && text.starts_with(kinds)
             && text.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit())
     };
-    account.split_once('/').is_some_and(|(team, user)| id(team, &['T', 'E']) && id(user, &['U', 'W']))
+    account.split_once('/').is_some_and(|(team, user)| id(team, &['T', 'E']) && id(user, kinds))
+}
+
+/// `org/slug`, as they stand in a team's address.
+fn is_team(name: &str) -> bool {
+    let is_plain = |part: &str| {
+        !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
+    };
+    name.split_once('/').is_some_and(|(org, slug)| is_plain(org) && is_plain(slug))
 }
 
 impl Reader<'_> {
-    pub(super) fn people(&mut self, tables: &[Table<'_>]) -> BTreeMap<PersonId, Person> {
+    /// `asked` are the platforms whose groups stand for roles.
+    pub(super) fn people(
+        &mut self,
+        tables: &[Table<'_>],
+        asked: &BTreeSet<Platform>,
+    ) -> BTreeMap<PersonId, Person> {
         let mut people = BTreeMap::new();
         let mut tokens: BTreeMap<String, PersonId> = BTreeMap::new();
         let mut accounts: BTreeMap<(Platform, String), PersonId> = BTreeMap::new();
@@ -75,7 +93,8 @@ impl Reader<'_> {
                 }
             }
             let place = table.text("id").map_or_else(|| table.span.clone(), |at| at.span);
-            if roles.is_empty() {
+            let may_by_group = theirs.keys().any(|platform| asked.contains(platform));
+            if roles.is_empty() && !may_by_group {
                 self.problems
                     .warn(&place, format!("{id} has no roles, and may ask for nothing and approve nothing"));
             } else if local_token_sha256.is_none() && theirs.is_empty() {
@@ -131,14 +150,14 @@ impl Reader<'_> {
             }
         }
         if let Some(At { value, span }) = table.text("slack") {
-            if is_slack(value) {
+            if is_slack(value, USERS) {
                 accounts.insert(Platform::Slack, At { value: value.to_owned(), span });
             } else {
                 let upper = value.trim().to_uppercase();
                 self.problems.suggest(
                     &span,
                     format!("`{value}` is no Slack account: expected the ids of its team and user, as in T01ABCDEF/U02ABCDEF"),
-                    is_slack(&upper).then_some(upper),
+                    is_slack(&upper, USERS).then_some(upper),
                 );
             }
         }
@@ -153,6 +172,60 @@ impl Reader<'_> {
             }
         }
         accounts
+    }
+
+    /// The groups that stand for roles.
+    pub(super) fn groups(&mut self, tables: &[Table<'_>]) -> Vec<Group> {
+        let mut groups: Vec<Group> = Vec::new();
+        for table in tables {
+            let (Some(given), Some((platform, id, name, span))) =
+                (table.word("role", ROLES), self.group(table))
+            else {
+                continue;
+            };
+            let group = Group { role: role(given.value), platform, id, name };
+            if groups.iter().any(|other| other.role == group.role && other.id == group.id) {
+                self.problems.add(&span, "this group is named twice for one role");
+            }
+            groups.push(group);
+        }
+        groups
+    }
+
+    /// Which group a table names, by the platform's immutable id.
+    fn group(&mut self, table: &Table<'_>) -> Option<(Platform, String, Option<String>, Range<usize>)> {
+        let (team, number) = (table.text("github_team"), table.number("github_team_id"));
+        match (team, number, table.text("slack_group")) {
+            (Some(At { value, span }), Some(At { value: number, .. }), None) => {
+                if !is_team(value) || number == 0 {
+                    self.problems.add(
+                        &span,
+                        format!("`{value}` and `github_team_id` name no team: expected \"org/slug\" and the team's number, from 1"),
+                    );
+                    return None;
+                }
+                Some((Platform::Github, number.to_string(), Some(value.to_owned()), span))
+            }
+            (None, None, Some(At { value, span })) => {
+                if !is_slack(value, GROUPS) {
+                    let upper = value.trim().to_uppercase();
+                    self.problems.suggest(
+                        &span,
+                        format!("`{value}` is no user group of Slack: expected the ids of its team and group, as in T01ABCDEF/S02ABCDEF"),
+                        is_slack(&upper, GROUPS).then_some(upper),
+                    );
+                    return None;
+                }
+                Some((Platform::Slack, value.to_owned(), None, span))
+            }
+            _ => {
+                self.problems.add(
+                    &table.span,
+                    "a group is `github_team` with `github_team_id`, since a name can change hands, or `slack_group`",
+                );
+                None
+            }
+        }
     }
 
     pub(super) fn approvals(&mut self, table: Option<&Table<'_>>) -> Policies {

@@ -88,6 +88,7 @@ pub(super) const PLAN: Section = Section {
         needed("journal", Kind::Table(&JOURNAL)),
         key("serve", Kind::Table(&SERVE)),
         needed("person", Kind::Tables(&PERSON)),
+        key("group", Kind::Tables(&GROUP)),
         key("approvals", Kind::Table(&APPROVALS)),
         key("break_glass", Kind::Table(&BREAK_GLASS)),
         key("window", Kind::Tables(&WINDOW)),
@@ -127,6 +128,16 @@ const PERSON: Section = Section {
         key("github", Kind::Number),
         key("slack", Kind::Text),
         key("discord", Kind::Text),
+    ]),
+};
+
+const GROUP: Section = Section {
+    title: "[[group]]",
+    keys: Keys::Of(&[
+        needed("role", Kind::Word(ROLES)),
+        key("github_team", Kind::Text),
+        key("github_team_id", Kind::Number),
+        key("slack_group", Kind::Text),
     ]),
 };
 

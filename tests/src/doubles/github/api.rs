@@ -76,6 +76,9 @@ impl Answer {
     }
 }
 
+/// The number of the organisation that owns the repository.
+const ORGANIZATION: u64 = 9001;
+
 type Answered = Result<Answer, Answer>;
 
 fn not_found() -> Answer {
@@ -228,7 +231,7 @@ impl Api<'_> {
                 }
                 Ok(Answer::ok(json!({
                     "id": INSTALLATION, "app_id": APP, "app_slug": "switchyard", "target_type": "Organization",
-                    "account": {"login": owner, "id": 9001, "type": "Organization"},
+                    "account": {"login": owner, "id": ORGANIZATION, "type": "Organization"},
                     "permissions": self.permissions, "events": self.events, "repository_selection": "selected",
                     "access_tokens_url": format!("https://api.github.test/app/installations/{INSTALLATION}/access_tokens"),
                     "suspended_at": null,
@@ -288,14 +291,27 @@ impl Api<'_> {
                 let user = id.parse().ok().and_then(|id| self.world.users.get(&id)).ok_or_else(not_found)?;
                 Ok(Answer::ok(self.world.user(Some(user.id))))
             }
-            ("GET", ["orgs", _, "teams", slug, "memberships", login]) => {
-                self.needs("members", "read")?;
-                let user = self.world.users.values().find(|user| user.login.eq_ignore_ascii_case(login));
-                let members = self.world.teams.get(*slug).ok_or_else(not_found)?;
-                if !user.is_some_and(|user| members.contains(&user.id)) {
+            ("GET", ["orgs", org, "teams", slug]) => {
+                let owner = self.world.repository.split('/').next().unwrap_or_default().to_owned();
+                if !owner.eq_ignore_ascii_case(org) {
                     return Err(not_found());
                 }
-                Ok(Answer::ok(json!({"role": "member", "state": "active", "url": "…"})))
+                self.needs("members", "read")?;
+                let (id, members) = self.world.teams.get(*slug).ok_or_else(not_found)?;
+                Ok(Answer::ok(json!({
+                    "id": id, "slug": slug, "name": slug, "privacy": "closed", "members_count": members.len(),
+                    "members_url": format!("https://api.github.test/organizations/{ORGANIZATION}/team/{id}/members{{/member}}"),
+                    "organization": {"login": owner, "id": ORGANIZATION, "type": "Organization"},
+                })))
+            }
+            ("GET", ["organizations", organization, "team", id, "members"]) => {
+                self.needs("members", "read")?;
+                let mut teams = self.world.teams.values();
+                let team = teams.find(|(number, _)| number.to_string() == *id);
+                let (_, members) =
+                    team.filter(|_| *organization == ORGANIZATION.to_string()).ok_or_else(not_found)?;
+                let shown: Vec<Value> = members.iter().map(|id| self.world.user(Some(*id))).collect();
+                Ok(self.page(request, &shown))
             }
             (method, ["repos", owner, name, rest @ ..]) => {
                 if !format!("{owner}/{name}").eq_ignore_ascii_case(&self.world.repository) {

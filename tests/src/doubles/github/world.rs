@@ -189,8 +189,8 @@ pub struct World {
     pub users: BTreeMap<u64, User>,
     /// `admin`, `write`, `read`; nobody else has a permission.
     pub collaborators: BTreeMap<u64, &'static str>,
-    /// Members of the organisation's teams, by slug.
-    pub teams: BTreeMap<String, BTreeSet<u64>>,
+    /// The organisation's teams, by slug: their numbers and members.
+    pub teams: BTreeMap<String, (u64, BTreeSet<u64>)>,
     /// All commits.
     pub commits: BTreeMap<String, Commit>,
     /// The newest commit of `main`.

@@ -128,6 +128,12 @@ impl Inner {
             "chat.update" => self.update(&mut state, call),
             "conversations.history" | "conversations.replies" => history(&state, call, name),
             "users.info" => person(&state, call),
+            "usergroups.users.list" => {
+                scope(&state, "usergroups:read")?;
+                let members =
+                    state.groups.get(call.needs("usergroup")?).ok_or(No("no_such_subteam", None))?;
+                Ok(json!({"users": members}))
+            }
             "views.open" => self.open(&mut state, call),
             "views.publish" => self.publish(&mut state, call),
             "apps.connections.open" => {
@@ -343,6 +349,7 @@ fn is_our_mistake(error: &str) -> bool {
             | "thread_not_found"
             | "expired_trigger_id"
             | "user_not_found"
+            | "no_such_subteam"
             | "missing_scope"
     )
 }

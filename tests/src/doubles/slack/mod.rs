@@ -149,9 +149,20 @@ impl Slack {
         self.inner.state().users.insert(id.to_owned(), user);
     }
 
+    /// Makes a user group, or changes who is in it.
+    pub fn user_group(&self, id: &str, members: &[&str]) {
+        let members = members.iter().map(ToString::to_string).collect();
+        self.inner.state().groups.insert(id.to_owned(), members);
+    }
+
     /// Takes a scope from the app.
     pub fn take_scope(&self, scope: &str) {
         self.inner.state().scopes.remove(scope);
+    }
+
+    /// Gives the app a scope.
+    pub fn give_scope(&self, scope: &str) {
+        self.inner.state().scopes.insert(scope.to_owned());
     }
 
     /// Deletes a message.

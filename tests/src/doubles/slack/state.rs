@@ -107,6 +107,8 @@ pub(super) struct State {
     pub(super) views: BTreeMap<String, View>,
     pub(super) homes: BTreeMap<String, Value>,
     pub(super) scopes: BTreeSet<String>,
+    /// User groups, by id: who is in them.
+    pub(super) groups: BTreeMap<String, BTreeSet<String>>,
     /// How long a trigger is good for.
     pub(super) trigger_life: Duration,
     numbers: u64,
@@ -121,6 +123,7 @@ impl State {
             "users:read",
             "channels:history",
             "groups:history",
+            "usergroups:read",
         ];
         Self {
             users: BTreeMap::new(),
@@ -130,6 +133,7 @@ impl State {
             views: BTreeMap::new(),
             homes: BTreeMap::new(),
             scopes: scopes.into_iter().map(str::to_owned).collect(),
+            groups: BTreeMap::new(),
             trigger_life: Duration::from_secs(3),
             numbers: 0,
         }
