@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use journal::{Fact, Position, Recorded, Request, RequestStatus, VoidReason};
+use journal::{Fact, Position, Recorded, Request, RequestStatus, Timestamp, VoidReason};
 
 use super::{View, card};
 use crate::arrival::Place;
@@ -59,8 +59,12 @@ impl Notice {
             let mut call = |key: String, is_for_all, text| {
                 notices.push(Self { key, origin: card::origin(request), is_for_all, text });
             };
-            if let Some(left) = runs_out(view, request) {
-                call(format!("expires:{number}"), false, words::called_expires(view.world(), request, left));
+            if let Some(last) = runs_out(view, request) {
+                call(format!("expires:{number}"), false, words::called_expires(view.world(), request, last));
+            }
+            if let Some(at) = is_due_soon(view, request) {
+                // Whoever could approve it may read elsewhere than where it was asked for.
+                call(format!("due:{number}"), true, words::called_due(view.world(), request, at));
             }
             if let Some(glass) =
                 request.unreviewed_glass().filter(|glass| glass.used && glass.review_by < view.now)
@@ -81,13 +85,31 @@ impl View<'_> {
     }
 }
 
-/// How long an open request without its approvals has left, when three quarters of its time are over.
-fn runs_out(view: &View<'_>, request: &Request) -> Option<Duration> {
-    let is_asking = request.status == RequestStatus::Open
-        && journal::waits(view.state, request, view.now).iter().any(journal::Wait::is_approvals);
-    let whole = request.expires_at.since(request.requested_at);
-    let left = request.expires_at.since(view.now);
-    (is_asking && view.now < request.expires_at && left <= whole / 4).then_some(left)
+/// How long before its time a scheduled request that lacks approvals calls for them.
+const BEFORE_DUE: Duration = Duration::from_secs(600);
+
+/// Whether a request is open and lacks approvals.
+fn is_asking(view: &View<'_>, request: &Request) -> bool {
+    request.status == RequestStatus::Open
+        && journal::waits(view.state, request, view.now).iter().any(journal::Wait::is_approvals)
+}
+
+/// Until when an open request that lacks approvals counts, when three quarters of its time are over.
+fn runs_out(view: &View<'_>, request: &Request) -> Option<Timestamp> {
+    let last = request.not_after.map_or(request.expires_at, |last| last.min(request.expires_at));
+    let whole = last.since(request.requested_at);
+    let is_near = view.now < last && last.since(view.now) <= whole / 4;
+    (is_near && is_asking(view, request)).then_some(last)
+}
+
+/// When a scheduled request that lacks approvals is to begin, from ten minutes before that until it counts no more. Whoever
+/// asks for it later than that has just been told what it needs.
+fn is_due_soon(view: &View<'_>, request: &Request) -> Option<Timestamp> {
+    let at = request.not_before?;
+    let is_near = view.now < at && at.since(view.now) <= BEFORE_DUE || at <= view.now;
+    let was_told = at.since(request.requested_at) <= BEFORE_DUE;
+    let counts = request.not_after.is_none_or(|last| view.now <= last) && view.now < request.expires_at;
+    (is_near && counts && !was_told && is_asking(view, request)).then_some(at)
 }
 
 /// The request that an event is about: the one it names, or the one whose operation it belongs to.

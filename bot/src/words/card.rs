@@ -1,14 +1,13 @@
 //! An operation's living message, and the calls for a person beside it: the same words in every place.
 
 use std::fmt::Write as _;
-use std::time::Duration;
 
 use journal::{
-    Actor, Finding, Glass, OperationRun, PhaseName, Request, RequestStatus, Step, TableName, UndoCause,
-    VoidReason, approvers,
+    Actor, Finding, Glass, OperationRun, PhaseName, Request, RequestStatus, Step, TableName, Timestamp,
+    UndoCause, VoidReason, approvers,
 };
 
-use super::{World, because, commit, instant, length, list, named, voided, waiting};
+use super::{World, because, commit, instant, list, named, voided, waiting};
 use crate::board::Stage;
 
 /// What else a card is made of.
@@ -167,9 +166,22 @@ pub(crate) fn called_void(request: &Request, reason: &VoidReason) -> String {
     )
 }
 
-/// A request is about to expire.
-pub(crate) fn called_expires(world: World<'_>, request: &Request, left: Duration) -> String {
-    format!("Request {} expires in {}. {}", named(request), length(left), waiting(world, request))
+/// A request is about to count no more. The moment is named, not how far it is: a notice is said once.
+pub(crate) fn called_expires(world: World<'_>, request: &Request, last: Timestamp) -> String {
+    format!("Request {} counts until {}. {}", named(request), instant(last), waiting(world, request))
+}
+
+/// A scheduled request is about to be due, and lacks approvals.
+pub(crate) fn called_due(world: World<'_>, request: &Request, at: Timestamp) -> String {
+    let last = request
+        .not_after
+        .map_or_else(String::new, |last| format!(", and by {} at the latest", instant(last)));
+    format!(
+        "Request {} is to begin at {}{last}, and lacks approvals. {}",
+        named(request),
+        instant(at),
+        super::waiting::lacking(world, request)
+    )
 }
 
 /// A review of broken glass is overdue.

@@ -44,6 +44,13 @@ pub(crate) fn begins(world: World<'_>, request: &Request) -> String {
     told.join(" ")
 }
 
+/// The approvals that a request lacks, and who can give them.
+pub(super) fn lacking(world: World<'_>, request: &Request) -> String {
+    let Some((plan, _)) = &world.state.plan else { return String::new() };
+    let lacks = waits(world.state, request, world.now).into_iter().find(Wait::is_approvals);
+    lacks.map_or_else(String::new, |wait| sentence(world, plan, request, &wait))
+}
+
 fn standing(plan: &Plan, request: &Request, required: u8) -> String {
     if required == 0 {
         return "It needs no approval.".to_owned();
