@@ -104,6 +104,54 @@ pub async fn admit(
     spec: &EffectSpec,
     under: Authority,
 ) -> Result<Admission, tokio_postgres::Error> {
+    admit_above(tx, migration, (spec, under), signed(under.position.get()) - 1).await
+}
+
+/// The same for an effect of several transactions, of which only the last leaves the receipt: a row that this very intent
+/// raised, in an earlier attempt, does not refuse it. Two intents never have the same position.
+///
+/// # Errors
+/// The database's own, a lock timeout (55P03) included.
+pub async fn admit_in_parts(
+    tx: &Transaction<'_>,
+    migration: &MigrationName,
+    spec: &EffectSpec,
+    under: Authority,
+) -> Result<Admission, tokio_postgres::Error> {
+    admit_above(tx, migration, (spec, under), signed(under.position.get())).await
+}
+
+/// Shares the gate row with the stream's batches until the transaction ends, if it is as [`admit_in_parts`] left it. Nobody
+/// passes the gate meanwhile. Some: why not.
+///
+/// # Errors
+/// The database's own, a lock timeout (55P03) included.
+pub async fn share_gate(
+    tx: &Transaction<'_>,
+    migration: &MigrationName,
+    spec: &EffectSpec,
+    under: Authority,
+) -> Result<Option<EffectError>, tokio_postgres::Error> {
+    tx.batch_execute(GATE_LOCK_TIMEOUT).await?;
+    let sql = "select epoch = $3 and position = $4 from _switchyard.gate \
+               where migration = $1 and phase = $2 for share";
+    let (epoch, position) = (signed(under.epoch.get()), signed(under.position.get()));
+    let row = tx.query_opt(sql, &[&migration.as_str(), &spec.phase.as_str(), &epoch, &position]).await?;
+    Ok((!row.is_some_and(|row| row.get(0))).then(|| {
+        EffectError(format!(
+            "refused at the gate: a later intent or a newer holder was here after {}",
+            under.position
+        ))
+    }))
+}
+
+/// Admits an effect to a row of this position at most.
+async fn admit_above(
+    tx: &Transaction<'_>,
+    migration: &MigrationName,
+    (spec, under): (&EffectSpec, Authority),
+    at_most: i64,
+) -> Result<Admission, tokio_postgres::Error> {
     let Some(row) = lock_gate(tx, migration, &spec.phase).await? else {
         return Ok(Admission::Refused(EffectError(format!(
             "phase {} has no gate row here, and a missing row means closed",
@@ -114,7 +162,7 @@ pub async fn admit(
         return Ok(Admission::Already(evidence));
     }
     let (epoch, position) = (row.epoch, row.position);
-    if signed(under.epoch.get()) < epoch || signed(under.position.get()) <= position {
+    if signed(under.epoch.get()) < epoch || position > at_most {
         return Ok(Admission::Refused(EffectError(format!(
             "refused at the gate: epoch {} and position {} come after epoch {epoch} and position {position}",
             under.epoch, under.position

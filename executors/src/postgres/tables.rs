@@ -1,8 +1,10 @@
-//! Tables, indexes and constraints on the target: made behind the closed gate, in one transaction with their receipt.
+//! Tables on the target: made behind the closed gate, in one transaction with their receipt. What belongs to them and may
+//! take long is made by [`build`].
 
-use journal::{Effect, EffectSpec, Evidence, SchemaObject, TableDefinition, TableName};
+use journal::{Effect, EffectSpec, Evidence, TableDefinition, TableName};
 use tokio_postgres::{Client, Transaction};
 
+use crate::postgres::build;
 use crate::postgres::chunk::end_older_lanes;
 use crate::postgres::database::Database;
 use crate::postgres::fence;
@@ -53,6 +55,9 @@ async fn in_the_way(
 
 /// Makes or drops, with the receipt in the same transaction.
 pub async fn act(database: &Database, spec: &EffectSpec, under: Authority) -> Acted {
+    if let Effect::AddSchemaObject { object } = &spec.effect {
+        return build::act(database, (spec, under), object).await;
+    }
     if let Effect::DropTables { .. } = spec.effect
         && let Err(cause) = end_older_lanes(database, &spec.phase, under.epoch).await
     {
@@ -92,7 +97,6 @@ async fn try_act(
             fence::stand_closed(&tx, database, &spec.phase, names).await?;
             evidence
         }
-        Effect::AddSchemaObject { object } => add(&tx, object).await?,
         Effect::DropTables { tables } => drop_ours(&tx, database, spec, tables).await?,
         _ => {
             let label = spec.effect.label();
@@ -105,7 +109,7 @@ async fn try_act(
 }
 
 /// The gate row is locked by now; waits for other locks are not to be cut short by its timeout.
-const PATIENCE: &str = "set local lock_timeout = '30s'";
+pub(super) const PATIENCE: &str = "set local lock_timeout = '30s'";
 
 async fn create(tx: &Transaction<'_>, tables: &[TableDefinition]) -> Result<Evidence, tokio_postgres::Error> {
     tx.batch_execute(PATIENCE).await?;
@@ -123,19 +127,6 @@ async fn create(tx: &Transaction<'_>, tables: &[TableDefinition]) -> Result<Evid
 async fn oid(tx: &Transaction<'_>, table: &TableName) -> Result<Option<u32>, tokio_postgres::Error> {
     let sql = format!("select to_regclass({})::oid", literal(&quoted(table)));
     Ok(tx.query_one(&sql, &[]).await?.get(0))
-}
-
-async fn add(tx: &Transaction<'_>, object: &SchemaObject) -> Result<Evidence, tokio_postgres::Error> {
-    tx.batch_execute(PATIENCE).await?;
-    let clock = "select (extract(epoch from clock_timestamp()) * 1000)::int8";
-    let began: i64 = tx.query_one(clock, &[]).await?.get(0);
-    tx.batch_execute(&object.statement).await?;
-    let ended: i64 = tx.query_one(clock, &[]).await?.get(0);
-    Ok(Evidence::from([
-        ("name".to_owned(), object.name.clone()),
-        ("kind".to_owned(), object.kind.clone()),
-        ("duration_ms".to_owned(), (ended - began).to_string()),
-    ]))
 }
 
 /// Drops those of the tables that a receipt of this phase names with this very oid: a table of the same name that

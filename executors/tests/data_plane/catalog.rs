@@ -1,7 +1,14 @@
-use executors::postgres::catalog::{definitions, objects, shapes};
-use journal::{Effect, Side};
+use std::time::Duration;
 
-use crate::fixture::{Fixture, table};
+use executors::native::mover::Mover;
+use executors::postgres::catalog::{definitions, objects, shapes};
+use executors::postgres::receipt::raise_epoch;
+use executors::postgres::tables;
+use executors::{Acted, Authority, Probe};
+use journal::{Effect, EffectSpec, Epoch, Position, SchemaObject, Side, Step};
+use tokio_postgres::Client;
+
+use crate::fixture::{Fixture, phase, table, wait};
 
 const NASTY: &str = r#"
 create schema "Odd Schema";
@@ -111,4 +118,166 @@ async fn only_tables_of_this_phase_are_dropped_and_a_strange_one_is_in_the_way()
     let kept = fixture.tables(Effect::DropTables { tables: names }).await.unwrap();
     assert_eq!((kept["dropped"].as_str(), kept["not_ours_so_kept"].as_str()), ("0", "shop.a"));
     target.batch_execute("table shop.a").await.expect("what somebody made stays");
+}
+
+fn index(name: &str, of: &str) -> Effect {
+    Effect::AddSchemaObject {
+        object: SchemaObject {
+            table: table("shop.things"),
+            name: name.to_owned(),
+            kind: "index".to_owned(),
+            statement: format!("create index {name} on shop.things ({of})"),
+        },
+    }
+}
+
+async fn count(client: &Client, what: &str) -> i64 {
+    client.query_one(&format!("select count(*) from {what}"), &[]).await.unwrap().get(0)
+}
+
+/// Two tables in a stream that runs, and an index of the first that takes until a lock is free.
+struct Building {
+    fixture: Fixture,
+    /// What has the stream run.
+    _mover: Mover,
+    source: Client,
+    target: Client,
+    held: Client,
+}
+
+impl Building {
+    async fn new() -> Self {
+        let fixture = Fixture::new().await;
+        let source = fixture.on(Side::Source).await;
+        source
+            .batch_execute(
+                "create schema shop; create table shop.things (id int primary key);
+                 create table shop.seats (id int primary key); insert into shop.things values (1)",
+            )
+            .await
+            .unwrap();
+        let mover = fixture.mover();
+        fixture.prepare(&mover, &[table("shop.things"), table("shop.seats")]).await;
+        let (target, held) = (fixture.on(Side::Target).await, fixture.on(Side::Target).await);
+        target
+            .batch_execute(
+                "set session_replication_role = replica; insert into shop.things values (1);
+                 create function shop.slow(int) returns int immutable language plpgsql as
+                   'begin perform pg_advisory_xact_lock_shared(42); return $1; end'",
+            )
+            .await
+            .unwrap();
+        held.batch_execute("select pg_advisory_lock(42)").await.unwrap();
+        mover.plane().streams.set_desired(
+            &phase(),
+            Epoch::new(1),
+            vec![fixture.stream()],
+            Duration::from_secs(2),
+        );
+        Self { fixture, _mover: mover, source, target, held }
+    }
+
+    fn begin(&self, under: Authority) -> (EffectSpec, tokio::task::JoinHandle<Acted>) {
+        let spec = self.fixture.spec(Step::FinalizeSchema, index("slow_one", "shop.slow(id)"));
+        let (database, of) = (self.fixture.database(Side::Target), spec.clone());
+        (spec, tokio::spawn(async move { tables::act(&database, &of, under).await }))
+    }
+
+    async fn waiting(&self, builders: i64) {
+        let target = &self.target;
+        wait("the build waits", async || {
+            count(target, "pg_locks where locktype = 'advisory' and not granted").await == builders
+        })
+        .await;
+    }
+
+    async fn indexes(&self) -> i64 {
+        count(&self.target, "pg_indexes where indexname = 'slow_one'").await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_stream_goes_on_beside_a_long_build_and_nobody_passes_the_gate_before_its_end() {
+    let at = Building::new().await;
+    let target = &at.target;
+    let (spec, build) = at.begin(at.fixture.authority());
+    at.waiting(1).await;
+    for n in 0..20 {
+        at.source.batch_execute(&format!("insert into shop.seats values ({n})")).await.unwrap();
+    }
+    wait("the stream goes on", async || count(target, "shop.seats").await == 20).await;
+    assert!(!build.is_finished());
+
+    // The next holder waits for what is in flight, and finds it.
+    let database = at.fixture.database(Side::Target);
+    raise_epoch(&database, &phase(), Epoch::new(2)).await.unwrap_err();
+    at.held.batch_execute("select pg_advisory_unlock(42)").await.unwrap();
+    assert!(matches!(build.await.unwrap(), Acted::Done(_)));
+    assert!(raise_epoch(&database, &phase(), Epoch::new(2)).await.unwrap());
+    let under = Authority { epoch: Epoch::new(2), position: Position::new(1) };
+    assert!(matches!(tables::probe(&database, &spec, under).await, Probe::Ours(_)));
+    assert_eq!(at.indexes().await, 1);
+    at.fixture.tasks.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_builder_that_is_gone_or_late_leaves_nothing_and_the_next_one_builds() {
+    let at = Building::new().await;
+    let (first, target) = (at.fixture.authority(), &at.target);
+    let (spec, build) = at.begin(first);
+    at.waiting(1).await;
+    build.abort();
+    wait("the server ends a build without a client", async || {
+        count(target, "pg_locks where locktype = 'advisory' and not granted").await == 0
+    })
+    .await;
+    at.held.batch_execute("select pg_advisory_unlock(42)").await.unwrap();
+    let database = at.fixture.database(Side::Target);
+    assert!(raise_epoch(&database, &phase(), Epoch::new(2)).await.unwrap());
+    assert!(matches!(tables::probe(&database, &spec, first).await, Probe::Absent));
+    assert_eq!(at.indexes().await, 0);
+
+    // The zombie comes back: it is refused. The new holder goes on from the same intent.
+    let Acted::Definite(refused) = tables::act(&database, &spec, first).await else {
+        panic!("built by a zombie")
+    };
+    assert!(refused.0.contains("refused at the gate"), "{refused}");
+    assert_eq!(at.indexes().await, 0);
+    let second = Authority { epoch: Epoch::new(2), position: first.position };
+    assert!(matches!(tables::act(&database, &spec, second).await, Acted::Done(_)));
+    assert!(matches!(tables::act(&database, &spec, first).await, Acted::Done(_)), "it is there and ours");
+    assert_eq!(at.indexes().await, 1);
+    at.fixture.tasks.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_without_their_parent_are_named_and_the_key_is_proven_once_they_have_one() {
+    let fixture = Fixture::new().await;
+    let target = fixture.on(Side::Target).await;
+    target
+        .batch_execute(
+            "create schema shop; create table shop.b (id int primary key);
+             create table shop.a (\"K 1\" int, k2 text, b int, primary key (\"K 1\", k2));
+             insert into shop.b values (1); insert into shop.a values (1, 'x', 1), (2, 'y', null), (3, 'z', 7), (4, 'z', 8)",
+        )
+        .await
+        .unwrap();
+    let key = Effect::AddSchemaObject {
+        object: SchemaObject {
+            table: table("shop.a"),
+            name: "a_b".to_owned(),
+            kind: "foreign key".to_owned(),
+            statement: "alter table shop.a add constraint a_b FOREIGN KEY (b) REFERENCES shop.b(id)"
+                .to_owned(),
+        },
+    };
+    let refused = fixture.tables(key.clone()).await.unwrap_err();
+    for part in ["SW-0404", "2 row(s) of shop.a", "shop.b", "a_b", "K 1, k2 = ", "b = "] {
+        assert!(refused.contains(part), "no {part} in {refused}");
+    }
+    assert!(refused.contains("3, z") || refused.contains("4, z"), "{refused}");
+    target.batch_execute("insert into shop.b values (7), (8)").await.unwrap();
+    fixture.tables(key).await.unwrap();
+    let proven = "pg_constraint where conname = 'a_b' and convalidated";
+    assert_eq!(count(&target, proven).await, 1);
 }
