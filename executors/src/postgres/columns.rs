@@ -1,11 +1,12 @@
 //! `CompareColumns`: whether the application meets the same columns on the side that opens as on the one that it leaves.
 //!
 //! The stream tells columns that are missing, and the comparison tells values that differ. What a row gets that does not
-//! say it, from a default or an identity, is told by neither until it has been written.
+//! say it, from a default or an identity, is told by neither until it has been written. Nor is a constraint that is missing
+//! there, or an index: both were made at `start`, and either side may have been changed since.
 
 use std::collections::BTreeMap;
 
-use journal::{Evidence, Finding, TableName};
+use journal::{Evidence, Finding, Side, TableName};
 
 use crate::postgres::catalog::unread;
 use crate::postgres::database::Database;
@@ -24,38 +25,144 @@ const COLUMNS: &str = "select a.attname::text, \
      left join pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum \
      where n.nspname = $1 and c.relname = $2 and a.attnum > 0 and not a.attisdropped";
 
+/// A constraint's or an index's name, its kind in words, what it is, and whether that text tells one from another: an
+/// expression's may come back from the catalog in other words than it came from there.
+const OBJECTS: &str = "select k.conname::text, \
+       case k.contype when 'p' then 'primary key' when 'u' then 'unique constraint' when 'f' then 'foreign key' \
+                      when 'x' then 'exclusion constraint' else 'check constraint' end, \
+       replace(pg_get_constraintdef(k.oid), ' NOT VALID', ''), k.contype in ('p', 'u', 'f') \
+     from pg_constraint k join pg_class c on c.oid = k.conrelid join pg_namespace n on n.oid = c.relnamespace \
+     where n.nspname = $1 and c.relname = $2 and k.contype in ('p', 'u', 'f', 'x', 'c') \
+     union all \
+     select x.relname::text, case when i.indisunique then 'unique index' else 'index' end, \
+            pg_get_indexdef(i.indexrelid), i.indexprs is null and i.indpred is null \
+     from pg_index i join pg_class x on x.oid = i.indexrelid join pg_class c on c.oid = i.indrelid \
+     join pg_namespace n on n.oid = c.relnamespace \
+     where n.nspname = $1 and c.relname = $2 and i.indisvalid \
+       and not exists (select from pg_constraint k where k.conindid = i.indexrelid and k.contype in ('p', 'u', 'x'))";
+
+/// What a table's column or object is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Described {
+    kind: String,
+    definition: String,
+    is_exact: bool,
+}
+
+/// By table and name.
+type Found = BTreeMap<(TableName, String), Described>;
+
 /// Looks at both sides.
 pub async fn probe(opening: &Database, other: &Database, tables: &[TableName]) -> Probe {
-    let both = futures::try_join!(columns(opening, tables), columns(other, tables));
-    let (here, there) = match both {
-        Ok(both) => both,
+    let sides = futures::try_join!(
+        columns(opening, tables),
+        columns(other, tables),
+        objects(opening, tables),
+        objects(other, tables)
+    );
+    let (here, there, made_here, made_there) = match sides {
+        Ok(sides) => sides,
         Err(cause) => return Probe::Unreachable(cause),
     };
+    let (one, two) = (opening.side(), other.side());
     let none = "is not there".to_owned();
     let mut differing = Vec::new();
     for key @ (table, column) in here.keys().chain(there.keys().filter(|key| !here.contains_key(*key))) {
-        let (one, two) = (here.get(key).unwrap_or(&none), there.get(key).unwrap_or(&none));
-        if one != two {
-            differing.push(format!(
-                "{column} of {table}: `{one}` at the {}, `{two}` at the {}",
-                opening.side(),
-                other.side()
-            ));
+        let (at_one, at_two) = (here.get(key).unwrap_or(&none), there.get(key).unwrap_or(&none));
+        if at_one != at_two {
+            differing.push(format!("{column} of {table}: `{at_one}` at the {one}, `{at_two}` at the {two}"));
         }
     }
-    if differing.is_empty() {
-        return Probe::Ours(Evidence::from([("columns".to_owned(), here.len().to_string())]));
-    }
-    let more = if differing.len() > NAMED { "; and others" } else { "" };
-    let named: Vec<String> = differing.iter().take(NAMED).cloned().collect();
-    Probe::Differs(Finding {
-        code: "SW-0403".to_owned(),
-        what: format!("the columns differ: {}{more}", named.join("; ")),
-        remedy:
-            "The application's rows would get other values there. Make the columns the same on both sides \
-                 (`alter table`), then `retry`. The traffic was not touched."
+    if !differing.is_empty() {
+        return Probe::Differs(Finding {
+            code: "SW-0403".to_owned(),
+            what: format!("the columns differ: {}", named(&differing)),
+            remedy: "The application's rows would get other values there. Make the columns the same on both sides \
+                     (`alter table`), then `retry`. The traffic was not touched."
                 .to_owned(),
-    })
+        });
+    }
+    let Objects { lacking, odd } = compared(&made_here, &made_there, (one, two));
+    if !lacking.is_empty() {
+        return Probe::Differs(Finding {
+            code: "SW-0405".to_owned(),
+            what: format!("the {one} lacks what the {two} demands of its rows: {}", named(&lacking)),
+            remedy: "The application's rows would be held to less there, and what they break would not come back. Make \
+                     the constraints the same on both sides (`alter table`, `create unique index`), then `retry`. The \
+                     traffic was not touched."
+                .to_owned(),
+        });
+    }
+    let mut evidence = Evidence::from([
+        ("columns".to_owned(), here.len().to_string()),
+        ("constraints_and_indexes".to_owned(), made_here.len().to_string()),
+    ]);
+    if !odd.is_empty() {
+        tracing::warn!(side = %one, odd = %odd.join("; "), "indexes or constraints differ");
+        evidence.insert("warning".to_owned(), named(&odd));
+    }
+    Probe::Ours(evidence)
+}
+
+fn named(all: &[String]) -> String {
+    let first: Vec<&str> = all.iter().take(NAMED).map(String::as_str).collect();
+    format!("{}{}", first.join("; "), if all.len() > NAMED { "; and others" } else { "" })
+}
+
+/// What the opening side's constraints and indexes come to.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Objects {
+    /// What rows would no longer be held to.
+    lacking: Vec<String>,
+    /// What is slower there, or stricter, or said in other words.
+    odd: Vec<String>,
+}
+
+fn compared(opening: &Found, other: &Found, (one, two): (Side, Side)) -> Objects {
+    let mut objects = Objects::default();
+    for (key @ (table, name), there) in other {
+        let kind = &there.kind;
+        let constrains = kind != "index";
+        match opening.get(key) {
+            None if constrains => objects.lacking.push(format!("{kind} {name} of {table}")),
+            None => objects.odd.push(format!("{kind} {name} of {table} is not at the {one}")),
+            Some(here) if here == there => {}
+            Some(here) => {
+                let what = format!(
+                    "{kind} {name} of {table}, which is `{}` at the {two} and `{} {}` at the {one}",
+                    there.definition, here.kind, here.definition
+                );
+                if constrains && (there.is_exact || here.kind != *kind) {
+                    objects.lacking.push(what);
+                } else {
+                    objects.odd.push(what);
+                }
+            }
+        }
+    }
+    for (key @ (table, name), here) in opening {
+        if !other.contains_key(key) {
+            objects.odd.push(format!("{} {name} of {table} is at the {one} alone", here.kind));
+        }
+    }
+    objects
+}
+
+async fn objects(database: &Database, tables: &[TableName]) -> Result<Found, Cause> {
+    let session = database.session().await?;
+    let mut found = Found::new();
+    for table in tables {
+        let rows = session
+            .query(OBJECTS, &[&table.schema, &table.table])
+            .await
+            .map_err(|error| unread(&format!("the indexes and constraints of {table}"), &error))?;
+        found.extend(rows.iter().map(|row| {
+            let described = Described { kind: row.get(1), definition: row.get(2), is_exact: row.get(3) };
+            ((table.clone(), row.get(0)), described)
+        }));
+    }
+    session.done();
+    Ok(found)
 }
 
 async fn columns(
