@@ -46,22 +46,29 @@ impl Delta {
 struct Still<'p> {
     plane: &'p Plane,
     sessions: [&'p Session; 2],
-    shapes: BTreeMap<&'p TableName, TableShape>,
+    shapes: &'p Shapes<'p>,
+}
+
+/// The tables as the source has them.
+type Shapes<'t> = BTreeMap<&'t TableName, TableShape>;
+
+async fn shapes<'t>(plane: &Plane, tables: &'t [TableName]) -> Result<Shapes<'t>, Cause> {
+    let mut shapes = BTreeMap::new();
+    for table in tables {
+        shapes.insert(table, shape(&plane.source, table).await?);
+    }
+    Ok(shapes)
 }
 
 impl<'p> Still<'p> {
     async fn new(
         plane: &'p Plane,
         sessions: [&'p Session; 2],
-        tables: &'p [TableName],
+        shapes: &'p Shapes<'p>,
     ) -> Result<Self, Cause> {
         for (side, session) in Side::ALL.into_iter().zip(sessions) {
             let fault = |error| plane.side(side).cause("refuses a setting", &error);
             by_index(session).await.map_err(fault)?;
-        }
-        let mut shapes = BTreeMap::new();
-        for table in tables {
-            shapes.insert(table, shape(&plane.source, table).await?);
         }
         Ok(Self { plane, sessions, shapes })
     }
@@ -117,9 +124,10 @@ pub(super) async fn verify_changed(
     tables: &[TableName],
 ) -> Result<Compared, Cause> {
     let began = plane.clock.monotonic();
+    let shapes = shapes(plane, tables).await?;
     let source = stand(&plane.source).await?.session;
     let target = stand(&plane.target).await?.session;
-    let delta = Still::new(plane, [&source, &target], tables).await?.compare(spec).await?;
+    let delta = Still::new(plane, [&source, &target], &shapes).await?.compare(spec).await?;
     end(source).await;
     end(target).await;
     let evidence = Evidence::from([
@@ -138,9 +146,10 @@ pub(super) async fn sweep_changed(
     (tables, stream, limit_ms): (&[TableName], &StreamName, u64),
 ) -> Result<Compared, Unmet> {
     let began = plane.clock.monotonic();
+    let shapes = shapes(plane, tables).await?;
     let (mut keys, mut left, mut estimate_ms) = (0, 0, 0);
     for round in 1..=ROUNDS {
-        let (swept, took) = sweep_once(plane, spec, (tables, stream)).await?;
+        let (swept, took) = sweep_once(plane, spec, (&shapes, stream)).await?;
         keys += swept.keys;
         if let Some(finding) = swept.finding() {
             let evidence = Evidence::from([("keys".to_owned(), keys.to_string())]);
@@ -178,14 +187,14 @@ pub(super) async fn sweep_changed(
 async fn sweep_once(
     plane: &Plane,
     spec: &EffectSpec,
-    (tables, stream): (&[TableName], &StreamName),
+    (shapes, stream): (&Shapes<'_>, &StreamName),
 ) -> Result<(Delta, Duration), Unmet> {
     let place = one_place(plane, stream).await?;
     let began = plane.clock.monotonic();
     let sessions = [place.at(Side::Source), place.at(Side::Target)];
-    let delta = Still::new(plane, sessions, tables).await?.compare(spec).await?;
+    let delta = Still::new(plane, sessions, shapes).await?.compare(spec).await?;
     let took = plane.clock.monotonic().duration_since(began);
-    let proven = tables.iter().flat_map(|table| place.proven(table)).collect();
+    let proven = shapes.keys().flat_map(|table| place.proven(table)).collect();
     place.leave().await;
     let compared = Compared { evidence: Evidence::new(), finding: delta.finding(), proven };
     if compared.finding.is_none() {
