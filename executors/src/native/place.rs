@@ -4,14 +4,14 @@
 
 use std::time::Duration;
 
-use journal::{Direction, Finding, Lsn, Side, StreamName, TableName};
+use journal::{Direction, Finding, Lsn, PhaseName, Side, StreamName, TableName};
 
 use crate::native::plane::Plane;
 use crate::native::stream::{StreamHandle, StreamHold};
 use crate::native::verify::Proven;
 use crate::postgres::database::Session;
 use crate::postgres::proof::{Settled, Standing, settled, stand};
-use crate::postgres::snapshot::{ExportedSnapshot, HeldSnapshot, end};
+use crate::postgres::snapshot::{ExportedSnapshot, HeldSnapshot, end, oldest_writer};
 use crate::seams::Cause;
 
 /// The longest that the stream stands still for a comparison's snapshot.
@@ -19,6 +19,9 @@ const HOLD: Duration = Duration::from_secs(10);
 
 /// How often a snapshot is taken to meet the stream at its place.
 const MEETINGS: u32 = 40;
+
+/// How long a snapshot is waited for before it is said whom it waits for, and how often that is looked at anew.
+const TELL: Duration = Duration::from_secs(1);
 
 /// Why there is no such place.
 #[derive(Debug)]
@@ -88,7 +91,7 @@ pub(super) async fn one_place(plane: &Plane, stream: &StreamName) -> Result<Plac
         Cause(format!("the stream {stream} does not run here yet, and fixes the place of comparison"))
     })?;
     let before = settled(plane.side(written_side)).await?;
-    let (snapshot, hold) = meet(plane, read_side, &handle).await?;
+    let (snapshot, hold) = meet(plane, read_side, (&stream.phase, &handle)).await?;
     let standing = tokio::time::timeout(HOLD, stand(plane.side(written_side)))
         .await
         .map_err(|_| Cause(format!("the {written_side} gave no snapshot within {HOLD:?}")))??;
@@ -106,13 +109,17 @@ pub(super) async fn one_place(plane: &Plane, stream: &StreamName) -> Result<Plac
 ///
 /// A stream that lags little may be past the place by the time it is known here. Then there is another snapshot: it is
 /// held first and imported later, so that one try in a few meets.
-async fn meet(plane: &Plane, side: Side, stream: &StreamHandle) -> Result<(HeldSnapshot, StreamHold), Unmet> {
+async fn meet(
+    plane: &Plane,
+    side: Side,
+    (phase, stream): (&PhaseName, &StreamHandle),
+) -> Result<(HeldSnapshot, StreamHold), Unmet> {
     let mut last = Cause("the stream was never met".to_owned());
     for attempt in 0..MEETINGS {
         if let Some(finding) = stream.stopped() {
             return Err(Unmet::Stopped(finding));
         }
-        let exported = ExportedSnapshot::of_now(plane.side(side)).await?;
+        let exported = exported(plane, side, phase).await?;
         let met = futures::future::join(stream.hold_at(exported.lsn()), exported.hold()).await;
         match met {
             (Ok(hold), snapshot) => return Ok((snapshot?, hold)),
@@ -124,4 +131,28 @@ async fn meet(plane: &Plane, side: Side, stream: &StreamHandle) -> Result<(HeldS
         plane.clock.sleep(Duration::from_millis(5) * attempt).await;
     }
     Err(last.into())
+}
+
+/// A snapshot of this moment. It waits for the writers that are open now, however long they are, so people are told whom it
+/// waits for.
+async fn exported(plane: &Plane, side: Side, phase: &PhaseName) -> Result<ExportedSnapshot, Cause> {
+    let before = plane.doing.of(phase);
+    let taking = ExportedSnapshot::of_now(plane.side(side));
+    tokio::pin!(taking);
+    let taken = loop {
+        tokio::select! {
+            taken = &mut taking => break taken,
+            () = plane.clock.sleep(TELL) => {
+                if let Ok(Some(writer)) = oldest_writer(plane.side(side)).await {
+                    let doing = before.as_deref().unwrap_or("taking a snapshot");
+                    plane.doing.say(phase, format!("{doing}; waits on the {side} for {writer}"));
+                }
+            }
+        }
+    };
+    match before {
+        Some(before) => plane.doing.say(phase, before),
+        None => plane.doing.clear(phase),
+    }
+    taken
 }

@@ -13,6 +13,8 @@
 //! *Echoes.* What is written here carries our origin; what the opposite direction wrote carries its own. A transaction
 //! with the opposite direction's origin is ours and is dropped, in either mode. Any other origin is the application's.
 
+mod remembered;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -31,7 +33,7 @@ use crate::postgres::changes::BEGIN_ANEW;
 use crate::postgres::database::Database;
 use crate::postgres::receipt::{epoch_is_current, signed};
 use crate::postgres::sets::{Columns, columns, delete_sql, move_sql, text, update_sql, upsert_sql};
-use crate::postgres::{anew, stream_row};
+use crate::postgres::{anew, catalog, stream_row};
 use crate::seams::Cause;
 
 /// Where a row that the side written lacks is read from: the side read, under a snapshot that is not older than the
@@ -155,7 +157,11 @@ impl Applier {
                 // Unique values that changed places inside the window: one by one they pass as they passed there.
                 Err(Failure::Database(error)) if swaps_unique_values(&error) && !in_order => in_order = true,
                 Err(Failure::Stream(error)) => return Err(error),
-                Err(Failure::Database(error)) => return Err(self.refused(&error)),
+                Err(Failure::Database(error)) => {
+                    let is_lacking = error.code() == Some(&SqlState::UNDEFINED_COLUMN);
+                    let apart = if is_lacking { self.columns_apart(&foreign).await } else { None };
+                    return Err(apart.unwrap_or_else(|| self.refused(&error)));
+                }
             }
         }
     }
@@ -207,6 +213,35 @@ impl Applier {
         StreamError::Lost(self.database.cause("does not take a stream's changes", error))
     }
 
+    /// Which columns the side written does not have, or the side read: said as precisely as where the stream first met the
+    /// change. None if they are the same, or cannot be read.
+    async fn columns_apart(&self, transactions: &[&Transaction]) -> Option<StreamError> {
+        let read = shapes_of(transactions).ok()?;
+        let tables: Vec<TableName> = read.keys().cloned().collect();
+        let written = catalog::shapes(&self.client, &tables).await.ok()?;
+        let only = |these: &[String], those: &[String]| -> String {
+            let only: Vec<&str> =
+                these.iter().filter(|column| !those.contains(column)).map(String::as_str).collect();
+            if only.is_empty() { "none".to_owned() } else { only.join(", ") }
+        };
+        let (from, to) = (self.spec.name.direction.from(), self.spec.name.direction.to());
+        written.iter().find_map(|shape| {
+            let sent = &read.get(&shape.table)?.columns;
+            (!sent.iter().all(|column| shape.columns.contains(column))).then(|| {
+                StreamError::Stopped(Finding {
+                    code: "SW-0306".to_owned(),
+                    what: format!(
+                        "the columns of {} are not the same on both sides: only on the {from} {}; only on the {to} {}",
+                        shape.table,
+                        only(sent, &shape.columns),
+                        only(&shape.columns, sent)
+                    ),
+                    remedy: until_columns_agree(),
+                })
+            })
+        })
+    }
+
     /// What the server says definitely about the data needs a person; the rest passes.
     fn refused(&self, error: &tokio_postgres::Error) -> StreamError {
         let definite = error.code().is_some_and(|code| {
@@ -225,15 +260,35 @@ impl Applier {
                 said.code().code()
             ),
             remedy: if said.code().code().starts_with("42") {
-                format!(
-                    "Nothing is lost. When both sides have the same columns again it goes on from its checkpoint by itself. \
-                     Else: {BEGIN_ANEW}"
-                )
+                until_columns_agree()
             } else {
                 "Nothing is lost: it goes on from its checkpoint when the cause is removed.".to_owned()
             },
         })
     }
+}
+
+fn until_columns_agree() -> String {
+    format!(
+        "Nothing is lost. When both sides have the same columns again it goes on from its checkpoint by itself. \
+         Else: {BEGIN_ANEW}"
+    )
+}
+
+/// The tables that were changed, as they are where the changes were read.
+fn shapes_of(transactions: &[&Transaction]) -> std::io::Result<BTreeMap<TableName, Arc<TableShape>>> {
+    let mut shapes = BTreeMap::new();
+    for transaction in transactions {
+        for window in transaction.changes.windows() {
+            for change in window?.iter() {
+                let (Change::Insert { shape, .. }
+                | Change::Update { shape, .. }
+                | Change::Delete { shape, .. }) = change;
+                shapes.entry(shape.table.clone()).or_insert_with(|| Arc::clone(shape));
+            }
+        }
+    }
+    Ok(shapes)
 }
 
 /// Whether values of a unique constraint may have changed places inside a set.
@@ -253,12 +308,6 @@ struct Work<'w, 't> {
 
 /// Up to how many changes are written one by one without looking for sets among them.
 const ONE_BY_ONE: usize = 32;
-
-/// How many keys are remembered with one statement, roughly.
-const MAX_KEYS: usize = 20_000;
-
-/// Where each key, by table, was changed last.
-type LatestKeys = BTreeMap<(String, String), Lsn>;
 
 impl Work<'_, '_> {
     async fn move_checkpoint(
@@ -301,8 +350,6 @@ impl Work<'_, '_> {
         self.statements.insert(sql.to_owned(), prepared.clone());
         Ok(prepared)
     }
-
-    // ---- rows ----
 
     /// Writes what the transactions changed, a window after the other, and remembers which keys they touched.
     async fn apply(&mut self, transactions: &[&Transaction], in_order: bool) -> Result<(), Failure> {
@@ -491,125 +538,4 @@ impl Work<'_, '_> {
         let rows = self.tx.query(&statement, &values).await?;
         Ok(rows.iter().map(|row| (0..row.len()).map(|at| row.get(at)).collect()).collect())
     }
-
-    // ---- what is remembered ----
-
-    /// The keys that these transactions touch, for the verification of what changed.
-    async fn keys(&mut self, transactions: &[&Transaction]) -> Result<(), Failure> {
-        let mut latest = LatestKeys::new();
-        for transaction in transactions {
-            let Checkpoint::Lsn(end) = transaction.end;
-            for window in transaction.changes.windows() {
-                for change in window?.iter() {
-                    for (table, key) in touched(change)? {
-                        latest.insert((table.to_string(), key), end);
-                    }
-                }
-                if latest.len() >= MAX_KEYS {
-                    self.remember(&std::mem::take(&mut latest)).await?;
-                }
-            }
-        }
-        self.remember(&latest).await
-    }
-
-    async fn remember(&mut self, latest: &LatestKeys) -> Result<(), Failure> {
-        let tables: Vec<&str> = latest.keys().map(|(table, _)| table.as_str()).collect();
-        let keys: Vec<&str> = latest.keys().map(|(_, key)| key.as_str()).collect();
-        let places: Vec<String> = latest.values().map(Lsn::to_string).collect();
-        let sql = "insert into _switchyard.changed (migration, phase, direction, table_name, key, lsn) \
-                   select $1, $2, $3, u.t, u.k, u.l::pg_lsn \
-                   from unnest($4::text[], $5::text[], $6::text[]) as u(t, k, l) \
-                   on conflict (migration, phase, direction, table_name, key) do update set lsn = excluded.lsn";
-        let statement = self.statement(sql).await?;
-        let name = &self.spec.name;
-        let values: [&(dyn ToSql + Sync); 6] = [
-            &self.database.migration().as_str(),
-            &name.phase.as_str(),
-            &name.direction.word(),
-            &tables,
-            &keys,
-            &places,
-        ];
-        self.tx.execute(&statement, &values).await?;
-        Ok(())
-    }
-
-    async fn breaches(&mut self, transactions: &[&Transaction]) -> Result<Vec<Breach>, Failure> {
-        let mut found = Vec::new();
-        for transaction in transactions {
-            let mut counts: BTreeMap<TableName, u64> = BTreeMap::new();
-            for window in transaction.changes.windows() {
-                for change in window?.iter() {
-                    let (Change::Insert { shape, .. }
-                    | Change::Update { shape, .. }
-                    | Change::Delete { shape, .. }) = change;
-                    *counts.entry(shape.table.clone()).or_default() += 1;
-                }
-            }
-            found.extend(counts.into_iter().map(|(table, changes)| Breach {
-                table,
-                at: transaction.end,
-                changes,
-            }));
-        }
-        let sql = "insert into _switchyard.breach (migration, phase, direction, lsn, table_name, changes) \
-                   values ($1, $2, $3, $4::text::pg_lsn, $5, $6) on conflict do nothing";
-        let statement = self.statement(sql).await?;
-        let name = &self.spec.name;
-        for breach in &found {
-            let Checkpoint::Lsn(at) = breach.at;
-            let values: [&(dyn ToSql + Sync); 6] = [
-                &self.database.migration().as_str(),
-                &name.phase.as_str(),
-                &name.direction.word(),
-                &at.to_string(),
-                &breach.table.to_string(),
-                &signed(breach.changes),
-            ];
-            self.tx.execute(&statement, &values).await?;
-        }
-        Ok(found)
-    }
-
-    async fn markers(&mut self, transactions: &[Transaction]) -> Result<(), Failure> {
-        let sql = "insert into _switchyard.marker (migration, phase, direction, nonce, lsn) \
-                   values ($1, $2, $3, $4, $5::text::pg_lsn) on conflict do nothing";
-        for transaction in transactions.iter().filter(|each| !each.markers.is_empty()) {
-            let statement = self.statement(sql).await?;
-            let name = &self.spec.name;
-            let Checkpoint::Lsn(end) = transaction.end;
-            for nonce in &transaction.markers {
-                let values: [&(dyn ToSql + Sync); 5] = [
-                    &self.database.migration().as_str(),
-                    &name.phase.as_str(),
-                    &name.direction.word(),
-                    nonce,
-                    &end.to_string(),
-                ];
-                self.tx.execute(&statement, &values).await?;
-            }
-        }
-        Ok(())
-    }
-}
-
-/// The keys that a change touches, each as a JSON array of its values' texts.
-fn touched(change: &Change) -> Result<Vec<(&TableName, String)>, StreamError> {
-    let named = |key: &Row| {
-        let texts: Vec<Option<&str>> = key.iter().map(|cell| text(Some(cell))).collect::<Result<_, _>>()?;
-        serde_json::to_string(&texts)
-            .map_err(|error| StreamError::Lost(Cause(format!("a key that cannot be written down: {error}"))))
-    };
-    Ok(match change {
-        Change::Insert { shape, new } => vec![(&shape.table, named(&key_of(shape, new))?)],
-        Change::Delete { shape, key } => vec![(&shape.table, named(key)?)],
-        Change::Update { shape, old_key, new } => {
-            let mut keys = vec![(&shape.table, named(&key_of(shape, new))?)];
-            if let Some(old) = old_key {
-                keys.push((&shape.table, named(old)?));
-            }
-            keys
-        }
-    })
 }

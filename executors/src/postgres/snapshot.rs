@@ -176,6 +176,29 @@ impl ExportedSnapshot {
     }
 }
 
+/// The oldest transaction that a new slot, and so a new snapshot, waits for, in words: whose, and since when.
+///
+/// # Errors
+/// The server cannot be asked.
+pub async fn oldest_writer(database: &Database) -> Result<Option<String>, Cause> {
+    let session = database.session().await?;
+    let sql = "select who || ', open since ' || date_trunc('second', since)::text from ( \
+                 select 'the transaction of pid ' || pid || ' (user ' || coalesce(usename::text, 'unknown') || \
+                        ', application ' || coalesce(nullif(application_name, ''), 'unnamed') || ', database ' || \
+                        coalesce(datname::text, 'none') || ')', xact_start \
+                 from pg_stat_activity where backend_xid is not null and pid <> pg_backend_pid() \
+                 union all \
+                 select 'the prepared transaction ' || gid || ' (user ' || owner || ', database ' || database || ')', \
+                        prepared from pg_prepared_xacts) as open (who, since) \
+               where since is not null order by since limit 1";
+    let row = session
+        .query_opt(sql, &[])
+        .await
+        .map_err(|error| database.cause("does not name its writers", &error))?;
+    session.done();
+    Ok(row.map(|row| row.get(0)))
+}
+
 /// Ends a read-only transaction and gives its connection back. A failure merely closes it.
 pub async fn end(session: Session) {
     if session.batch_execute("commit").await.is_ok() {
