@@ -1,5 +1,7 @@
 //! What two databases and a lever say of a phase, without the journal, and where they disagree. Pure.
 
+use std::collections::BTreeMap;
+
 use executors::TrafficState;
 use executors::postgres::doctor::{SideSeen, SlotSeen};
 use journal::{Direction, Finding, Side};
@@ -21,6 +23,8 @@ pub struct Seen {
     pub target: Result<SideSeen, String>,
     /// The lever, or why it cannot be looked at.
     pub lever: Result<LeverSeen, String>,
+    /// Why streams are down, by the journal's last word of them, where it could be asked.
+    pub down: BTreeMap<Direction, String>,
 }
 
 /// A lever, as one look found it.
@@ -85,8 +89,10 @@ pub enum Wrong {
     SlotUnread {
         /// Its name.
         slot: String,
-        /// Where.
-        side: Side,
+        /// Whose.
+        direction: Direction,
+        /// Why, as far as it is known.
+        why: Option<String>,
         /// What it retains.
         retained_bytes: i64,
     },
@@ -160,6 +166,13 @@ impl Seen {
         seen.is_some_and(|seen| seen.streams.iter().any(|stream| stream.direction == direction))
     }
 
+    /// Why nobody reads a direction's slot: what the journal says, or that the side it writes is away.
+    fn why_down(&self, direction: Direction) -> Option<String> {
+        let told = self.down.get(&direction).cloned();
+        let writes = direction.to();
+        told.or_else(|| self.side(writes).is_err().then(|| words::side_is_away(writes)))
+    }
+
     /// What follows from what was seen. `tables`: how many the phase has.
     #[must_use]
     pub fn report(self, tables: usize) -> Report {
@@ -203,7 +216,8 @@ impl Seen {
                 Some(slot) if slot.wal_status == "lost" => wrong.push(Wrong::SlotLost(direction)),
                 Some(slot) if !slot.is_active => wrong.push(Wrong::SlotUnread {
                     slot: slot.name.clone(),
-                    side: direction.from(),
+                    direction,
+                    why: self.why_down(direction),
                     retained_bytes: slot.retained_bytes,
                 }),
                 Some(_) => {}
@@ -302,6 +316,7 @@ mod tests {
             source: Ok(source),
             target: Ok(target),
             lever: at(TrafficState::Target),
+            down: BTreeMap::new(),
         }
     }
 
@@ -322,6 +337,7 @@ mod tests {
             source: Ok(SideSeen::default()),
             target: Ok(SideSeen { missing_tables: vec!["t".to_owned()], ..SideSeen::default() }),
             lever: at(TrafficState::Source),
+            down: BTreeMap::new(),
         };
         assert_eq!(codes(fresh), Vec::<String>::new());
     }
@@ -369,6 +385,30 @@ mod tests {
         let report = seen.report(1);
         assert!(report.way_back.starts_with("not certain"), "{}", report.way_back);
         assert!(report.findings.iter().any(|one| one.remedy.contains("`switchyard status` says why")));
+    }
+
+    #[test]
+    fn why_nobody_reads_a_slot_comes_first() {
+        let unread = |change: &dyn Fn(&mut Seen)| {
+            let mut seen = moved();
+            if let Ok(target) = &mut seen.target {
+                target.slots.iter_mut().for_each(|slot| slot.is_active = false);
+            }
+            change(&mut seen);
+            let findings = seen.report(1).findings;
+            findings
+                .into_iter()
+                .find(|finding| finding.code == "SW-0547")
+                .map(|finding| finding.what)
+                .unwrap()
+        };
+        assert!(unread(&|_| {}).starts_with("nobody reads"));
+        let away = unread(&|seen| seen.source = Err("password authentication failed".to_owned()));
+        assert!(away.starts_with("the source cannot be seen, SW-0542, so nobody reads"), "{away}");
+        let stopped = unread(&|seen| {
+            seen.down.insert(Direction::Failback, "[SW-0306] the columns differ".to_owned());
+        });
+        assert!(stopped.contains("[SW-0306] the columns differ, so nobody reads"), "{stopped}");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! `switchyard doctor`.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,17 +8,20 @@ use executors::Examined;
 use executors::levers::{Served, lever};
 use executors::postgres::{database::Database, doctor as seen};
 use futures::future::join3;
-use journal::{PhaseName, Side, TableName};
+use journal::{Direction, PhaseName, Side, StreamHealth, TableName};
 use runtime::{Scrubber, SystemClock};
 
 use super::exit::{Exit, Failure};
-use super::open::{self, PlanFile};
+use super::open::{self, PlanFile, Read};
 use super::{output, serve};
 use crate::doctor::{LeverSeen, Report, Seen};
 use crate::words;
 
 /// How long one side, or the lever, may take.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// How long the journal may take.
+const JOURNAL: Duration = Duration::from_secs(3);
 
 /// Arguments of `doctor`.
 #[derive(Debug, clap::Args)]
@@ -32,7 +36,8 @@ pub struct Args {
 
 const AFTER_HELP: &str = "\
 Asks both databases and the lever, needs neither the journal nor a server, and changes nothing: gates, fences, slots,
-origins, checkpoints, who can write where, what disagrees, and what to do.
+origins, checkpoints, who can write where, what disagrees, and what to do. Where the journal can be read, it is asked
+why a stream is down.
 
 Examples:
   switchyard doctor --plan switchyard.toml
@@ -51,6 +56,7 @@ pub async fn run(args: Args) -> Result<Exit, Failure> {
     let side_of =
         |side| serve::database(side, (&read.plan, &folder), &scrubber).map_err(|failure| failure.text);
     let (source, target) = (side_of(Side::Source), side_of(Side::Target));
+    let down = down(&read).await;
     let mut phases: Vec<Report> = Vec::new();
     for phase in &read.plan.phases {
         let served = Served {
@@ -75,7 +81,9 @@ pub async fn run(args: Args) -> Result<Exit, Failure> {
         let tables = tables.and_then(Result::ok).unwrap_or_else(|| phase.tables.clone());
         let look = |database| side(database, &phase.name, &tables);
         let (source, target, lever) = join3(look(&source), look(&target), lever).await;
-        let seen = Seen { phase: phase.name.to_string(), source, target, lever: lever.map(examined) };
+        let lever = lever.map(examined);
+        let down = down.get(&phase.name).cloned().unwrap_or_default();
+        let seen = Seen { phase: phase.name.to_string(), source, target, lever, down };
         phases.push(seen.report(tables.len()));
     }
     if args.json {
@@ -92,6 +100,27 @@ pub async fn run(args: Args) -> Result<Exit, Failure> {
     } else {
         Exit::Refused
     })
+}
+
+/// Why streams are down, by the journal's last word of them. Nothing is known where it cannot be read: all else is looked at
+/// without it.
+async fn down(read: &Read) -> BTreeMap<PhaseName, BTreeMap<Direction, String>> {
+    let reading = async { read.open().await.ok()?.state().await.ok() };
+    let Ok(Some(state)) = tokio::time::timeout(JOURNAL, reading).await else { return BTreeMap::new() };
+    let why = |direction: Direction, health: Option<&StreamHealth>| match health? {
+        StreamHealth::Stopped { finding } => {
+            Some(words::stream_is_down(direction, &format!("[{}] {}", finding.code, finding.what)))
+        }
+        StreamHealth::Broken { error } => Some(words::stream_is_down(direction, error)),
+        StreamHealth::CaughtUp | StreamHealth::Lagging => None,
+    };
+    let of_phase = |streams: &BTreeMap<Direction, journal::StreamState>| {
+        streams
+            .iter()
+            .filter_map(|(direction, stream)| Some((*direction, why(*direction, stream.health.as_ref())?)))
+            .collect()
+    };
+    state.phases.iter().map(|(name, phase)| (name.clone(), of_phase(&phase.streams))).collect()
 }
 
 /// A lever's own words count twice where it does not say how it stands: they are why.

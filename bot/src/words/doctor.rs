@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use executors::postgres::doctor::SideSeen;
-use journal::{Finding, Side};
+use journal::{Direction, Finding, Side};
 
 use crate::doctor::{Accepts, Report, Wrong};
 
@@ -63,9 +63,15 @@ pub fn wrong(wrong: &Wrong) -> Finding {
             format!("the slot of the {direction} stream is not there, and its checkpoint is"),
             lost(direction.to()),
         ),
-        Wrong::SlotUnread { slot, side, retained_bytes } => finding(
+        Wrong::SlotUnread { slot, direction, why: Some(why), retained_bytes } => finding(
             "SW-0547",
-            format!("nobody reads the slot {slot} of the {side}; it keeps {retained_bytes} bytes of log"),
+            format!("{why}, so {}", unread(slot, *direction, *retained_bytes)),
+            "Mend that, and see that `switchyard serve` runs: `switchyard status` says why the stream is down, whether it goes \
+             on by itself, and what to do if not.",
+        ),
+        Wrong::SlotUnread { slot, direction, why: None, retained_bytes } => finding(
+            "SW-0547",
+            unread(slot, *direction, *retained_bytes),
             "If no `switchyard serve` runs, start it. If one runs, the stream is down: `switchyard status` says why, and whether \
              it goes on by itself; one that has stopped for good, as by a TRUNCATE, needs `retire` and `start`, and goes on by \
              no restart.",
@@ -82,6 +88,25 @@ pub fn wrong(wrong: &Wrong) -> Finding {
             "In a switch this lasts for a moment. Else see that `switchyard serve` runs, and what it waits for.",
         ),
     }
+}
+
+fn unread(slot: &str, direction: Direction, retained_bytes: i64) -> String {
+    format!(
+        "nobody reads the slot {slot} of the {}; it keeps {retained_bytes} bytes of log",
+        direction.from()
+    )
+}
+
+/// A side cannot be seen, as the reason of something else.
+#[must_use]
+pub fn side_is_away(side: Side) -> String {
+    format!("the {side} cannot be seen, SW-0542")
+}
+
+/// Why a stream is down, by the journal's last word.
+#[must_use]
+pub fn stream_is_down(direction: Direction, why: &str) -> String {
+    format!("the {direction} stream is down, by the journal's last word of it: {why}")
 }
 
 const fn lost(writes: Side) -> &'static str {

@@ -30,7 +30,8 @@ use journal::{Operation, PhaseName, PhaseStatus, Request, RequestStatus, State, 
 pub(crate) use card::*;
 pub use discord::*;
 pub use doctor::{
-    doctor, no_answer, way_back, way_back_not_needed, way_back_unknown, way_back_unread, wrong,
+    doctor, no_answer, side_is_away, stream_is_down, way_back, way_back_not_needed, way_back_unknown,
+    way_back_unread, wrong,
 };
 pub use done::done;
 pub use event::Narrator;
