@@ -24,8 +24,12 @@ fn change(scene: &Scene, what: impl Fn(String) -> String) -> Result<()> {
 
 /// `plan check --connect`: its exit code and what it says.
 fn check(scene: &Scene, admin: &str) -> Result<(i32, String)> {
+    said_by(scene, &["plan", "check", "plan.toml", "--connect"], admin)
+}
+
+fn said_by(scene: &Scene, words: &[&str], admin: &str) -> Result<(i32, String)> {
     let Output { status, stdout, stderr } = std::process::Command::new(binary()?)
-        .args(["plan", "check", "plan.toml", "--connect"])
+        .args(words)
         .current_dir(scene.file(""))
         .env("SHOP_SOURCE", scene.source.url(Role::Mover))
         .env("SHOP_TARGET", scene.target.url(Role::Mover))
@@ -224,4 +228,24 @@ async fn a_lever_of_ones_own_that_does_not_answer_blocks_before_the_traffic() ->
     scene.say("anna", &format!("/migrate {PHASE} retry")).await?;
     ensure!(scene.over(request, LONG).await? == "completed", "not mended");
     serve.end().await
+}
+
+#[tokio::test]
+async fn who_adopts_a_plan_is_told_what_its_lever_lacks() -> Result<()> {
+    let scene = Scene::set(Setting::default()).await?;
+    let ini = scene.pgbouncer.ini().display().to_string();
+    change(&scene, |text| text.replace(&ini, "/nowhere/pgbouncer.ini"))?;
+    let adopt = ["plan", "adopt", "plan.toml"];
+    let (exit, said) = said_by(&scene, &adopt, &scene.pgbouncer.admin_url())?;
+    let found = said.lines().any(|line| line.contains("warning") && line.contains("/nowhere/pgbouncer.ini"));
+    ensure!(exit == 0 && found && said.contains("is adopted"), "exit code {exit}: {said}");
+    // One that is away, and one whose lever is right.
+    change(&scene, |text| text.replace("/nowhere/pgbouncer.ini", &ini))?;
+    std::fs::remove_file(scene.file("journal.db"))?;
+    let (exit, said) = said_by(&scene, &adopt, "postgres://nobody@127.0.0.1:1/pgbouncer")?;
+    ensure!(exit == 0 && said.contains("SW-0516") && said.contains("is adopted"), "exit code {exit}: {said}");
+    std::fs::remove_file(scene.file("journal.db"))?;
+    let (exit, said) = said_by(&scene, &adopt, &scene.pgbouncer.admin_url())?;
+    ensure!(exit == 0 && !said.contains("warning"), "exit code {exit}: {said}");
+    Ok(())
 }

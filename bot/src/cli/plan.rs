@@ -43,7 +43,8 @@ pub enum What {
     },
     /// Make a file the migration's current plan; open requests that were bound to another one are void
     ///
-    /// The journal's first plan needs nobody. Later ones need an operator of the current plan, with SWITCHYARD_TOKEN.
+    /// The journal's first plan needs nobody. Later ones need an operator of the current plan, with SWITCHYARD_TOKEN. Each
+    /// lever is looked at as `plan check --connect` does; what would make a switch fail is a warning here.
     Adopt {
         /// The plan
         #[arg(value_name = "FILE")]
@@ -212,6 +213,10 @@ async fn adopt(file: &Path, person: Option<&str>) -> Result<String, Failure> {
             }
         }
     };
+    let seen = plan_live::levers(&read.text, (&read.plan, &read.folder())).await;
+    if !seen.is_empty() {
+        output::complain(&words::warnings(file, &read.text, &seen));
+    }
     let id = CommandId::new(format!("plan-adopt:{}", uuid::Uuid::now_v7()));
     let id = id.map_err(|error| Failure::refused(error.to_string()))?;
     let command = Command::new(actor, CommandBody::AdoptPlan { text: read.text, authors: Vec::new() });

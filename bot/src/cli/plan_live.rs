@@ -2,9 +2,11 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use executors::TrafficState;
 use executors::levers::{Served, does_not_answer, lever};
+use executors::postgres::database::Database;
 use executors::postgres::live::{self, Seen};
 use executors::postgres::preflight::Subject;
 use journal::{PhasePlan, Plan, PlanProblem, Side};
@@ -13,6 +15,9 @@ use runtime::{Scrubber, SystemClock};
 use super::exit::Failure;
 use super::serve;
 use crate::words;
+
+/// How long a lever may take to be looked at where a plan is adopted.
+const LOOK: Duration = Duration::from_secs(10);
 
 /// What the databases say of a plan.
 #[derive(Debug)]
@@ -38,26 +43,62 @@ pub(super) async fn look(text: &str, (plan, folder): (&Plan, &Path)) -> Result<L
     let seen = live::check(&source, &target, plan).await;
     let mut seen = seen.map_err(|cause| Failure::unreachable(words::not_checked(&cause.to_string())))?;
     for phase in &plan.phases {
-        let served = Served {
-            migration: plan.migration.clone(),
-            phase: phase.name.clone(),
-            folder: folder.to_owned(),
-            source: Some(source.clone()),
-            target: Some(target.clone()),
-            scrubber: scrubber.clone(),
-            clock: Arc::new(SystemClock),
-        };
-        look_at_lever(phase, served, &mut seen).await;
+        let sides = (Some(source.clone()), Some(target.clone()));
+        look_at_lever(phase, served((plan, folder), phase, sides, &scrubber), &mut seen).await;
     }
+    let (problems, warnings) = placed(text, &seen);
+    Ok(Live { problems, warnings, told: words::live(&seen) })
+}
+
+/// Looks at each lever as [`look`] does, for whoever adopts the plan: what is found is good to know there, and refuses
+/// nothing, since the levers may be worked from another machine than this one, and a plan may be what mends one. A side
+/// that cannot be reached is not held against a lever.
+pub(super) async fn levers(text: &str, (plan, folder): (&Plan, &Path)) -> Vec<PlanProblem> {
+    let scrubber = Scrubber::default();
+    let side = |side| serve::database(side, (plan, folder), &scrubber).ok();
+    let (source, target) = (side(Side::Source), side(Side::Target));
+    let looks = plan.phases.iter().map(|phase| {
+        let served = served((plan, folder), phase, (source.clone(), target.clone()), &scrubber);
+        async move {
+            let mut seen = Seen::default();
+            // Where a phase stands is the journal's to say, so where its lever leads is no surprise here.
+            seen.begun.push(phase.name.clone());
+            if tokio::time::timeout(LOOK, look_at_lever(phase, served, &mut seen)).await.is_err() {
+                let silent = does_not_answer(&phase.name, &words::no_answer());
+                seen.problems.push((Subject::Lever(phase.name.clone(), "kind".to_owned()), silent));
+            }
+            seen
+        }
+    });
+    let mut told = Vec::new();
+    for seen in futures::future::join_all(looks).await {
+        let (problems, warnings) = placed(text, &seen);
+        told.extend(problems.into_iter().chain(warnings));
+    }
+    told
+}
+
+fn served(
+    (plan, folder): (&Plan, &Path),
+    phase: &PhasePlan,
+    (source, target): (Option<Database>, Option<Database>),
+    scrubber: &Scrubber,
+) -> Served {
+    let (migration, phase) = (plan.migration.clone(), phase.name.clone());
+    let (folder, scrubber, clock) = (folder.to_owned(), scrubber.clone(), Arc::new(SystemClock));
+    Served { migration, phase, folder, source, target, scrubber, clock }
+}
+
+/// What was seen, each at its place in the plan: what stands in the way, and what is good to know.
+fn placed(text: &str, seen: &Seen) -> (Vec<PlanProblem>, Vec<PlanProblem>) {
     let at = |subject: &Subject, what: String| {
         let (line, column) = place(text, subject);
         PlanProblem { line, column, what, suggestion: None }
     };
-    let Seen { problems, warnings, .. } = &seen;
-    let problems =
-        problems.iter().map(|(subject, finding)| at(subject, words::live_problem(finding))).collect();
-    let warnings = warnings.iter().map(|warning| at(&Subject::Whole, warning.clone())).collect();
-    Ok(Live { problems, warnings, told: words::live(&seen) })
+    let problems = seen.problems.iter();
+    let problems = problems.map(|(subject, finding)| at(subject, words::live_problem(finding))).collect();
+    let warnings = seen.warnings.iter().map(|warning| at(&Subject::Whole, warning.clone())).collect();
+    (problems, warnings)
 }
 
 /// What a switch would need of a phase's lever.
