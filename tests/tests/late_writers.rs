@@ -7,6 +7,7 @@ use bytes::Bytes;
 use futures::SinkExt as _;
 use product::cluster::Role;
 use product::scene::{Scene, Setting, Side};
+use product::wait::{Seen, wait_until};
 use product::workload::Pace;
 use tokio_postgres::Client;
 
@@ -98,5 +99,29 @@ async fn writers_open_before_the_fence_are_waited_out_or_refused_and_never_lost(
     scene.equal(Side::Target).await?;
     scene.product.journal().await?.check()?;
     workload.stop().await;
+    serve.end().await
+}
+
+#[tokio::test]
+async fn status_says_whose_transaction_a_comparison_waits_for() -> Result<()> {
+    let scene = Scene::set(Setting::default()).await?;
+    let mut serve = scene.product.serve("a", None)?;
+    serve.ready().await?;
+    scene.complete("start", LONG).await?;
+    // It holds no lock of the phase's tables, so nothing but a new snapshot waits for it.
+    let writer = scene.on_source().await?;
+    writer.batch_execute("begin; select pg_current_xact_id()").await?;
+    let pid: i32 = writer.query_one("select pg_backend_pid()", &[]).await?.get(0);
+    let request = scene.order("cutover").await?;
+    wait_until(LONG, "status to name the transaction", async || {
+        let (_, table) = scene.product.verb(&["status"], &[]).await?;
+        let is_said = table.contains(&format!("waits on the source for the transaction of pid {pid} (user "))
+            && table.contains("open since 20");
+        Ok(if is_said { Seen::Done(()) } else { Seen::NotYet(table) })
+    })
+    .await?;
+    writer.batch_execute("commit").await?;
+    let outcome = scene.over(request, LONG).await?;
+    ensure!(outcome == "completed", "the cutover ended as {outcome}");
     serve.end().await
 }

@@ -128,13 +128,37 @@ async fn a_plan_is_made_from_a_source_and_is_right_once_it_is_filled_in() -> Res
              create table shop.credit (id bigint primary key default nextval('shop.number'))",
         )
         .await?;
-    let init = ["plan", "init", "--source", "env:SHOP_SOURCE", "-o", "begun.toml"];
+    let sold = "create function shop.sold() returns trigger language plpgsql as
+                  'begin update shop.stock set id = id where id = new.id; return new; end'";
+    source
+        .batch_execute(&format!(
+            "create table shop.stock (id bigint primary key);
+             create table shop.sale (id bigint primary key);
+             {sold};
+             create trigger sold after insert on shop.sale for each row execute function shop.sold()"
+        ))
+        .await?;
+    scene.on_target().await?.batch_execute(&format!("create schema shop; {sold}")).await?;
+    let init =
+        ["plan", "init", "--source", "env:SHOP_SOURCE", "--target", "env:SHOP_TARGET", "-o", "begun.toml"];
     let (code, text) = run(&scene, &init)?;
     ensure!(code == 0 && text.contains("begun.toml is written"), "{code}: {text}");
     let file = scene.file("begun.toml");
     let written = std::fs::read_to_string(&file)?;
     ensure!(written.contains("#   shop.log") && written.contains("add primary key"), "{written}");
     ensure!(written.contains("\n  \"shop.We.ird\""), "{written}");
+
+    let phase_of = |table: &str| written.split("[[phase]]").position(|phase| phase.contains(table));
+    ensure!(
+        phase_of("\"shop.sale\"") == phase_of("\"shop.stock\""),
+        "a trigger's tables are apart: {written}"
+    );
+    ensure!(written.contains("a trigger of it writes shop.stock"), "{written}");
+    ensure!(
+        written.contains("target = \"env:SHOP_TARGET\"") && written.contains("# signing_key = "),
+        "{written}"
+    );
+    ensure!(written.contains("# witness = "), "{written}");
 
     let tied = written.split("[[phase]]").filter(|phase| phase.contains("shares shop.number")).count();
     ensure!(tied == 1, "a sequence's tables are in {tied} phases: {written}");

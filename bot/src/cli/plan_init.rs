@@ -21,6 +21,9 @@ pub struct Init {
     /// Where the source's connection string is kept: env:NAME or file:PATH, which is relative to the plan's folder
     #[arg(long, value_name = "SECRET")]
     source: String,
+    /// The same for the target; it is not connected to
+    #[arg(long, value_name = "SECRET", default_value = "env:SWITCHYARD_TARGET_URL")]
+    target: String,
     /// The migration's name; without it the source database's
     #[arg(long, value_name = "NAME")]
     migration: Option<String>,
@@ -30,10 +33,11 @@ pub struct Init {
 }
 
 const HELP: &str = "\
-The source is only read. Tables that foreign keys, or a sequence, tie together become a phase.
+The source is only read. Tables that foreign keys, a sequence, or a trigger that writes from one into another tie together
+become a phase.
 
 Examples:
-  switchyard plan init --source env:SHOP_SOURCE_URL -o switchyard.toml
+  switchyard plan init --source env:SHOP_SOURCE_URL --target env:SHOP_TARGET_URL -o switchyard.toml
   switchyard plan init --source file:/run/secrets/source --migration shop
 
 Exit codes: 0 written, 1 the file is there already, 2 wrong usage, 3 the source cannot be reached.";
@@ -43,7 +47,10 @@ Exit codes: 0 written, 1 the file is there already, 2 wrong usage, 3 the source 
 /// # Errors
 /// The source cannot be read, or the file is there.
 pub async fn run(args: Init) -> Result<Exit, Failure> {
-    let source = SecretRef::parse(&args.source).ok_or_else(|| Failure::usage(words::no_place()))?;
+    let kept = |text: &str, option: &str| {
+        SecretRef::parse(text).ok_or_else(|| Failure::usage(words::no_place(option)))
+    };
+    let (source, target) = (kept(&args.source, "--source")?, kept(&args.target, "--target")?);
     let name = |text: &str| MigrationName::new(text).map_err(|error| Failure::usage(error.to_string()));
     let given = args.migration.as_deref().map(name).transpose()?;
     // What the plan will say is read as the plan will be.
@@ -61,7 +68,7 @@ pub async fn run(args: Init) -> Result<Exit, Failure> {
         Some(given) => given,
         None => name(&slug(&survey::database_name(&session).await.map_err(failed)?))?,
     };
-    let plan = words::plan_begun(&migration, &source, &tables);
+    let plan = words::plan_begun(&migration, (&source, &target), &tables);
     let Some(file) = args.output else {
         output::say(plan.trim_end());
         return Ok(Exit::Done);

@@ -71,12 +71,13 @@ pub fn not_checked(cause: &str) -> String {
     format!("The databases could not be looked at: {cause}.")
 }
 
-/// `--source` is no place of a secret.
+/// An option is no place of a secret.
 #[must_use]
-pub fn no_place() -> String {
-    "--source: expected env:NAME or file:PATH, where the connection string is kept. What was given is not repeated, since a \
-     connection string holds a password: put it into an environment variable, say SHOP_SOURCE, and give env:SHOP_SOURCE."
-        .to_owned()
+pub fn no_place(option: &str) -> String {
+    format!(
+        "{option}: expected env:NAME or file:PATH, where the connection string is kept. What was given is not repeated, since \
+         a connection string holds a password: put it into an environment variable, say SHOP_SOURCE, and give env:SHOP_SOURCE."
+    )
 }
 
 /// There is a file of that name.
@@ -170,7 +171,11 @@ fn phase_name(table: &str, taken: &mut BTreeSet<String>) -> String {
 
 /// A plan from what a source has, with places to fill in.
 #[must_use]
-pub fn plan_begun(migration: &MigrationName, source: &SecretRef, tables: &[Inventory]) -> String {
+pub fn plan_begun(
+    migration: &MigrationName,
+    (source, target): (&SecretRef, &SecretRef),
+    tables: &[Inventory],
+) -> String {
     let total: i64 = tables.iter().map(|table| table.bytes).sum();
     let mut text = format!(
         "# A plan to begin with, from what {source} has: {count} tables, {total}. Review it; nothing has happened yet.\n\
@@ -180,8 +185,11 @@ pub fn plan_begun(migration: &MigrationName, source: &SecretRef, tables: &[Inven
          #      switchyard plan check THIS-FILE --connect    the same, held against both databases\n\
          #   3. switchyard serve --plan THIS-FILE\n\n\
          [migration]\nname = {name}\nsource = {source_text}   # the database being left\n\
-         target = \"env:SWITCHYARD_TARGET_URL\"   # the database being moved to: where its connection string is kept\n\n\
-         [journal]\nurl = {journal}\n\n\
+         target = {target_text}   # the database being moved to: where its connection string is kept\n\n\
+         # Without a key the journal cannot prove itself: switchyard journal key new --name {migration}.switchyard -o {migration}.key\n\
+         [journal]\nurl = {journal}\n\
+         # signing_key = {key}\n\
+         # witness = {witness}   # each signed log checkpoint is appended here: keep it where the journal is not\n\n\
          [serve]\nsocket = {socket}\n\n\
          # `switchyard token new` makes a person's token, which is theirs alone, and prints the line to put here.\n\
          # Cutover, failback, complete and retire need two distinct persons.\n\n",
@@ -189,6 +197,9 @@ pub fn plan_begun(migration: &MigrationName, source: &SecretRef, tables: &[Inven
         total = bytes(total),
         name = toml(migration.as_str()),
         source_text = toml(&source.to_string()),
+        target_text = toml(&target.to_string()),
+        key = toml(&format!("file:{migration}.key")),
+        witness = toml(&format!("{migration}.witness")),
         journal = toml(&format!("sqlite:{migration}.journal")),
         socket = toml(&format!("{migration}.sock")),
     );
@@ -201,7 +212,8 @@ pub fn plan_begun(migration: &MigrationName, source: &SecretRef, tables: &[Inven
     }
     let mut names = BTreeSet::new();
     text.push_str(
-        "# Phases: tables that foreign keys and sequences tie together, the largest first. A phase moves, and can go back, as one.\n",
+        "# Phases: tables that foreign keys, sequences and triggers tie together, the largest first. A phase moves, and can go \
+         back, as one.\n",
     );
     for group in groups(tables) {
         phase(&mut text, &group, &mut names);
@@ -231,6 +243,9 @@ fn phase(text: &mut String, group: &[&Inventory], names: &mut BTreeSet<String>) 
         }
         if !table.sequences.is_empty() {
             let _written = write!(known, ", shares {}", list(&table.sequences));
+        }
+        if !table.writes.is_empty() {
+            let _written = write!(known, ", a trigger of it writes {}", list(&table.writes));
         }
         let _written = writeln!(text, "  {},   # {}", toml(&table.table.to_string()), aside(&known));
     }

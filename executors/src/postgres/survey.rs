@@ -173,6 +173,8 @@ pub struct Inventory {
     pub references: BTreeSet<TableName>,
     /// Sequences from which other tables take values, too.
     pub sequences: BTreeSet<String>,
+    /// Other tables that the functions of its triggers write, as far as their text names them.
+    pub writes: BTreeSet<TableName>,
     /// Why no phase can hold it as it is.
     pub obstacle: Option<Obstacle>,
 }
@@ -213,14 +215,19 @@ pub async fn inventory(client: &Client) -> Result<Vec<Inventory>, Error> {
                  c.relpersistence = 'u', \
                  c.relreplident = 'n' or c.relreplident = 'i' and not exists (select from pg_index i \
                    where i.indrelid = c.oid and i.indisreplident and i.indisprimary), \
-                 exists (select from pg_index i where i.indrelid = c.oid and i.indisprimary) \
+                 exists (select from pg_index i where i.indrelid = c.oid and i.indisprimary), \
+                 array(select p.prosrc from pg_trigger g join pg_proc p on p.oid = g.tgfoid \
+                   where g.tgrelid = c.oid and not g.tgisinternal) \
                from pg_class c join pg_namespace n on n.oid = c.relnamespace \
                where c.relkind in ('r', 'p') and c.relpersistence <> 't' \
                  and n.nspname not in ('information_schema', '_switchyard') and n.nspname not like 'pg\\_%' \
                order by n.nspname collate \"C\", c.relname collate \"C\"";
     let shared = shared_sequences(client).await?;
+    let rows = client.query(sql, &[]).await?;
+    let named = |row: &tokio_postgres::Row| TableName { schema: row.get(0), table: row.get(1) };
+    let every: Vec<TableName> = rows.iter().map(named).collect();
     let mut tables = Vec::new();
-    for row in client.query(sql, &[]).await? {
+    for row in rows {
         let key: Vec<String> = row.get(4);
         let references: Vec<String> = row.get(5);
         let obstacle = match () {
@@ -232,10 +239,16 @@ pub async fn inventory(client: &Client) -> Result<Vec<Inventory>, Error> {
             () if row.get(9) => Some(Obstacle::Identity),
             () => None,
         };
-        let table = TableName { schema: row.get(0), table: row.get(1) };
+        let table = named(&row);
+        let texts: Vec<String> = row.get(11);
+        let written: BTreeSet<String> = texts.iter().flat_map(|text| written(text)).collect();
+        let is_written = |other: &&TableName| {
+            **other != table && (written.contains(&other.to_string()) || written.contains(&other.table))
+        };
         let sequences = shared.iter().filter(|sequence| sequence.tables.contains(&table));
         tables.push(Inventory {
             sequences: sequences.map(|sequence| sequence.name.clone()).collect(),
+            writes: every.iter().filter(is_written).cloned().collect(),
             table,
             rows: Some(row.get(2)).filter(|rows| *rows >= 0),
             bytes: row.get(3),
@@ -247,7 +260,32 @@ pub async fn inventory(client: &Client) -> Result<Vec<Inventory>, Error> {
     Ok(tables)
 }
 
-/// Tables that foreign keys or sequences tie together, each group the largest table first, the largest group first. Tables that no
+/// What a function's text inserts into, updates, deletes from or merges into, as it is written there: with its schema or
+/// without. A statement that is put together when it runs is not seen.
+fn written(text: &str) -> Vec<String> {
+    let in_name = |letter: char| letter.is_alphanumeric() || matches!(letter, '_' | '$' | '.' | '"');
+    let words: Vec<&str> = text.split(|letter| !in_name(letter)).filter(|word| !word.is_empty()).collect();
+    let is = |at: Option<usize>, word: &str| {
+        at.and_then(|at| words.get(at)).is_some_and(|found| found.eq_ignore_ascii_case(word))
+    };
+    let verbs = (0..words.len()).filter(|at| {
+        let before = at.checked_sub(1);
+        is(Some(*at), "into") && (is(before, "insert") || is(before, "merge"))
+            || is(Some(*at), "from") && is(before, "delete")
+            || is(Some(*at), "update")
+    });
+    let name = |at: usize| {
+        let only = usize::from(is(Some(at + 1), "only"));
+        let parts = words.get(at + 1 + only)?.split('.').map(|part| match part.strip_prefix('"') {
+            Some(quoted) => quoted.trim_end_matches('"').to_owned(),
+            None => part.to_lowercase(),
+        });
+        Some(parts.collect::<Vec<_>>().join("."))
+    };
+    verbs.filter_map(name).collect()
+}
+
+/// Tables that foreign keys, sequences or triggers tie together, each group the largest table first, the largest group first. Tables that no
 /// phase can hold as they are tie nothing, and are left out.
 #[must_use]
 pub fn groups(tables: &[Inventory]) -> Vec<Vec<&Inventory>> {
@@ -263,6 +301,8 @@ pub fn groups(tables: &[Inventory]) -> Vec<Vec<&Inventory>> {
                 here.references.contains(&other.table)
                     || other.references.contains(&here.table)
                     || !here.sequences.is_disjoint(&other.sequences)
+                    || here.writes.contains(&other.table)
+                    || other.writes.contains(&here.table)
             };
             let near: Vec<&TableName> =
                 open.iter().filter(|(_, other)| tied(other)).map(|(name, _)| *name).collect();
@@ -288,8 +328,17 @@ mod tests {
             key: vec!["id".to_owned()],
             references: references.iter().map(|name| name.parse().unwrap()).collect(),
             sequences: BTreeSet::new(),
+            writes: BTreeSet::new(),
             obstacle: None,
         }
+    }
+
+    #[test]
+    fn what_a_function_writes_is_read_from_its_text() {
+        let text = "begin insert into Shop.History values (new.id); UPDATE only stock set n = n - 1; \
+                    delete from \"Odd\".\"Name\" where true; select a into b from c; perform f(); return new; end";
+        assert_eq!(written(text), ["shop.history", "stock", "Odd.Name"]);
+        assert_eq!(written("begin new.at := now(); return new; end"), Vec::<String>::new());
     }
 
     #[test]
@@ -301,9 +350,12 @@ mod tests {
             each.sequences.insert("a.number".to_owned());
         }
         let [invoice, credit] = numbered;
+        let mut history = table("a.history", 1, &[]);
+        history.writes.insert("a.price".parse().unwrap());
         let tables = [
             invoice,
             credit,
+            history,
             table("a.item", 50, &["a.order"]),
             table("a.order", 20, &["a.user"]),
             table("a.price", 300, &[]),
@@ -316,7 +368,11 @@ mod tests {
             .collect();
         assert_eq!(
             names,
-            [vec!["a.price"], vec!["a.item", "a.order", "a.user"], vec!["a.credit", "a.invoice"]]
+            [
+                vec!["a.price", "a.history"],
+                vec!["a.item", "a.order", "a.user"],
+                vec!["a.credit", "a.invoice"]
+            ]
         );
     }
 }
