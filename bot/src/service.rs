@@ -286,6 +286,7 @@ fn carriers(
         carriers.push(Box::new(DiscordSender {
             client: Arc::clone(client),
             application: discord.application_id,
+            mailroom: Arc::clone(&parts.mailroom),
             channel: discord.channel.to_string(),
         }));
     }

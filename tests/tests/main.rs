@@ -8,6 +8,7 @@ mod crash_matrix;
 mod discord;
 mod doctor;
 mod drain;
+mod evidence;
 mod failback_return;
 mod failover;
 mod github;

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use journal::{
-    Evidence, OperationRun, Outcome, PhaseName, Position, Request, RequestStatus, State, Step, Timestamp,
+    EffectId, Evidence, Fact, OperationRun, Outcome, PhaseName, Position, Request, RequestStatus, State,
+    Step, Timestamp,
 };
-use journal_store::Reported;
+use journal_store::{Reported, Store, StoreError, each_event};
 
 use super::View;
 use crate::arrival::{Asks, Place};
@@ -175,6 +176,31 @@ fn evidence(run: &OperationRun) -> Vec<(String, String, String)> {
             _ => None,
         })
         .collect()
+}
+
+/// The same of an operation that is over, which the state keeps no effects of: from the journal.
+pub(super) async fn left_behind(
+    store: &dyn Store,
+    request: &Request,
+) -> Result<Vec<(String, String, String)>, StoreError> {
+    let mut running = None;
+    let mut intended: BTreeMap<EffectId, (Step, String)> = BTreeMap::new();
+    let mut found = Vec::new();
+    each_event(store, request.position, |event| match &event.body {
+        Fact::OperationStarted { request: began, .. } if *began == request.position => {
+            running = Some(event.envelope.position);
+        }
+        Fact::EffectIntended { operation, step, effect, spec, .. } if Some(*operation) == running => {
+            intended.insert(*effect, (*step, spec.label()));
+        }
+        Fact::EffectSucceeded { effect, evidence, .. } if !evidence.is_empty() => {
+            let of = intended.remove(effect);
+            found.extend(of.map(|(step, label)| (step.word().to_owned(), label, said(evidence))));
+        }
+        _ => {}
+    })
+    .await?;
+    Ok(found)
 }
 
 fn said(seen: &Evidence) -> String {

@@ -133,8 +133,14 @@ impl Board {
         let (state, reported, now) =
             (self.store.state().await?, self.store.reported().await?, self.store.now().await?);
         let view = View { state: &state, reported: &reported, now };
-        let cards: Vec<Card> =
+        let mut cards: Vec<Card> =
             touched(&state, news).into_iter().filter_map(|request| Card::new(&view, request)).collect();
+        // The last steps may have ended together with their operation, or while nobody looked.
+        for card in cards.iter_mut().filter(|card| card.stage.is_over()) {
+            if let Some(request) = state.requests.get(&Position::new(card.request)) {
+                card.evidence = card::left_behind(self.store.as_ref(), request).await?;
+            }
+        }
         let mut notices: Vec<Notice> =
             news.iter().filter_map(|event| Notice::of_event(&view, event)).collect();
         notices.extend(Notice::of_time(&view));

@@ -1,10 +1,12 @@
-//! An audience that reads texts: in the place where an operation was asked for, else in the platform's own channel.
+//! An audience that reads texts: in the place where an operation was asked for, else in the platform's own channel. What its
+//! steps left as evidence stands in the thread under its living message.
 
 use journal::plan::Platform;
 use journal_store::Draft;
 
 use super::{Audience, Card, LEAST_BETWEEN_EDITS, Notice};
 use crate::arrival::{Message, Place};
+use crate::words;
 
 /// Notices leave before cards.
 pub const URGENT: i64 = 10;
@@ -23,6 +25,27 @@ impl Plain {
     #[must_use]
     pub fn place<'p>(&'p self, origin: Option<&'p Place>) -> Option<&'p Place> {
         origin.filter(|place| place.platform() == self.platform).or(self.channel.as_ref())
+    }
+
+    /// What each step left as evidence, one message a step, under the operation's own.
+    fn details(place: &Place, card: &Card) -> Vec<Draft> {
+        let mut steps: Vec<(&str, Vec<(&str, &str)>)> = Vec::new();
+        for (step, done, seen) in &card.evidence {
+            match steps.iter_mut().find(|(known, _)| known == step) {
+                Some((_, lines)) => lines.push((done, seen)),
+                None => steps.push((step, vec![(done, seen)])),
+            }
+        }
+        let draft = |(step, lines): &(&str, Vec<(&str, &str)>)| {
+            let mut draft = place.say(words::evidence(step, lines));
+            if let Some(fields) = draft.body.as_object_mut() {
+                fields.insert("under".to_owned(), card.key().into());
+                fields.insert("title".to_owned(), words::evidence_title(card).into());
+            }
+            let living = Some(format!("{}:{step}", card.key()));
+            Draft { living, priority: -1, wait: LEAST_BETWEEN_EDITS, ..draft }
+        };
+        steps.iter().map(draft).collect()
     }
 
     /// Where people are called: where it was asked for, and, if all are to hear it, in the channel too.
@@ -44,7 +67,8 @@ impl Audience for Plain {
         let asks = card.asks.clone().filter(|_| place.has_buttons());
         let message = Message { text: card.text.clone(), asks };
         let wait = if card.stage.is_over() { std::time::Duration::ZERO } else { LEAST_BETWEEN_EDITS };
-        vec![Draft { living: Some(card.key()), wait, ..place.draft(&message) }]
+        let living = Draft { living: Some(card.key()), wait, ..place.draft(&message) };
+        [living].into_iter().chain(Self::details(place, card)).collect()
     }
 
     fn notice(&self, notice: &Notice) -> Vec<Draft> {

@@ -21,6 +21,10 @@ const NEEDED: [(u64, &str); 4] = [
     (1 << 16, "Read Message History"),
 ];
 
+/// What it needs to show the evidence of each step under an operation's message.
+const FOR_EVIDENCE: [(u64, &str); 2] =
+    [(1 << 35, "Create Public Threads"), (1 << 38, "Send Messages in Threads")];
+
 pub(super) async fn look(discord: &Discord, public_url: Option<&str>, plan: Option<&Plan>) -> Vec<Seen> {
     let mut looks = Looks::at(Platform::Discord);
     let ended = all(discord, public_url, plan, &mut looks).await;
@@ -136,6 +140,9 @@ async fn channel(
         } else {
             looks.right(about, words::discord_right(name));
         }
+    }
+    for (_, name) in FOR_EVIDENCE.iter().filter(|(bit, _)| may & (bit | ADMINISTRATOR) == 0) {
+        looks.note(format!("permission:{name}"), Verdict::Note, words::discord_no_evidence(name));
     }
     Ok(())
 }

@@ -25,6 +25,7 @@ pub(super) mod code {
     pub(crate) const NO_ACCESS: u64 = 50_001;
     pub(crate) const NO_PERMISSION: u64 = 50_013;
     pub(crate) const ARCHIVED_THREAD: u64 = 50_083;
+    pub(crate) const HAS_A_THREAD: u64 = 160_004;
 }
 
 /// Why a call did nothing, or may have.

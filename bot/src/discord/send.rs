@@ -8,13 +8,16 @@
 //! command that makes one therefore has two rows: the message, and the end of the "thinking" that stood for it. Discord
 //! takes few edits of messages older than an hour; a living message whose edit is refused, or that somebody deleted, goes
 //! on in a new one. A channel that is closed to the bot is left for the bot's own.
+//!
+//! A thread that is begun at a message has that message's id, and a message has one thread at most: so it does not matter who
+//! began it, or whether the answer was lost. Without the right to begin one, the evidence is not shown.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use journal::plan::Platform;
-use journal_store::{Draft, Outgoing};
+use journal_store::{Draft, Mailroom, Outgoing};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -26,6 +29,12 @@ use crate::words;
 
 /// The client counts Discord's own limits; this keeps two answers apart.
 const PACE: Duration = Duration::from_millis(250);
+
+/// How long a detail waits for the message that it stands under.
+const UNTIL_THERE: Duration = Duration::from_secs(2);
+
+/// After how many minutes of silence Discord folds a thread away: three days, one of the times that it takes.
+const FOLDED_AFTER: u64 = 4_320;
 
 /// The longest text that is sent as an embed, which Discord lets have 4,096 characters.
 const LONG: usize = 3_900;
@@ -41,6 +50,12 @@ struct Body {
     /// Nothing is said: what was shown while the answer was not there is taken away.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     settles: bool,
+    /// The living message in whose thread it belongs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    under: Option<String>,
+    /// What that thread is called.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    title: Option<String>,
 }
 
 /// The row that takes away what a command showed, whose answer is a living message.
@@ -48,7 +63,13 @@ struct Body {
 pub(crate) fn settled(place: &Place) -> Option<Draft> {
     let Place::DiscordChannel { token: Some(token), .. } = place else { return None };
     let message = Message { text: String::new(), asks: None };
-    let body = Body { message: message.clone(), token: Some(token.clone()), settles: true };
+    let body = Body {
+        message: message.clone(),
+        token: Some(token.clone()),
+        settles: true,
+        under: None,
+        title: None,
+    };
     // Behind the message that it made room for.
     Some(Draft { priority: -1, body: serde_json::to_value(body).ok()?, ..place.draft(&message) })
 }
@@ -60,6 +81,8 @@ pub struct DiscordSender {
     pub client: Arc<Client>,
     /// The application's id.
     pub application: u64,
+    /// Knows where living messages are.
+    pub mailroom: Arc<dyn Mailroom>,
     /// The bot's own channel, for what cannot be said where it belongs.
     pub channel: String,
 }
@@ -140,6 +163,26 @@ impl DiscordSender {
         }
     }
 
+    /// Writes a detail into the thread under a living message, which begins with the first one.
+    async fn detail(&self, channel: &str, outgoing: &Outgoing, body: &Body) -> Result<String, Delivery> {
+        let under = body.under.as_deref().unwrap_or_default();
+        let known = self.mailroom.living(&outgoing.draft.destination, under).await;
+        let later = |why: String| Delivery::Later { wait: Some(UNTIL_THERE), why };
+        let Some(parent) = known.map_err(|error| later(error.to_string()))? else {
+            return Err(later("the message that it stands under is not there yet".to_owned()));
+        };
+        match self.write(&parent, outgoing, &body.message).await {
+            Err(failed) if failed.code() == Some(code::UNKNOWN_CHANNEL) => {}
+            done => return Ok(done?),
+        }
+        let thread = json!({"name": body.title, "auto_archive_duration": FOLDED_AFTER});
+        match self.client.post(&format!("/channels/{channel}/messages/{parent}/threads"), &thread).await {
+            Err(failed) if failed.code() != Some(code::HAS_A_THREAD) => return Err(failed.into()),
+            Ok(_) | Err(_) => {}
+        }
+        Ok(self.write(&parent, outgoing, &body.message).await?)
+    }
+
     async fn carry(&self, channel: &str, outgoing: &Outgoing, body: &Body) -> Result<String, Failed> {
         match &body.token {
             Some(token) if body.settles => match self.client.delete(&self.original(token)).await {
@@ -204,9 +247,10 @@ impl Carrier for DiscordSender {
         let (Ok(Place::DiscordChannel { channel, .. }), Ok(body)) = (place, body) else {
             return Delivery::Never("the row cannot be read".to_owned());
         };
-        match self.carry(&channel, outgoing, &body).await {
-            Ok(id) => Delivery::Sent(id),
-            Err(failed) => failed.into(),
-        }
+        let done = match body.under {
+            Some(_) => self.detail(&channel, outgoing, &body).await,
+            None => self.carry(&channel, outgoing, &body).await.map_err(Delivery::from),
+        };
+        done.map_or_else(|delivery| delivery, Delivery::Sent)
     }
 }

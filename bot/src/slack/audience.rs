@@ -9,10 +9,8 @@ use journal::plan::Platform;
 use journal_store::Draft;
 use runtime::Clock;
 
-use super::send::Body;
-use crate::arrival::{Message, Place};
-use crate::board::{Audience, Card, LEAST_BETWEEN_EDITS, Notice, Plain};
-use crate::words;
+use crate::arrival::Place;
+use crate::board::{Audience, Card, Notice, Plain};
 
 /// How long a home tab is kept up to date after it was opened. Whoever opens it again is told that by Slack.
 const READING: Duration = Duration::from_secs(3600);
@@ -75,32 +73,6 @@ impl SlackAudience {
         let channel = channel.map(|channel| Place::SlackChannel { channel, thread: None });
         Self { plain: Plain { platform: Platform::Slack, channel }, readers }
     }
-
-    /// What each step left as evidence, one message a step.
-    fn details(&self, card: &Card) -> Vec<Draft> {
-        let Some(place) = self.plain.place(card.origin.as_ref()) else { return Vec::new() };
-        let mut steps: Vec<(&str, Vec<(&str, &str)>)> = Vec::new();
-        for (step, done, seen) in &card.evidence {
-            match steps.iter_mut().find(|(known, _)| known == step) {
-                Some((_, lines)) => lines.push((done, seen)),
-                None => steps.push((step, vec![(done, seen)])),
-            }
-        }
-        steps
-            .iter()
-            .filter_map(|(step, lines)| {
-                let message = Message { text: words::evidence(step, lines), asks: None };
-                let body = Body { message: message.clone(), under: Some(card.key()) };
-                Some(Draft {
-                    living: Some(format!("{}:{step}", card.key())),
-                    priority: -1,
-                    wait: LEAST_BETWEEN_EDITS,
-                    body: serde_json::to_value(body).ok()?,
-                    ..place.draft(&message)
-                })
-            })
-            .collect()
-    }
 }
 
 impl Audience for SlackAudience {
@@ -109,9 +81,7 @@ impl Audience for SlackAudience {
     }
 
     fn card(&self, card: &Card) -> Vec<Draft> {
-        let mut drafts = self.plain.card(card);
-        drafts.extend(self.details(card));
-        drafts
+        self.plain.card(card)
     }
 
     fn notice(&self, notice: &Notice) -> Vec<Draft> {

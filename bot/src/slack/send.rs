@@ -30,12 +30,12 @@ const EVENT: &str = "switchyard_message";
 
 /// A message as its row holds it.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Body {
+struct Body {
     #[serde(flatten)]
-    pub(super) message: Message,
+    message: Message,
     /// The living message in whose thread it belongs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) under: Option<String>,
+    under: Option<String>,
 }
 
 /// Posts as the bot.

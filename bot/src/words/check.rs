@@ -334,6 +334,12 @@ pub(crate) fn discord_no_right(name: &str) -> String {
     )
 }
 
+pub(crate) fn discord_no_evidence(name: &str) -> String {
+    format!(
+        "without the permission {name} in its channel the evidence of an operation's steps is not shown there"
+    )
+}
+
 pub(crate) fn discord_right(name: &str) -> String {
     format!("permission {name} in its channel")
 }

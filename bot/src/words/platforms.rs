@@ -221,6 +221,12 @@ pub(crate) fn evidence(step: &str, lines: &[(&str, &str)]) -> String {
     format!("Evidence of {step}:\n{}", lines.join("\n"))
 }
 
+/// What the thread is called that holds an operation's evidence: short enough for every platform.
+pub(crate) fn evidence_title(card: &crate::board::Card) -> String {
+    let title = format!("#{} {} of {}: evidence", card.request, card.operation, card.phase);
+    title.chars().take(100).collect()
+}
+
 /// The end of a text that a platform takes no more of.
 #[must_use]
 pub const fn cut() -> &'static str {

@@ -7,7 +7,10 @@ use axum::http::{HeaderMap, Method, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use serde_json::{Value, json};
 
-use super::state::{APPLICATION, Channel, FIRST_ANSWER, GUILD, Message, ROLE, State, TOKEN_LIFE};
+use super::state::{
+    APPLICATION, BEGIN_THREADS, Channel, FIRST_ANSWER, GUILD, Message, ROLE, State, TOKEN_LIFE,
+    WRITE_IN_THREADS,
+};
 use super::{Inner, TOKEN, check};
 use crate::doubles::http::{self, Fault};
 use crate::doubles::ledger::Said;
@@ -134,6 +137,9 @@ impl Inner {
                 }))
             }
             ("POST", ["channels", id, "messages"]) => self.post(&mut state, id, given),
+            ("POST", ["channels", id, "messages", message, "threads"]) => {
+                begin_thread(&mut state, id, message, &given)
+            }
             ("GET", ["channels", id, "messages"]) => {
                 let open = channel(&mut state, id)?;
                 ok(open
@@ -189,7 +195,11 @@ impl Inner {
     fn post(&self, state: &mut State, id: &str, given: Value) -> Done {
         self.checked(&given)?;
         let number = state.id();
+        let may_write = state.rights & WRITE_IN_THREADS != 0;
         let open = channel(state, id)?;
+        if open.thread.is_some() && !may_write {
+            return no(StatusCode::FORBIDDEN, 50_013, "Missing Permissions");
+        }
         let nonce = given.get("nonce").and_then(Value::as_str).map(str::to_owned);
         if let Some(nonce) = &nonce
             && given["enforce_nonce"] == true
@@ -417,6 +427,33 @@ fn member(state: &State, id: &str) -> Done {
     ok(json!({"user": {"id": id, "username": name, "bot": is_bot}, "roles": roles}))
 }
 
+/// A thread at a message: it has the message's id, and there is one at most.
+fn begin_thread(state: &mut State, id: &str, message: &str, given: &Value) -> Done {
+    let may_begin = state.rights & BEGIN_THREADS != 0;
+    let number: u64 = message.parse().unwrap_or(0);
+    let place = channel(state, id)?;
+    if !place.messages.contains_key(&number) {
+        return no(StatusCode::NOT_FOUND, 10_008, "Unknown Message");
+    }
+    if place.thread.is_some() || !may_begin {
+        return no(StatusCode::FORBIDDEN, 50_013, "Missing Permissions");
+    }
+    let name = given["name"].as_str().unwrap_or_default();
+    let lasts = given["auto_archive_duration"].as_u64().unwrap_or(0);
+    if !(1..=100).contains(&name.chars().count()) || ![60, 1_440, 4_320, 10_080].contains(&lasts) {
+        return bad_form(format!("a thread called “{name}”, folded after {lasts} minutes"));
+    }
+    if state.channels.contains_key(message) {
+        return no(StatusCode::BAD_REQUEST, 160_004, "A thread has already been created for this message");
+    }
+    let thread = Channel { thread: Some(name.to_owned()), ..Channel::default() };
+    state.channels.insert(message.to_owned(), thread);
+    Ok((
+        StatusCode::CREATED,
+        json!({"id": message, "type": 11, "guild_id": GUILD, "parent_id": id, "name": name}),
+    ))
+}
+
 fn channel<'s>(state: &'s mut State, id: &str) -> Result<&'s mut Channel, No> {
     match state.channels.get_mut(id) {
         None => no(StatusCode::NOT_FOUND, 10_003, "Unknown Channel"),
@@ -472,7 +509,7 @@ fn content(method: &Method, headers: &HeaderMap, body: &Bytes) -> Result<Value, 
 }
 
 fn is_our_mistake(code: u32) -> bool {
-    !matches!(code, 10_003 | 10_007 | 10_008 | 10_015 | 10_062 | 30_046 | 50_001 | 50_013 | 50_027)
+    !matches!(code, 10_003 | 10_007 | 10_008 | 10_015 | 10_062 | 30_046 | 50_001 | 50_013 | 50_027 | 160_004)
 }
 
 fn limited(wait: u64) -> Response {

@@ -12,9 +12,11 @@ pub const GUILD: &str = "100000000000000800";
 /// The channel of every conversation.
 pub const OPS: &str = "100000000000000700";
 
-/// The role that the bot has, and what it may: see, send, embed, read what was sent.
+/// The role that the bot has, and what it may: see, send, embed, read what was sent, begin threads and write in them.
 pub(super) const ROLE: &str = "100000000000000600";
-const RIGHTS: u64 = 1 << 10 | 1 << 11 | 1 << 14 | 1 << 16;
+const RIGHTS: u64 = 1 << 10 | 1 << 11 | 1 << 14 | 1 << 16 | BEGIN_THREADS | WRITE_IN_THREADS;
+pub(super) const BEGIN_THREADS: u64 = 1 << 35;
+pub(super) const WRITE_IN_THREADS: u64 = 1 << 38;
 
 /// How long an interaction may wait for its first answer, and its token lives.
 pub(super) const FIRST_ANSWER: Duration = Duration::from_secs(3);
@@ -56,6 +58,8 @@ impl Message {
 #[derive(Debug, Default)]
 pub(super) struct Channel {
     pub(super) is_closed: bool,
+    /// The name of the thread that it is.
+    pub(super) thread: Option<String>,
     /// What the channel takes from the bot's role.
     pub(super) denied: u64,
     pub(super) messages: BTreeMap<u64, Message>,
