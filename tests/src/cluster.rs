@@ -267,6 +267,22 @@ impl Cluster {
         self.server.ended(Duration::from_secs(10)).await.map(drop)
     }
 
+    /// Freezes every process of it, as a paused machine would: its connections stay, and nobody answers.
+    ///
+    /// # Errors
+    /// It has ended.
+    pub fn freeze(&self) -> Result<()> {
+        self.server.signal_all(Signal::STOP)
+    }
+
+    /// Lets it go on.
+    ///
+    /// # Errors
+    /// It has ended.
+    pub fn thaw(&self) -> Result<()> {
+        self.server.signal_all(Signal::CONT)
+    }
+
     /// Starts it again, where it was, behind its port.
     ///
     /// # Errors

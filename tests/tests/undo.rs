@@ -106,3 +106,28 @@ async fn a_denial_a_revocation_and_an_abort_in_the_window_undo_it() -> Result<()
     workload.stop().await;
     serve.end().await
 }
+
+#[tokio::test]
+async fn a_target_that_froze_at_the_turn_of_the_streams_and_wakes_after_the_undo_misses_nothing() -> Result<()>
+{
+    let (scene, workload) = set().await?;
+    let watcher = Watcher::start(&scene);
+    let place = "stop:cutover/switch_traffic/set_stream_mode:forward:guard/after_intent";
+    let mut serve = scene.product.serve("a", Some(place))?;
+    serve.ready().await?;
+    let request = scene.order("cutover").await?;
+    serve.stopped_itself(Duration::from_secs(60)).await?;
+    scene.target.freeze()?;
+    serve.thaw()?;
+    // The deadline gives the source back while the command is still under way to the target.
+    scene.reached(request, "undo", "resume_traffic", Duration::from_secs(30)).await?;
+    workload.acknowledged(100, LONG).await?;
+    scene.target.thaw()?;
+    given_back(&scene, &workload, request, "deadline").await?;
+    let breaches = scene.product.journal().await?.of("fence_breached").count();
+    ensure!(breaches == 0, "{breaches} writes that the application had every right to are called breaches");
+    scene.sound(&workload, Side::Source).await?;
+    watcher.finish().await?;
+    workload.stop().await;
+    serve.end().await
+}

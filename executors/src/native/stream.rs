@@ -9,6 +9,11 @@
 //! *The mode changes between reading and committing.* The batch is refused, the row is read again, and the same batch is
 //! committed under the new mode: a transaction is either applied or guarded, never both and never neither.
 //!
+//! *A command that comes late.* An undo opens the side that is read before it has the stream apply again, and may not reach
+//! the row: an older command that was under way there may still set it to guard, long after that side's writes are allowed.
+//! So what is not ours is a breach only while the gate of the side read is closed. Where it is open the stream drops
+//! nothing, and waits for the mode that is on its way.
+//!
 //! *Feedback.* The server hears of a place only once the row on the other side is at it. Places that need nothing written
 //! there, keepalives between transactions and transactions that are our own echo, are written down now and then, not one
 //! by one, or two idle streams would keep each other awake by their checkpoints. So a slot is never ahead of its row; where
@@ -29,7 +34,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use journal::{Epoch, Finding, Lsn, Side, StreamMode, StreamSpec};
+use journal::{Epoch, Finding, GateMode, Lsn, PhaseName, Side, StreamMode, StreamSpec};
 use runtime::Clock;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -40,7 +45,7 @@ use crate::native::{
 use crate::postgres::apply::{Applier, RowSource};
 use crate::postgres::changes::PgChanges;
 use crate::postgres::database::Database;
-use crate::postgres::{marker, stream_row};
+use crate::postgres::{gate, marker, stream_row};
 use crate::seams::Cause;
 
 pub use crate::native::hold::StreamHold;
@@ -53,6 +58,9 @@ const MAX_TRANSACTIONS: usize = 1_000;
 
 /// How often a place that needed nothing written is written down after all.
 const WRITE_DOWN_EVERY: Duration = Duration::from_secs(5);
+
+/// Between two looks at a row whose mode is on its way.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// What streams work with. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -220,6 +228,9 @@ struct Run<'r> {
     clock: &'r dyn Clock,
     told: &'r dyn Told,
     mode: StreamMode,
+    /// The side read, and the phase whose gate stands there.
+    from: &'r Database,
+    phase: &'r PhaseName,
     opposite_origin: &'r str,
     /// The checkpoint in the row.
     row: Lsn,
@@ -266,6 +277,8 @@ impl<'r> Run<'r> {
             clock,
             told,
             mode,
+            from,
+            phase: &spec.name.phase,
             opposite_origin: &spec.opposite_origin,
             row,
             row_written: clock.monotonic(),
@@ -306,7 +319,7 @@ impl<'r> Run<'r> {
             if let Some(error) = self.end.take() {
                 return Err(error);
             }
-            self.write_down().await?;
+            self.write_down(control).await?;
             if limit.is_some() {
                 self.changes.ask();
             }
@@ -318,7 +331,7 @@ impl<'r> Run<'r> {
         self.read_ready();
         if next_is_in(self) {
             control.publish(self.reached, self.mode, self.lag());
-            self.deal(limit).await?;
+            self.deal(control, limit).await?;
         }
         Ok(())
     }
@@ -384,7 +397,7 @@ impl<'r> Run<'r> {
     }
 
     /// Commits what is pending, up to the hold's place.
-    async fn deal(&mut self, limit: Option<Lsn>) -> Result<(), StreamError> {
+    async fn deal(&mut self, control: &Control, limit: Option<Lsn>) -> Result<(), StreamError> {
         let mut transactions = Vec::new();
         while let Some(next) =
             self.pending.pop_front_if(|next| limit.is_none_or(|limit| end_of(next) <= limit))
@@ -399,12 +412,9 @@ impl<'r> Run<'r> {
         if let Some(oldest) = transactions.first() {
             self.tell(self.age(oldest.committed_ms));
         }
-        let changing = |each: &&Transaction| {
-            !each.changes.is_empty() && each.origin.as_deref() != Some(self.opposite_origin)
-        };
-        let written = transactions.iter().rev().find(changing).map(end_of);
+        let written = transactions.iter().rev().find(|each| self.changes_rows(each)).map(end_of);
         if written.is_some() || transactions.iter().any(|each| !each.markers.is_empty()) {
-            self.commit(transactions, end).await?;
+            self.commit(control, transactions, end).await?;
         }
         if let (Some(written), StreamMode::Apply) = (written, self.mode) {
             self.written = written;
@@ -414,13 +424,19 @@ impl<'r> Run<'r> {
         self.told.moved();
         self.tell(self.age(committed_ms));
         // Also where nothing but our own echo comes, and comes without a pause.
-        self.write_down().await
+        self.write_down(control).await
     }
 
-    async fn commit(&mut self, transactions: Vec<Transaction>, end: Lsn) -> Result<(), StreamError> {
+    async fn commit(
+        &mut self,
+        control: &Control,
+        transactions: Vec<Transaction>,
+        end: Lsn,
+    ) -> Result<(), StreamError> {
         let (previous, end_at) = (Checkpoint::Lsn(self.row), Checkpoint::Lsn(end));
         let batch = Batch { transactions, previous, end: end_at };
         loop {
+            self.may_guard(control, &batch.transactions).await?;
             match self.applier.commit(self.mode, &batch).await {
                 Ok((durable, breaches)) => {
                     let _durable: Durable<Checkpoint> = durable;
@@ -445,6 +461,36 @@ impl<'r> Run<'r> {
         }
     }
 
+    /// Whether a transaction changes rows and is not our own echo.
+    fn changes_rows(&self, transaction: &Transaction) -> bool {
+        !transaction.changes.is_empty() && transaction.origin.as_deref() != Some(self.opposite_origin)
+    }
+
+    /// Waits while the stream is to guard, there is something to drop, and its writer had every right to write it.
+    async fn may_guard(
+        &mut self,
+        control: &Control,
+        transactions: &[Transaction],
+    ) -> Result<(), StreamError> {
+        let Some(oldest) = transactions.iter().find(|each| self.changes_rows(each)) else { return Ok(()) };
+        let mut is_said = false;
+        while self.mode == StreamMode::Guard
+            && gate::mode(self.from, self.phase).await.map_err(StreamError::Lost)? == Some(GateMode::Open)
+        {
+            if !is_said {
+                let side = self.from.side();
+                tracing::warn!(%side, "a stream in guard reads a side whose gate is open: it waits to be told to apply");
+                is_said = true;
+            }
+            let age = self.age(oldest.committed_ms);
+            control.publish(self.reached, self.mode, Some(age));
+            self.tell(age);
+            self.clock.sleep(LOOK).await;
+            self.look_again().await?;
+        }
+        Ok(())
+    }
+
     /// Reads the row again. A row that moved without us is begun anew from.
     async fn look_again(&mut self) -> Result<(), StreamError> {
         let (Checkpoint::Lsn(row), mode) = self.applier.take_over().await?;
@@ -456,12 +502,12 @@ impl<'r> Run<'r> {
     }
 
     /// Now and then the row follows what needed nothing written.
-    async fn write_down(&mut self) -> Result<(), StreamError> {
+    async fn write_down(&mut self, control: &Control) -> Result<(), StreamError> {
         // A server that shuts down waits until everything is confirmed.
         let is_asked = self.changes.take_asked();
         let is_due = self.clock.monotonic().duration_since(self.row_written) >= WRITE_DOWN_EVERY;
         if self.reached > self.row && (is_asked || is_due) {
-            self.commit(Vec::new(), self.reached).await?;
+            self.commit(control, Vec::new(), self.reached).await?;
         }
         Ok(())
     }

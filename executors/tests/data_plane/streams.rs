@@ -372,6 +372,38 @@ async fn a_change_of_mode_holds_from_its_commit_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_stream_set_to_guard_too_late_drops_nothing_of_a_side_whose_gate_is_open() {
+    let pair = Pair::new(StreamMode::Apply, StreamMode::Guard).await;
+    let source = pair.fixture.on(Side::Source).await;
+    let target = pair.fixture.on(Side::Target).await;
+    let streams = pair.streams();
+    pair.start(&streams, 1, &Direction::ALL);
+    pair.drained(Direction::Forward, "applying").await;
+    let set = async |mode: &str| {
+        let sql = format!("update _switchyard.stream set mode = '{mode}' where direction = 'forward'");
+        target.batch_execute(&sql).await.unwrap();
+    };
+    set("guard").await;
+    source.batch_execute("insert into shop.things (id) select generate_series(1, 50)").await.unwrap();
+    let handle = streams.handle(&StreamName { phase: phase(), direction: Direction::Forward }).unwrap();
+    wait("the late mode is met", async || handle.progress().borrow().lag_ms.is_some_and(|lag| lag > 500))
+        .await;
+    assert_eq!(count(&target, "_switchyard.breach").await, 0, "what may be written is no breach");
+    set("apply").await;
+    pair.drained(Direction::Forward, "applying again").await;
+    pair.assert_same().await;
+    assert!(pair.heard.breaches.lock().unwrap().is_empty());
+    // With the gate closed the same is a breach.
+    source.batch_execute("update _switchyard.gate set mode = 'closed'").await.unwrap();
+    set("guard").await;
+    source.batch_execute("insert into shop.things (id) values (51)").await.unwrap();
+    pair.drained(Direction::Forward, "guarding").await;
+    assert_eq!(count(&target, "shop.things where id = 51").await, 0);
+    assert_eq!(count(&target, "_switchyard.breach").await, 1);
+    pair.fixture.tasks.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_slow_apply_keeps_its_connection_and_a_hold_stands_where_it_was_asked() {
     let pair = Pair::new(StreamMode::Apply, StreamMode::Guard).await;
     let (source, mut target) = (pair.fixture.on(Side::Source).await, pair.fixture.on(Side::Target).await);
