@@ -85,6 +85,14 @@ impl Default for Setting {
     }
 }
 
+impl Setting {
+    /// A window that is soon over, in which nothing but its deadline ends a wait.
+    #[must_use]
+    pub fn short_window(max_downtime: &'static str, undo_reserve: &'static str) -> Self {
+        Self { max_downtime, undo_reserve: Some(undo_reserve), fence_patience: "60s", ..Self::default() }
+    }
+}
+
 /// A whole scene. What it started is stopped when it is dropped.
 #[derive(Debug)]
 pub struct Scene {

@@ -13,13 +13,7 @@ use tokio_postgres::Client;
 const LONG: Duration = Duration::from_secs(120);
 
 async fn on_target() -> Result<(Scene, Workload)> {
-    let setting = Setting {
-        max_downtime: "12s",
-        undo_reserve: Some("4s"),
-        fence_patience: "60s",
-        failback_deadline: "return",
-        ..Setting::default()
-    };
+    let setting = Setting { failback_deadline: "return", ..Setting::short_window("12s", "4s") };
     let scene = Scene::set(setting).await?;
     let workload = scene.workload(Pace::GENTLE);
     let serve = scene.product.serve("a", None)?;

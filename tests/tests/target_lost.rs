@@ -42,13 +42,7 @@ async fn held(client: &Client) -> Result<BTreeSet<i64>> {
 }
 
 async fn on_target() -> Result<(Scene, Workload)> {
-    let setting = Setting {
-        max_downtime: "12s",
-        undo_reserve: Some("4s"),
-        fence_patience: "60s",
-        ..Setting::default()
-    };
-    let scene = Scene::set(setting).await?;
+    let scene = Scene::set(Setting::short_window("12s", "4s")).await?;
     let workload = scene.workload(Pace::GENTLE);
     let serve = scene.product.serve("a", None)?;
     scene.complete("start", LONG).await?;

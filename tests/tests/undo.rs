@@ -43,13 +43,7 @@ async fn given_back(scene: &Scene, workload: &Workload, request: u64, cause: &st
 }
 
 async fn set() -> Result<(Scene, Workload)> {
-    let setting = Setting {
-        max_downtime: "8s",
-        undo_reserve: Some("3s"),
-        fence_patience: "60s",
-        lease: "5s",
-        ..Setting::default()
-    };
+    let setting = Setting { lease: "5s", ..Setting::short_window("8s", "3s") };
     let scene = Scene::set(setting).await?;
     let workload = scene.workload(Pace::GENTLE);
     let serve = scene.product.serve("a", None)?;
