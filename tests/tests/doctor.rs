@@ -51,6 +51,11 @@ async fn it_says_who_can_write_where_and_what_disagrees() -> Result<()> {
     );
 
     serve.end().await?;
+    let away = [("SHOP_TARGET", "postgres://nobody@127.0.0.1:1/shop")];
+    let (_, text) = scene.product.verb(&["doctor"], &away).await?;
+    let (cause, follows) =
+        (text.find("SW-0542"), text.find("the target cannot be seen, SW-0542, so nobody reads"));
+    ensure!(cause.is_some() && cause < follows, "the cause does not come first: {text}");
     std::fs::rename(scene.file("journal.db"), scene.file("elsewhere.db"))?;
     finds(&scene, &["SW-0547", "SW-0547"]).await?;
     std::fs::rename(scene.file("elsewhere.db"), scene.file("journal.db"))?;
