@@ -2,6 +2,8 @@
 //! not keep the traffic.
 
 use std::process::Output;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
@@ -10,6 +12,8 @@ use product::scene::{PHASE, Scene, Setting, Side};
 use product::switchyard::binary;
 use product::wait::{Seen, wait_until};
 use product::workload::Pace;
+use tokio::task::JoinSet;
+use tokio_postgres::{NoTls, SimpleQueryMessage};
 
 const LONG: Duration = Duration::from_secs(120);
 
@@ -248,4 +252,62 @@ async fn who_adopts_a_plan_is_told_what_its_lever_lacks() -> Result<()> {
     let (exit, said) = said_by(&scene, &adopt, &scene.pgbouncer.admin_url())?;
     ensure!(exit == 0 && !said.contains("warning"), "exit code {exit}: {said}");
     Ok(())
+}
+
+/// Requests at short intervals that each connect anew through pgbouncer: how long the longest took.
+async fn connect_again_and_again(url: String, over: Arc<AtomicBool>) -> Result<Duration> {
+    let mut requests = JoinSet::new();
+    let mut longest = Duration::ZERO;
+    while !over.load(Ordering::Relaxed) {
+        tokio::time::sleep(Duration::from_millis(7)).await;
+        while let Some(request) = requests.try_join_next() {
+            longest = longest.max(request??);
+        }
+        if requests.len() > 100 {
+            continue;
+        }
+        let url = url.clone();
+        requests.spawn(async move {
+            let began = Instant::now();
+            let (client, connection) = tokio_postgres::connect(&url, NoTls).await?;
+            let driven = tokio::spawn(connection);
+            client.simple_query("select 1").await?;
+            drop(client);
+            driven.await??;
+            anyhow::Ok(began.elapsed())
+        });
+    }
+    while let Some(request) = requests.join_next().await {
+        longest = longest.max(request??);
+    }
+    Ok(longest)
+}
+
+#[tokio::test]
+async fn clients_that_connect_for_each_request_do_not_wait_for_pgbouncers_login_retry() -> Result<()> {
+    let mut scene = Scene::set(Setting::default()).await?;
+    let ini = std::fs::read_to_string(scene.pgbouncer.ini())?;
+    let default = ini.replace("server_login_retry = 1\n", "");
+    ensure!(default != ini, "the rig's pgbouncer has its default anyway");
+    std::fs::write(scene.pgbouncer.ini(), default)?;
+    scene.pgbouncer.restart().await?;
+    let serve = scene.product.serve("a", None)?;
+    scene.complete("start", LONG).await?;
+    for operation in ["cutover", "failback"] {
+        let over = Arc::new(AtomicBool::new(false));
+        let requests = tokio::spawn(connect_again_and_again(scene.pgbouncer.app_url(), Arc::clone(&over)));
+        scene.complete(operation, LONG).await?;
+        over.store(true, Ordering::Relaxed);
+        let longest = requests.await??;
+        println!("{operation}: the longest request took {} ms", longest.as_millis());
+        ensure!(longest < Duration::from_secs(8), "{operation}: a request took {longest:?}");
+    }
+    let console = product::cluster::open(&scene.pgbouncer.admin_url()).await?;
+    let settings = console.simple_query("show config").await?;
+    let retry = settings.iter().find_map(|message| match message {
+        SimpleQueryMessage::Row(row) if row.get("key") == Some("server_login_retry") => row.get("value"),
+        _ => None,
+    });
+    ensure!(retry == Some("15"), "the file's setting is back: {retry:?}");
+    serve.end().await
 }

@@ -10,6 +10,11 @@
 //!
 //! The console cannot repoint an entry. RELOAD under PAUSE closes the connections to the old place; a waiting client goes
 //! on with the new one and sees nothing, which is why transaction pooling is required: a session's state would be lost.
+//!
+//! A client that logs in between that RELOAD and RESUME has pgbouncer open a connection to the new place and close it at
+//! once, for the PAUSE. It counts as a failed login, after which nothing is opened for `server_login_retry`, 15 s by
+//! default: longer than many a window. So that time is made short before RESUME, and a RELOAD gives the file's back once
+//! requests go through.
 
 mod examine;
 
@@ -35,6 +40,12 @@ const CONSOLE: Duration = Duration::from_secs(2);
 
 /// How long a RELOAD may take to show.
 const RELOADED: Duration = Duration::from_secs(3);
+
+/// How soon pgbouncer may open a connection again after one that failed, while requests are let through, in seconds.
+const LOGIN_RETRY: &str = "0.1";
+
+/// How long it is waited for the first request to go through. The traffic flows or it does not; nothing hangs on it.
+const FLOWS: Duration = Duration::from_secs(3);
 
 /// How often it is looked whether it shows.
 const LOOK: Duration = Duration::from_millis(20);
@@ -381,8 +392,39 @@ impl PgbouncerLever {
             )));
         }
         let console = self.connect().await?;
+        let retry = self.ask(&console, &format!("SET server_login_retry = '{LOGIN_RETRY}'")).await;
         self.resume(&console).await?;
+        match retry {
+            Ok(_) => self.flow(&console).await,
+            Err(cause) => tracing::warn!(%cause, "clients may wait for pgbouncer's server_login_retry"),
+        }
         Ok(Acted::Done(Evidence::from([("traffic".to_owned(), to.to_string())])))
+    }
+
+    /// Waits a while until nobody waits for a first connection, and has pgbouncer read its file's settings again. Whether
+    /// that succeeds changes nothing of what was done.
+    async fn flow(&self, console: &Client) {
+        let clock = &self.settings.served.clock;
+        let began = clock.monotonic();
+        while clock.monotonic() - began < FLOWS {
+            match self.waits(console).await {
+                Ok(true) => clock.sleep(LOOK).await,
+                Ok(false) => break,
+                Err(cause) => return tracing::warn!(%cause, "whether requests go through was not seen"),
+            }
+        }
+        if let Err(cause) = self.ask(console, "RELOAD").await {
+            tracing::warn!(%cause, "pgbouncer keeps a short server_login_retry until its next RELOAD");
+        }
+    }
+
+    /// Whether a client of the entry waits, and there is no connection that could serve it.
+    async fn waits(&self, console: &Client) -> Result<bool, Cause> {
+        let pools = self.ask(console, "SHOW POOLS").await?;
+        let has = |pool: &SimpleQueryRow, name: &str| !["", "0"].contains(&field(pool, name));
+        Ok(pools.iter().filter(|pool| field(pool, "database") == self.settings.database).any(|pool| {
+            has(pool, "cl_waiting") && !["sv_active", "sv_idle", "sv_used"].iter().any(|name| has(pool, name))
+        }))
     }
 }
 
