@@ -99,6 +99,18 @@ impl Journal {
         self.0.iter().filter(move |event| event.kind() == kind)
     }
 
+    /// Who approved, denied or revoked what, in their order: kind, person, request.
+    #[must_use]
+    pub fn words(&self) -> Vec<(String, String, u64)> {
+        let said = |kind: &str| matches!(kind, "approved" | "denied" | "revoked");
+        let person = |event: &Event| {
+            let name = event.value().pointer("/actor/name").and_then(Value::as_str);
+            name.unwrap_or_default().to_owned()
+        };
+        let words = self.0.iter().filter(|event| said(event.kind()));
+        words.map(|event| (event.kind().to_owned(), person(event), event.number("request"))).collect()
+    }
+
     /// The newest position.
     #[must_use]
     pub fn head(&self) -> u64 {

@@ -7,7 +7,6 @@ use anyhow::{Context as _, Result, ensure};
 use product::doubles::discord::{APPLICATION, Discord, GUILD, Interacted, OPS, TOKEN};
 use product::doubles::http::Fault;
 use product::doubles::ledger::{SOON, Said, plain};
-use product::events::{Event, Journal};
 use product::switchyard::{Serve, binary};
 use product::talk::{Person, Setting, Talk};
 use product::wait::{Seen, wait_until};
@@ -104,13 +103,7 @@ async fn close(discord: &Discord, talk: &Talk, serve: Serve) -> Result<()> {
 }
 
 async fn ended(discord: &Discord, talk: &Talk) -> Result<()> {
-    let said = discord.ledger().said();
-    let living: Vec<&Said> = said.iter().filter(|said| said.is_heard()).collect();
-    for edit in said.iter().filter(|said| said.is_edit) {
-        if living.iter().any(|known| known.message == edit.message) {
-            discord.ledger().follow(&edit.message);
-        }
-    }
+    discord.ledger().follow_living();
     talk.kept_its_secrets().await?;
     ensure!(discord.faults().are_spent(), "a fault did not happen");
     ensure!(discord.thinking() == 0, "{} persons see no answer", discord.thinking());
@@ -120,18 +113,6 @@ async fn ended(discord: &Discord, talk: &Talk) -> Result<()> {
 /// The number of the newest request for a start.
 async fn request(talk: &Talk) -> Result<u64> {
     talk.product.journal().await?.request("start").context("nothing was asked for")
-}
-
-/// Who approved or denied what, in their order: kind, person, request.
-fn words(journal: &Journal) -> Vec<(String, String, u64)> {
-    let said = |kind: &str| matches!(kind, "approved" | "denied" | "revoked");
-    let events = journal.events().iter().filter(|event| said(event.kind()));
-    let person = |event: &Event| {
-        let people = ["anna", "ben", "chris", "dora"];
-        let found = people.iter().find(|id| event.actor().contains(&format!("\"{id}\"")));
-        found.map_or(String::new(), ToString::to_string)
-    };
-    events.map(|event| (event.kind().to_owned(), person(event), event.number("request"))).collect()
 }
 
 fn word(kind: &str, person: &str, request: u64) -> (String, String, u64) {
@@ -237,7 +218,7 @@ async fn case_4_one_human_with_two_accounts_is_one_vote() -> Result<()> {
     let again = talk.product.chat("ben", &format!("approve #{number}")).await?;
     ensure!(!again.text.contains("2 of 2"), "ben counts twice: {}", again.text);
     let journal = talk.product.journal().await?;
-    ensure!(words(&journal).len() == 1, "{:?}", words(&journal));
+    ensure!(journal.words().len() == 1, "{:?}", journal.words());
     close(&discord, &talk, serve).await
 }
 
@@ -252,7 +233,7 @@ async fn two_persons_approve_from_windows_and_one_message_tells_it() -> Result<(
     for shown in [&format!("Approve #{number}"), "start of region-a", "anna", "The whole plan's hash: "] {
         ensure!(plain(&window.text).contains(shown), "the window does not show {shown}: {}", window.text);
     }
-    ensure!(words(&talk.product.journal().await?).is_empty(), "a press alone was a word");
+    ensure!(talk.product.journal().await?.words().is_empty(), "a press alone was a word");
     discord.submit(OPS, BEN, &window.message, &[("reason", "read it, twice")]).await?.taken()?;
     let told = discord.ledger().hear(OPS, "ben approved request").await?;
     ensure!(told.text.contains("1 of 2 approvals") && told.text.contains("read it, twice"), "{}", told.text);
@@ -263,9 +244,9 @@ async fn two_persons_approve_from_windows_and_one_message_tells_it() -> Result<(
     discord.ledger().hear(OPS, "2 of 2 approvals").await?;
     let journal = talk.journal_with("approved", 2).await?;
     ensure!(
-        words(&journal) == [word("approved", "ben", number), word("approved", "chris", number)],
+        journal.words() == [word("approved", "ben", number), word("approved", "chris", number)],
         "{:?}",
-        words(&journal)
+        journal.words()
     );
     let approved = journal.of("approved").next().map(|event| event.value().to_string()).unwrap_or_default();
     for kept in ["read it, twice", BEN, OPS] {
@@ -315,11 +296,11 @@ async fn case_10_a_window_sent_twice_and_a_captured_one_are_one_word() -> Result
     }
     discord.ledger().hear(OPS, "ben approved request").await?;
     talk.settled("a").await?;
-    ensure!(words(&talk.product.journal().await?) == [word("approved", "ben", number)], "not once");
+    ensure!(talk.product.journal().await?.words() == [word("approved", "ben", number)], "not once");
     discord.submit(OPS, BEN, &other.message, &[]).await?.taken()?;
     discord.ledger().hear(OPS, "approved this already").await?;
     talk.settled("a").await?;
-    ensure!(words(&talk.product.journal().await?).len() == 1, "a double click counted twice");
+    ensure!(talk.product.journal().await?.words().len() == 1, "a double click counted twice");
     close(&discord, &talk, serve).await
 }
 
@@ -351,7 +332,7 @@ async fn case_3_a_button_of_another_plan_opens_nothing() -> Result<()> {
     let forged = json!({"custom_id": format!("approve:{number}:00000000"), "components": []});
     discord.interact(&discord.interaction(5, OPS, BEN, forged)).await?.taken()?;
     discord.ledger().hear(OPS, "is not for request").await?;
-    ensure!(words(&talk.product.journal().await?).is_empty(), "a word for another plan counted");
+    ensure!(talk.product.journal().await?.words().is_empty(), "a word for another plan counted");
     close(&discord, &talk, serve).await
 }
 
@@ -476,7 +457,7 @@ async fn case_20_and_22_a_word_that_comes_too_late_says_where_things_stand() -> 
     discord.ledger().hear(OPS, "ben denied it").await?;
     says(&discord, ANNA, "resume", &[("phase", "region-a")]).await?;
     discord.ledger().hear(OPS, "(SW-").await?;
-    ensure!(words(&talk.product.journal().await?).len() == 1, "a late word counted");
+    ensure!(talk.product.journal().await?.words().len() == 1, "a late word counted");
     close(&discord, &talk, serve).await
 }
 
@@ -640,7 +621,7 @@ async fn an_account_of_nobody_is_told_the_line_that_the_plan_lacks() -> Result<(
     let window = opens(&discord, EVE, &message, "approve").await?;
     discord.submit(OPS, EVE, &window.message, &[]).await?.taken()?;
     discord.ledger().hear(OPS, &format!("discord = \"{EVE}\"")).await?;
-    ensure!(words(&talk.product.journal().await?).is_empty(), "eve was heard");
+    ensure!(talk.product.journal().await?.words().is_empty(), "eve was heard");
     close(&discord, &talk, serve).await
 }
 
@@ -740,7 +721,7 @@ async fn case_10_what_the_gateway_brings_again_after_a_resumption_has_no_second_
     discord.ledger().follow(&message);
     let journal = talk.product.journal().await?;
     ensure!(journal.of("requested").count() == 1, "asked for twice");
-    ensure!(words(&journal) == [word("approved", "ben", number)], "{:?}", words(&journal));
+    ensure!(journal.words() == [word("approved", "ben", number)], "{:?}", journal.words());
     // The answers that came too late are no fault of ours.
     discord.ledger().forgive("40060");
     close(&discord, &talk, serve).await
@@ -837,7 +818,7 @@ async fn a_cutover_that_two_persons_approve_in_discords_windows_makes_the_target
     scene.over(request, LONG).await?;
     scene.shows("on_target", "target").await?;
     let journal = scene.product.journal().await?;
-    let cutover: Vec<_> = words(&journal).into_iter().filter(|(.., number)| *number == request).collect();
+    let cutover: Vec<_> = journal.words().into_iter().filter(|(.., number)| *number == request).collect();
     ensure!(cutover == [word("approved", "ben", request), word("approved", "chris", request)], "{cutover:?}");
     shows(&discord, &asked.message, "is completed").await?;
     // The threads of evidence have a test of their own.

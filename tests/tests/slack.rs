@@ -5,9 +5,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use product::doubles::http::Fault;
-use product::doubles::ledger::{SOON, Said, plain};
+use product::doubles::ledger::{SOON, plain};
 use product::doubles::slack::{APP_TOKEN, BOT_TOKEN, SIGNING_SECRET, Slack};
-use product::events::{Event, Journal};
 use product::switchyard::Serve;
 use product::talk::{Person, Setting, Talk};
 use product::wait::{Seen, wait_until};
@@ -89,13 +88,7 @@ async fn close(slack: &Slack, talk: &Talk, serve: Serve) -> Result<()> {
 }
 
 async fn ended(slack: &Slack, talk: &Talk) -> Result<()> {
-    let living: Vec<String> =
-        slack.ledger().said().into_iter().filter(Said::is_heard).map(|said| said.message).collect();
-    slack.ledger().said().iter().filter(|said| said.is_edit && living.contains(&said.message)).for_each(
-        |said| {
-            slack.ledger().follow(&said.message);
-        },
-    );
+    slack.ledger().follow_living();
     talk.kept_its_secrets().await?;
     ensure!(slack.faults().are_spent(), "a fault did not happen");
     slack.ledger().close()
@@ -129,20 +122,6 @@ async fn request(talk: &Talk) -> Result<u64> {
     talk.product.journal().await?.request("start").ok_or_else(|| anyhow::anyhow!("nothing was asked for"))
 }
 
-/// Who approved or denied what, in their order: kind, person, request.
-fn words(journal: &Journal) -> Vec<(String, String, u64)> {
-    let said = |kind: &str| matches!(kind, "approved" | "denied" | "revoked");
-    let events = journal.events().iter().filter(|event| said(event.kind()));
-    let person = |event: &Event| {
-        let people = ["anna", "ben", "chris", "dora"];
-        people
-            .iter()
-            .find(|id| event.actor().contains(&format!("\"{id}\"")))
-            .map_or(String::new(), ToString::to_string)
-    };
-    events.map(|event| (event.kind().to_owned(), person(event), event.number("request"))).collect()
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn an_acknowledgement_comes_within_three_seconds_and_the_answer_by_the_bots_token() -> Result<()> {
     let (slack, talk) = scene().await?;
@@ -169,7 +148,7 @@ async fn case_4_one_human_with_two_accounts_is_one_vote() -> Result<()> {
     let again = talk.product.chat("ben", &format!("approve #{number}")).await?;
     ensure!(!again.text.contains("2 of 2"), "ben counts twice: {}", again.text);
     let journal = talk.product.journal().await?;
-    ensure!(words(&journal).len() == 1, "{:?}", words(&journal));
+    ensure!(journal.words().len() == 1, "{:?}", journal.words());
     close(&slack, &talk, serve).await
 }
 
@@ -185,7 +164,7 @@ async fn two_persons_approve_from_windows_and_one_message_tells_it() -> Result<(
     for shown in ["start of region-a", "anna", "The whole plan's hash: ", "region-a"] {
         ensure!(plain(&window.text).contains(shown), "the window does not show {shown}: {}", window.text);
     }
-    ensure!(words(&talk.product.journal().await?).is_empty(), "a press alone was a word");
+    ensure!(talk.product.journal().await?.words().is_empty(), "a press alone was a word");
     slack.submit("U0BEN", &window.message, &[("reason", "read it, twice")]).await?.taken()?;
     let told = slack.ledger().hear(OPS, "ben approved request").await?;
     ensure!(told.text.contains("1 of 2 approvals") && told.text.contains("read it, twice"), "{}", told.text);
@@ -197,13 +176,13 @@ async fn two_persons_approve_from_windows_and_one_message_tells_it() -> Result<(
     slack.ledger().hear(OPS, "2 of 2 approvals").await?;
     let journal = talk.journal_with("approved", 2).await?;
     ensure!(
-        words(&journal)
+        journal.words()
             == [
                 ("approved".to_owned(), "ben".to_owned(), number),
                 ("approved".to_owned(), "chris".to_owned(), number)
             ],
         "{:?}",
-        words(&journal)
+        journal.words()
     );
     let approved = journal.of("approved").next().map(|event| event.value().to_string()).unwrap_or_default();
     for kept in ["read it, twice", "T0SHOP/U0BEN", OPS] {
@@ -255,7 +234,7 @@ async fn a_window_that_came_too_late_says_how_to_go_on() -> Result<()> {
     slack.let_triggers_live(Duration::ZERO);
     slack.press(OPS, "U0BEN", &message, "switchyard_approve").await?.taken()?;
     slack.ledger().hear(&format!("{OPS}/U0BEN"), &format!("/migrate approve #{number}")).await?;
-    ensure!(words(&talk.product.journal().await?).is_empty(), "a press alone was a word");
+    ensure!(talk.product.journal().await?.words().is_empty(), "a press alone was a word");
     close(&slack, &talk, serve).await
 }
 
@@ -275,7 +254,7 @@ async fn a_window_sent_twice_and_a_captured_one_are_one_word() -> Result<()> {
     slack.ledger().hear(OPS, "ben approved request").await?;
     talk.settled("a").await?;
     ensure!(
-        words(&talk.product.journal().await?) == [("approved".to_owned(), "ben".to_owned(), number)],
+        talk.product.journal().await?.words() == [("approved".to_owned(), "ben".to_owned(), number)],
         "not once"
     );
     close(&slack, &talk, serve).await
@@ -317,7 +296,7 @@ async fn an_account_is_looked_at_when_its_word_is_used() -> Result<()> {
     slack.faults().next("users.info", Fault::Status(503));
     slack.command(OPS, "U0BEN", &format!("approve #{number}")).await?.taken()?;
     slack.ledger().hear(OPS, "ben approved request").await?;
-    ensure!(words(&talk.product.journal().await?).len() == 1, "a word counted that must not");
+    ensure!(talk.product.journal().await?.words().len() == 1, "a word counted that must not");
     slack.take_scope("users:read");
     slack.command(OPS, "U0ANNA", &format!("approve #{number}")).await?.taken()?;
     slack.ledger().hear(OPS, "users:read").await?;
@@ -334,7 +313,7 @@ async fn a_member_of_another_workspace_with_the_same_id_is_nobody() -> Result<()
     let window = slack.ledger().hear("window/U0BEN", "Approve #").await?;
     slack.submit("U0BEN", &window.message, &[]).await?.taken()?;
     slack.ledger().hear(OPS, "slack = \"T0EVIL/U0BEN\"").await?;
-    ensure!(words(&talk.product.journal().await?).is_empty(), "another team's member was heard");
+    ensure!(talk.product.journal().await?.words().is_empty(), "another team's member was heard");
     close(&slack, &talk, serve).await
 }
 
@@ -458,7 +437,7 @@ async fn case_20_and_22_a_word_that_comes_too_late_says_where_things_stand() -> 
     slack.ledger().hear(OPS, "ben denied it").await?;
     slack.command(OPS, "U0ANNA", "region-a resume").await?.taken()?;
     slack.ledger().hear(OPS, "(SW-").await?;
-    ensure!(words(&talk.product.journal().await?).len() == 1, "a late word counted");
+    ensure!(talk.product.journal().await?.words().len() == 1, "a late word counted");
     close(&slack, &talk, serve).await
 }
 

@@ -117,6 +117,15 @@ impl Ledger {
             .for_each(|said| said.is_heard = true);
     }
 
+    /// Takes later states of messages that a test has heard for expected, up to now: living messages may have gone on.
+    pub fn follow_living(&self) {
+        let said = self.said();
+        let living = said.iter().filter(|said| said.is_heard).map(|said| said.message.as_str());
+        let living: std::collections::BTreeSet<&str> = living.collect();
+        let later = |said: &Said| said.is_edit && living.contains(said.message.as_str());
+        self.book().said.iter_mut().filter(|said| later(said)).for_each(|said| said.is_heard = true);
+    }
+
     /// Takes everything that was said in a place for expected, up to now: for places that other tests are about.
     pub fn pass_over(&self, place: &str) {
         self.book().said.iter_mut().filter(|said| said.place == place).for_each(|said| said.is_heard = true);

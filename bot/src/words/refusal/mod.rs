@@ -1,5 +1,7 @@
 //! Why a command was not done: what, why, and what to do next, with the code.
 
+mod machine;
+
 use journal::{
     Direction, Finding, Operation, PhaseName, PhaseStatus, PlanHash, Position, Refusal, RequestStatus, Role,
     Timestamp, approvers,
@@ -10,6 +12,7 @@ use super::{
     unconfirmed, waiting,
 };
 use crate::language::{Command, nearest};
+use machine::{of_executors, of_the_publisher};
 
 /// The sentence for a refusal of a command, or of something that no person said.
 #[must_use]
@@ -551,57 +554,15 @@ pub fn no_phase_in_the_journal(phase: &PhaseName, known: &[PhaseName]) -> String
     if known.is_empty() {
         return format!("The journal knows no phase {phase}, since no plan was adopted yet.");
     }
-    let near = nearest(phase.as_str(), known.iter().map(|each| (each, each.as_str())));
-    let guess = near.map_or_else(String::new, |near| format!(" Did you mean {near}?"));
-    format!("The journal knows no phase {phase}.{guess} It knows: {}.", list(known))
+    unknown_phase("The journal knows", phase, "It knows", known)
 }
 
 fn no_phase(phase: &PhaseName, known: &[PhaseName]) -> String {
+    unknown_phase("The plan has", phase, "Its phases", known)
+}
+
+fn unknown_phase(who: &str, phase: &PhaseName, others: &str, known: &[PhaseName]) -> String {
     let near = nearest(phase.as_str(), known.iter().map(|each| (each, each.as_str())));
     let guess = near.map_or_else(String::new, |near| format!(" Did you mean {near}?"));
-    format!("The plan has no phase {phase}.{guess} Its phases: {}.", list(known))
-}
-
-/// What the publisher of log checkpoints ran into. People meet these in logs alone.
-fn of_the_publisher(refusal: &Refusal) -> String {
-    match refusal {
-        Refusal::NotThePublisher => {
-            "Only the program itself tells which log checkpoint has left the journal. Nothing has \
-             to be said: `serve` does it by itself."
-                .to_owned()
-        }
-        Refusal::CheckpointAhead { size, head } => format!(
-            "The log checkpoint covers {size} events, and the journal has {head}: its end was cut off, or an older copy \
-             was put back. Find out who did, before anything goes on: `switchyard journal check`."
-        ),
-        Refusal::CheckpointDiffers { size } => format!(
-            "Another log checkpoint of {size} events has left the journal: one of the two is of another history. Find \
-             out which, before anything goes on: `switchyard journal check`."
-        ),
-        Refusal::LeftNowhere => {
-            "A log checkpoint that stands nowhere proves nothing. Name a witness file in the plan: \
-             [journal] witness = \"FILE\"."
-                .to_owned()
-        }
-        _ => String::new(),
-    }
-}
-
-/// What executors ran into. People meet these in logs alone.
-fn of_executors(refusal: &Refusal) -> String {
-    let why = match refusal {
-        Refusal::StepNotDue { step } => format!("The step {step} is not due."),
-        Refusal::StepOpen { step } => format!("The step {step} cannot end: an effect of it has no outcome."),
-        Refusal::EffectNotOpen { effect } => format!("The effect {effect} is not open."),
-        Refusal::EffectOpen { effect } => format!("The effect {effect} is open, and only one may be."),
-        Refusal::ForeignEffect { label, step } => {
-            format!("The effect {label} does not belong to the step {step}.")
-        }
-        Refusal::OpeningUnproven { lacks } => format!("The gate may not open: {lacks}."),
-        Refusal::OldEpoch { given, newest } => {
-            format!("The epoch {given} is not newer than {newest}: another executor has the phase.")
-        }
-        _ => String::new(),
-    };
-    format!("{why} The executor looks again by itself; `switchyard journal show` tells what came before.")
+    format!("{who} no phase {phase}.{guess} {others}: {}.", list(known))
 }
