@@ -299,7 +299,6 @@ async fn clients_that_connect_for_each_request_do_not_wait_for_pgbouncers_login_
         scene.complete(operation, LONG).await?;
         over.store(true, Ordering::Relaxed);
         let longest = requests.await??;
-        println!("{operation}: the longest request took {} ms", longest.as_millis());
         ensure!(longest < Duration::from_secs(8), "{operation}: a request took {longest:?}");
     }
     let console = product::cluster::open(&scene.pgbouncer.admin_url()).await?;
