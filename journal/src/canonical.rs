@@ -1,7 +1,9 @@
 //! Canonical JSON (RFC 8785): the bytes that are stored are the bytes that are hashed.
 
+use std::fmt;
+
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Number, Value};
 
 /// A value that has no canonical form here.
 #[derive(Debug, thiserror::Error)]
@@ -14,27 +16,96 @@ pub enum CanonicalError {
     Json(#[from] serde_json::Error),
 }
 
+impl CanonicalError {
+    /// The same, told from one level further up.
+    fn within(self, step: &impl fmt::Display) -> Self {
+        match self {
+            Self::Number(path) => Self::Number(format!("/{step}{path}")),
+            Self::Json(error) => Self::Json(error),
+        }
+    }
+}
+
 /// The canonical bytes of a value.
 ///
 /// # Errors
 /// The value has a number, or does not serialise.
 pub fn to_canonical<T: Serialize>(value: &T) -> Result<Vec<u8>, CanonicalError> {
-    let value = serde_json::to_value(value)?;
-    check(&value, "")?;
-    Ok(serde_json_canonicalizer::to_vec(&value)?)
+    canonical(value, |_number| Err(CanonicalError::Number(String::new())))
 }
 
-fn check(value: &Value, path: &str) -> Result<(), CanonicalError> {
+/// The canonical bytes of a value whose numbers are taken as their decimal texts: to be hashed, not to be read again.
+///
+/// # Errors
+/// The value does not serialise.
+pub fn to_canonical_texts<T: Serialize>(value: &T) -> Result<Vec<u8>, CanonicalError> {
+    canonical(value, |number| Ok(number.to_string()))
+}
+
+fn canonical<T: Serialize>(
+    value: &T,
+    as_text: impl Fn(&Number) -> Result<String, CanonicalError>,
+) -> Result<Vec<u8>, CanonicalError> {
+    // As large as most events are.
+    let mut out = Vec::with_capacity(512);
+    write(&mut out, &serde_json::to_value(value)?, &as_text)?;
+    Ok(out)
+}
+
+fn write(
+    out: &mut Vec<u8>,
+    value: &Value,
+    as_text: &impl Fn(&Number) -> Result<String, CanonicalError>,
+) -> Result<(), CanonicalError> {
     match value {
-        Value::Number(_) => Err(CanonicalError::Number(path.to_owned())),
+        Value::Number(number) => text(out, &as_text(number)?),
+        Value::String(string) => text(out, string),
+        Value::Null => word(out, "null"),
+        Value::Bool(true) => word(out, "true"),
+        Value::Bool(false) => word(out, "false"),
         Value::Array(items) => {
-            items.iter().enumerate().try_for_each(|(index, item)| check(item, &format!("{path}/{index}")))
+            let mut between = b'[';
+            for (index, item) in items.iter().enumerate() {
+                out.push(between);
+                between = b',';
+                write(out, item, as_text).map_err(|error| error.within(&index))?;
+            }
+            close(out, between, *b"[]")
         }
         Value::Object(fields) => {
-            fields.iter().try_for_each(|(key, item)| check(item, &format!("{path}/{key}")))
+            let mut fields: Vec<_> = fields.iter().collect();
+            // Section 3.2.3: by UTF-16 code units. The map has its own order.
+            fields.sort_by(|(one, _), (other, _)| one.encode_utf16().cmp(other.encode_utf16()));
+            let mut between = b'{';
+            for (key, item) in fields {
+                out.push(between);
+                between = b',';
+                text(out, key)?;
+                out.push(b':');
+                write(out, item, as_text).map_err(|error| error.within(key))?;
+            }
+            close(out, between, *b"{}")
         }
-        Value::Null | Value::Bool(_) | Value::String(_) => Ok(()),
     }
+}
+
+/// Section 3.2.2.2: what serde_json escapes, it escapes as that section asks.
+fn text(out: &mut Vec<u8>, text: &str) -> Result<(), CanonicalError> {
+    Ok(serde_json::to_writer(out, text)?)
+}
+
+fn word(out: &mut Vec<u8>, word: &str) -> Result<(), CanonicalError> {
+    out.extend_from_slice(word.as_bytes());
+    Ok(())
+}
+
+/// Ends a list that nothing was written of yet if what comes next is its opening.
+fn close(out: &mut Vec<u8>, next: u8, [open, close]: [u8; 2]) -> Result<(), CanonicalError> {
+    if next == open {
+        out.push(open);
+    }
+    out.push(close);
+    Ok(())
 }
 
 #[cfg(test)]
@@ -45,8 +116,13 @@ mod tests {
     fn keys_are_sorted_and_numbers_are_refused() {
         let value = serde_json::json!({"b": "1", "a": {"d": null, "c": true}});
         assert_eq!(to_canonical(&value).unwrap(), br#"{"a":{"c":true,"d":null},"b":"1"}"#);
+        let empty = serde_json::json!({"b": {}, "a": [], "c": "\u{8}\u{1f}\u{7f}/\"\\"});
+        let written = "{\"a\":[],\"b\":{},\"c\":\"\\b\\u001f\u{7f}/\\\"\\\\\"}";
+        assert_eq!(String::from_utf8(to_canonical(&empty).unwrap()).unwrap(), written);
         let error = to_canonical(&serde_json::json!({"a": [1]})).unwrap_err();
         assert_eq!(error.to_string(), "a number at `/a/0`: numbers travel as strings");
+        let texts = serde_json::json!({"a": [1, -2, "3"]});
+        assert_eq!(to_canonical_texts(&texts).unwrap(), br#"{"a":["1","-2","3"]}"#);
     }
 
     /// RFC 8785, section 3.2.3: by UTF-16 code units, in which U+1F600 comes before U+FB33.

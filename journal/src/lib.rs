@@ -33,7 +33,7 @@ mod windows;
 mod witnessed;
 
 pub use approvals::{Wait, approvers, is_confirmed, memberships, waits};
-pub use canonical::{CanonicalError, to_canonical};
+pub use canonical::{CanonicalError, to_canonical, to_canonical_texts};
 pub use command::{Actor, Command, CommandBody, EffectOutcome, Found, RequestOptions};
 pub use decide::decide;
 pub use due::{

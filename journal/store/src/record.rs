@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use journal::{
-    CanonicalError, Command, CommandId, EventId, MigrationName, PhaseName, Position, Recorded, Timestamp,
-    merkle, to_canonical,
+    Actor, CanonicalError, Command, CommandBody, CommandId, EventId, MigrationName, PhaseName, Position,
+    Recorded, Timestamp, merkle, to_canonical_texts,
 };
-use serde_json::Value;
+use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
@@ -139,20 +139,13 @@ pub fn command_row(digest: &[u8], first: i64, last: i64) -> Result<CommandRow, S
 /// A command's digest: SHA-256 of the canonical form of who asks and what, numbers as strings. Id, claim and origin are
 /// not in it: the same word may come again by another way.
 pub fn digest(command: &Command) -> Result<Digest, CanonicalError> {
-    let asked = Command { origin: None, ..command.clone() };
-    let value = without_numbers(serde_json::to_value(asked)?);
-    Ok(Sha256::digest(to_canonical(&value)?).into())
-}
-
-fn without_numbers(value: Value) -> Value {
-    match value {
-        Value::Number(number) => Value::String(number.to_string()),
-        Value::Array(items) => items.into_iter().map(without_numbers).collect(),
-        Value::Object(fields) => {
-            fields.into_iter().map(|(key, value)| (key, without_numbers(value))).collect()
-        }
-        Value::Null | Value::Bool(_) | Value::String(_) => value,
+    #[derive(Serialize)]
+    struct Asked<'c> {
+        actor: &'c Actor,
+        body: &'c CommandBody,
     }
+    let Command { actor, body, origin: _ } = command;
+    Ok(Sha256::digest(to_canonical_texts(&Asked { actor, body })?).into())
 }
 
 /// A number as SQLite keeps it.
