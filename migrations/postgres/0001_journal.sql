@@ -137,11 +137,11 @@ alter table switchyard_journal.lease enable always trigger lease_stays;
 alter table switchyard_journal.lease enable always trigger lease_not_truncated;
 alter table switchyard_journal.lease enable always trigger lease_grows;
 
--- The clock that leases and events go by.
+-- The clock that leases and events go by. A function in SQL would be read and planned anew by each call.
 create function switchyard_journal.now_ms() returns bigint
-language sql volatile
+language plpgsql volatile
 set search_path = pg_catalog, pg_temp
-as $$ select (extract(epoch from clock_timestamp()) * 1000)::bigint $$;
+as $$ begin return (extract(epoch from clock_timestamp()) * 1000)::bigint; end $$;
 
 -- Takes the head's lock until the end of the transaction, then reads what a batch has to know: the clock (what 0), a page
 -- of the newer events (1), commands seen before (2), leases (3). Under READ COMMITTED each statement has a snapshot
@@ -175,7 +175,11 @@ $$;
 
 -- Appends after the head that is expected, in one transaction with the proof that what was decided on still holds: the
 -- head, the clock within `slack` milliseconds (none: it was read under this lock), each claim, and that the commands are
--- new. Gives the clock; null if something does not hold, and then nothing was written.
+-- new. Gives the clock; fails with unique_violation for a command that is not new and with serialization_failure for the
+-- rest, and then nothing is written.
+--
+-- One call is one append, so what does not depend on its rows is kept small: the update is the lock, the primary key is the
+-- look for the commands, and plans are made once, whatever the arrays' lengths.
 create function switchyard_journal.append(
     expected bigint,
     decided_at bigint,
@@ -197,17 +201,18 @@ returns bigint
 language plpgsql
 security definer
 set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
 as $$
 declare
     clock bigint;
 begin
-    perform 1 from switchyard_journal.head h where h.position = expected for update;
+    update switchyard_journal.head h set position = expected + cardinality(bodies) where h.position = expected;
     if not found then
-        return null;
+        raise exception 'event % would be not after the head', expected + 1 using errcode = 'serialization_failure';
     end if;
     clock := switchyard_journal.now_ms();
     if abs(clock - decided_at) > slack then
-        return null;
+        raise exception 'decided at %, now it is %', decided_at, clock using errcode = 'serialization_failure';
     end if;
     if cardinality(fence_phases) > 0 then
         perform 1
@@ -215,12 +220,8 @@ begin
         left join switchyard_journal.lease l on l.phase = f.phase
         where l.epoch is distinct from f.epoch or l.expires_at <= clock;
         if found then
-            return null;
+            raise exception 'a lease is not as it was taken to be' using errcode = 'serialization_failure';
         end if;
-    end if;
-    perform 1 from switchyard_journal.command c where c.id = any (ids);
-    if found then
-        return null;
     end if;
     insert into switchyard_journal.command (id, digest, first_position, last_position)
         select * from unnest(ids, digests, firsts, lasts);
@@ -228,7 +229,6 @@ begin
         select expected + e.place, e.body, sha256('\x00'::bytea || e.body), e.id, e.command, e.kind, e.phase, e.at
         from unnest(bodies, event_ids, command_ids, kinds, phases, times)
             with ordinality e (body, id, command, kind, phase, at, place);
-    update switchyard_journal.head set position = expected + cardinality(bodies);
     return clock;
 end
 $$;

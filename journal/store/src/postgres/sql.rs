@@ -48,6 +48,9 @@ pub(super) async fn events_after(
 /// the millisecond for people, and nothing is decided by less than a second.
 const SLACK: i64 = 250;
 
+/// How `append` says that what it rests on does not hold: serialization_failure, and unique_violation.
+const STALE: [&str; 2] = ["40001", "23505"];
+
 /// A driver's error as the store's. The driver never repeats the connection string.
 pub(crate) fn from_database(error: &sqlx::Error) -> StoreError {
     match code(error).as_deref() {
@@ -107,8 +110,8 @@ impl PostgresWriter {
         Self { connection, clock, told: None }
     }
 
-    /// Calls `append`; gives the clock, or nothing if something it rests on does not hold.
-    async fn append(&mut self, written: &Written, slack: Option<i64>) -> Result<Option<i64>, Trouble> {
+    /// Calls `append`; gives whether what it rests on holds.
+    async fn append(&mut self, written: &Written, slack: Option<i64>) -> Result<bool, Trouble> {
         let numbers = |all: Vec<u64>| all.into_iter().map(number).collect::<Result<Vec<i64>, StoreError>>();
         let fence_phases: Vec<&str> = written.fences.iter().map(|fence| fence.phase.as_str()).collect();
         let fence_epochs = numbers(written.fences.iter().map(|fence| fence.epoch.get()).collect())?;
@@ -123,7 +126,7 @@ impl PostgresWriter {
         let phases: Vec<Option<&str>> =
             written.events.iter().map(|event| event.phase.as_ref().map(PhaseName::as_str)).collect();
         let times: Vec<i64> = written.events.iter().map(|event| event.recorded_at).collect();
-        let clock = sqlx::query_scalar(
+        let done = sqlx::query_scalar(
             "select switchyard_journal.append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
         )
         .bind(number(written.head.get())?)
@@ -142,9 +145,13 @@ impl PostgresWriter {
         .bind(phases)
         .bind(times)
         .fetch_one(&mut self.connection)
-        .await?;
-        self.hear(clock);
-        Ok(clock)
+        .await;
+        self.hear(done.as_ref().ok().copied());
+        match done {
+            Ok(_clock) => Ok(true),
+            Err(error) if code(&error).is_some_and(|code| STALE.contains(&code.as_str())) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
     }
 
     fn hear(&mut self, clock: Option<i64>) {
@@ -203,7 +210,7 @@ impl Writer for PostgresWriter {
     }
 
     async fn write(&mut self, written: &Written) -> Result<(), Trouble> {
-        if !written.events.is_empty() && self.append(written, None).await?.is_none() {
+        if !written.events.is_empty() && !self.append(written, None).await? {
             // Under the lock since it was read, so this is no race.
             let what =
                 "the head's row does not agree with the events, or a command of the batch is there already";
@@ -248,6 +255,6 @@ impl Writer for PostgresWriter {
     }
 
     async fn write_at_once(&mut self, written: &Written) -> Result<bool, Trouble> {
-        Ok(self.append(written, Some(SLACK)).await?.is_some())
+        self.append(written, Some(SLACK)).await
     }
 }
