@@ -1,7 +1,9 @@
 //! The journal in one SQLite file, shared by several processes at once.
 //!
-//! `begin immediate` takes SQLite's one write lock: the head's lock. Reads go through a small pool of connections that
-//! cannot write.
+//! `begin immediate` takes SQLite's one write lock: the head's lock. A batch of plain appends is decided before it and
+//! written in one turn of the thread that holds the connection: triggers find out under the lock whether head, commands
+//! and leases are as they were taken to be, a hook of the commit whether the clock is. Reads go through a small pool of
+//! connections that cannot write.
 
 mod file;
 mod sql;
@@ -102,7 +104,7 @@ impl Backend for Sqlite {
 
     async fn writer(&self) -> Result<SqliteWriter, Trouble> {
         let connection = self.file.writing().connect().await?;
-        Ok(SqliteWriter::new(connection, Arc::clone(&self.clock)))
+        Ok(SqliteWriter::new(connection, Arc::clone(&self.clock)).await?)
     }
 
     async fn events_after(&self, after: Position, limit: u32) -> Result<Page, Trouble> {
