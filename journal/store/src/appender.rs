@@ -58,6 +58,8 @@ impl<B: Backend> Appender<B> {
         let mut jobs = Vec::new();
         while self.jobs.recv_many(&mut jobs, BATCH).await > 0 {
             self.serve(std::mem::take(&mut jobs)).await;
+            // Who was answered and asks again at once is of the next transaction, not of the one after it.
+            tokio::task::yield_now().await;
         }
     }
 

@@ -6,6 +6,7 @@
 //! backend writes in the same transaction, or not at all.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -164,8 +165,10 @@ pub struct Batch<'m> {
     pub migration: &'m MigrationName,
     /// The state with all that was decided so far.
     pub state: Arc<State>,
-    /// The commands seen before, and those of this batch, with their events.
+    /// The commands seen before, with their events.
     pub known: BTreeMap<CommandId, (Digest, Vec<Recorded>)>,
+    /// The commands of this batch, and which of its events are theirs.
+    made: BTreeMap<CommandId, (Digest, Range<usize>)>,
     /// The leases.
     pub leases: Leases,
     /// What it comes to.
@@ -196,7 +199,8 @@ impl<'m> Batch<'m> {
     /// Begins one.
     pub fn new(migration: &'m MigrationName, state: Arc<State>, now: Timestamp, leases: Leases) -> Self {
         let written = Written { head: state.head, now, ..Written::default() };
-        Self { migration, state, known: BTreeMap::new(), leases, written, schema_version: SCHEMA_VERSION }
+        let (known, made) = (BTreeMap::new(), BTreeMap::new());
+        Self { migration, state, known, made, leases, written, schema_version: SCHEMA_VERSION }
     }
 
     const fn now(&self) -> Timestamp {
@@ -223,9 +227,9 @@ impl<'m> Batch<'m> {
 
     /// The outer error is the batch's, the inner one the member's.
     fn execute(&mut self, member: &Member) -> Result<Result<Vec<Recorded>, ExecuteError>, StoreError> {
-        if let Some((digest, events)) = self.known.get(&member.id) {
-            return Ok(if *digest == member.digest {
-                Ok(events.clone())
+        if let Some((digest, events)) = self.events_of(&member.id)? {
+            return Ok(if digest == member.digest {
+                Ok(events)
             } else {
                 Err(ExecuteError::IdReused(member.id.clone()))
             });
@@ -238,6 +242,19 @@ impl<'m> Batch<'m> {
         let epoch = member.claim.as_ref().map(Claim::epoch);
         let asked = Asked { id: &member.id, digest: member.digest, epoch, command: &member.command };
         self.append(&asked)
+    }
+
+    /// What a command was and made, if it is no new one.
+    fn events_of(&self, id: &CommandId) -> Result<Option<(Digest, Vec<Recorded>)>, StoreError> {
+        if let Some(known) = self.known.get(id) {
+            return Ok(Some(known.clone()));
+        }
+        let Some((digest, range)) = self.made.get(id) else { return Ok(None) };
+        let events = self.written.events.get(range.clone()).unwrap_or_default();
+        let read = |event: &NewEvent| {
+            Recorded::from_bytes(&event.bytes).map_err(|error| StoreError::Foreign(error.to_string()))
+        };
+        Ok(Some((*digest, events.iter().map(read).collect::<Result<_, _>>()?)))
     }
 
     /// Whether the claim is the phase's newest epoch, its term runs, and the command is about that phase.
@@ -326,6 +343,7 @@ impl<'m> Batch<'m> {
         }
         let row = CommandRow { digest: about.digest, first: self.state.head.next(), last: position };
         self.written.commands.push((about.id.clone(), row));
+        let first = self.written.events.len();
         let mut recorded = Vec::with_capacity(events.len());
         for (event, bytes) in events {
             evolve(Arc::make_mut(&mut self.state), &event);
@@ -345,7 +363,7 @@ impl<'m> Batch<'m> {
                 self.state.head
             )));
         }
-        self.known.insert(about.id.clone(), (about.digest, recorded.clone()));
+        self.made.insert(about.id.clone(), (about.digest, first..self.written.events.len()));
         Ok(Ok(recorded))
     }
 
@@ -377,7 +395,7 @@ impl<'m> Batch<'m> {
         term: Duration,
     ) -> Result<Result<Option<Lease>, StoreError>, StoreError> {
         let row = self.lease(phase).cloned();
-        if self.known.contains_key(id) {
+        if self.known.contains_key(id) || self.made.contains_key(id) {
             // Taken by an earlier try whose commit was not answered. Only this holder's process takes under its
             // name, one lease at a time: if the row is its own, it is the one taken then.
             let own = row.filter(|row| row.holder == holder.as_str());
