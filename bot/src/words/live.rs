@@ -152,6 +152,13 @@ fn remedy(table: &Inventory) -> String {
         Some(Obstacle::Identity) => {
             format!("its replica identity: alter table {name} replica identity default")
         }
+        Some(Obstacle::Fires) => format!(
+            "a trigger that fires on replicated rows, too (ENABLE ALWAYS or REPLICA): alter table {name} enable trigger …"
+        ),
+        Some(Obstacle::Bound) => format!(
+            "it references {}, of which one cannot be moved: make that table movable, or drop the foreign key",
+            list(&table.references)
+        ),
         None => "its name cannot be written in a plan: rename it".to_owned(),
     }
 }
@@ -213,7 +220,9 @@ pub fn plan_begun(
     let mut names = BTreeSet::new();
     text.push_str(
         "# Phases: tables that foreign keys, sequences and triggers tie together, the largest first. A phase moves, and can go \
-         back, as one.\n",
+         back, as one.\n\
+         # What one transaction of the application writes or reads belongs into one phase, too: no catalog tells that, so join \
+         phases\n# where it is so.\n",
     );
     for group in groups(tables) {
         phase(&mut text, &group, &mut names);

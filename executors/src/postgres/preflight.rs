@@ -454,11 +454,11 @@ async fn company(client: &Client, side: Side, found: &mut Found) -> Result<(), t
         ));
     }
     let prepared = "select count(*), coalesce(max(extract(epoch from now() - prepared))::int8, 0) \
-                    from pg_prepared_xacts where database = current_database() and prepared < now() - interval '5 min'";
+                    from pg_prepared_xacts where prepared < now() - interval '5 min'";
     let row = client.query_one(prepared, &[]).await?;
     if row.get::<_, i64>(0) > 0 {
         found.warn(format!(
-            "{} prepared transactions stand at the {side}, the oldest for {} s: no slot is made before they end",
+            "{} prepared transactions stand in the cluster of the {side}, the oldest for {} s: no slot is made before they end",
             row.get::<_, i64>(0),
             row.get::<_, i64>(1)
         ));
@@ -468,7 +468,7 @@ async fn company(client: &Client, side: Side, found: &mut Found) -> Result<(), t
     let row = client.query_one(open, &[]).await?;
     if row.get::<_, i64>(0) > 0 {
         found.warn(format!(
-            "{} writing transactions are open at the {side}, the oldest for {} s: no slot is made before they end",
+            "{} writing transactions are open in the cluster of the {side}, the oldest for {} s: no slot is made before they end",
             row.get::<_, i64>(0),
             row.get::<_, i64>(1)
         ));

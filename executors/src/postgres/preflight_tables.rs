@@ -199,7 +199,10 @@ async fn foreign_keys(
                 format!(
                     "the foreign key {name} of {table} leads to {other}, which is in no table of this phase"
                 ),
-                format!("Put {other} into the phase, or move it in one before."),
+                format!(
+                    "Put {other} into the phase, or move it in one before. If it cannot be moved: make it at the target \
+                     with its rows, or drop the foreign key."
+                ),
             );
         }
     }

@@ -194,6 +194,10 @@ pub enum Obstacle {
     UnusableKey,
     /// Its replica identity is not the primary key.
     Identity,
+    /// A trigger of it fires on replicated rows, too.
+    Fires,
+    /// A foreign key of it leads to a table that no phase can hold.
+    Bound,
 }
 
 /// Every table outside the system's schemas and ours, by name.
@@ -217,7 +221,9 @@ pub async fn inventory(client: &Client) -> Result<Vec<Inventory>, Error> {
                    where i.indrelid = c.oid and i.indisreplident and i.indisprimary), \
                  exists (select from pg_index i where i.indrelid = c.oid and i.indisprimary), \
                  array(select p.prosrc from pg_trigger g join pg_proc p on p.oid = g.tgfoid \
-                   where g.tgrelid = c.oid and not g.tgisinternal) \
+                   where g.tgrelid = c.oid and not g.tgisinternal), \
+                 exists (select from pg_trigger g \
+                   where g.tgrelid = c.oid and not g.tgisinternal and g.tgenabled in ('A', 'R')) \
                from pg_class c join pg_namespace n on n.oid = c.relnamespace \
                where c.relkind in ('r', 'p') and c.relpersistence <> 't' \
                  and n.nspname not in ('information_schema', '_switchyard') and n.nspname not like 'pg\\_%' \
@@ -237,6 +243,7 @@ pub async fn inventory(client: &Client) -> Result<Vec<Inventory>, Error> {
             () if key.is_empty() && row.get(10) => Some(Obstacle::UnusableKey),
             () if key.is_empty() => Some(Obstacle::NoKey),
             () if row.get(9) => Some(Obstacle::Identity),
+            () if row.get(12) => Some(Obstacle::Fires),
             () => None,
         };
         let table = named(&row);
@@ -257,7 +264,26 @@ pub async fn inventory(client: &Client) -> Result<Vec<Inventory>, Error> {
             obstacle,
         });
     }
+    bind(&mut tables);
     Ok(tables)
+}
+
+/// Finds the tables that cannot be moved because one that they reference cannot.
+fn bind(tables: &mut [Inventory]) {
+    let mut stuck: BTreeSet<TableName> = BTreeSet::new();
+    loop {
+        let found = tables.iter().filter(|each| each.obstacle.is_some()).map(|each| each.table.clone());
+        let before = stuck.len();
+        stuck.extend(found);
+        if stuck.len() == before {
+            return;
+        }
+        for table in tables.iter_mut().filter(|table| table.obstacle.is_none()) {
+            if !table.references.is_disjoint(&stuck) {
+                table.obstacle = Some(Obstacle::Bound);
+            }
+        }
+    }
 }
 
 /// What a function's text inserts into, updates, deletes from or merges into, as it is written there: with its schema or
@@ -285,8 +311,8 @@ fn written(text: &str) -> Vec<String> {
     verbs.filter_map(name).collect()
 }
 
-/// Tables that foreign keys, sequences or triggers tie together, each group the largest table first, the largest group first. Tables that no
-/// phase can hold as they are tie nothing, and are left out.
+/// Tables that foreign keys, sequences or triggers tie together, each group the largest table first, the largest group first.
+/// Tables that no phase can hold as they are tie nothing, and are left out.
 #[must_use]
 pub fn groups(tables: &[Inventory]) -> Vec<Vec<&Inventory>> {
     let mut open: BTreeMap<&TableName, &Inventory> =
@@ -339,6 +365,24 @@ mod tests {
                     delete from \"Odd\".\"Name\" where true; select a into b from c; perform f(); return new; end";
         assert_eq!(written(text), ["shop.history", "stock", "Odd.Name"]);
         assert_eq!(written("begin new.at := now(); return new; end"), Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_references_a_table_that_cannot_be_moved_cannot_be_moved() {
+        let mut measures = table("a.measure", 900, &[]);
+        measures.obstacle = Some(Obstacle::Partitioned);
+        let mut tables = [
+            table("a.alarm", 1, &["a.note"]),
+            table("a.note", 1, &["a.measure"]),
+            table("a.user", 1, &[]),
+            measures,
+        ];
+        bind(&mut tables);
+        let obstacles = tables.map(|each| each.obstacle);
+        assert_eq!(
+            obstacles,
+            [Some(Obstacle::Bound), Some(Obstacle::Bound), None, Some(Obstacle::Partitioned)]
+        );
     }
 
     #[test]
