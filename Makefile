@@ -25,10 +25,10 @@ test: setup
 	$(CARGO) build --locked --workspace
 	$(CARGO) test --locked --workspace --no-fail-fast -- --test-threads=$(TEST_THREADS)
 
-# Each figure beside its reference, in the same run; on a machine that does nothing else.
+# Each figure beside its reference, in the same run; on a machine that does nothing else. Built as users build it.
 bench: setup
-	$(CARGO) build --locked -p benches
-	@"$${CARGO_TARGET_DIR:-target}/debug/bench" $(BENCHES)
+	$(CARGO) build --locked --release --workspace --bins
+	@"$${CARGO_TARGET_DIR:-target}/release/bench" $(BENCHES)
 
 fuzz:
 	FUZZ_SECONDS=$(FUZZ_SECONDS) $(CARGO) test --locked --workspace --test fuzz -- --nocapture --test-threads=1

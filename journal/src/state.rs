@@ -31,7 +31,7 @@ pub struct Finding {
 
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ({}) {}", self.what, self.code, self.remedy)
+        write!(f, "{} ({}). {}", self.what.trim_end_matches('.'), self.code, self.remedy)
     }
 }
 

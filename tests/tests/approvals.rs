@@ -90,7 +90,7 @@ async fn one_person_cannot_cut_over_and_two_can() -> Result<()> {
 
 #[tokio::test]
 async fn requests_expire_and_a_changed_plan_voids_them() -> Result<()> {
-    let approvals = "[approvals.cutover]\nrequired = 2\nexpires = \"3s\"\n\n[approvals.failback]\nrequired = 2\nexclude_requester = true\n";
+    let approvals = "[approvals.cutover]\nrequired = 2\nexpires = \"10s\"\n\n[approvals.failback]\nrequired = 2\nexclude_requester = true\n";
     let scene = Scene::set(Setting { approvals, ..Setting::default() }).await?;
     let mut serve = scene.product.serve("a", None)?;
     serve.ready().await?;
