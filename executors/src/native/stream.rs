@@ -26,6 +26,10 @@
 //! one before. So nothing is said of it, and it has no lag, until it has passed the place where the server was when it
 //! began: what stopped the last run lies before that place.
 //!
+//! *A batch that takes too long.* Who waits for the gate row ends a session of ours that has held it for two seconds. On a
+//! slow side a batch of fixed size would be ended each time, and begun anew, and never be there. So a run begins with few
+//! changes a batch, and has more as long as they are written quickly.
+//!
 //! *A hold.* Who compares both sides needs the side written exactly at a place. The stream then commits nothing that
 //! ended after the place, and says so once it knows that nothing before it is outstanding: from a transaction that ends
 //! after it, or from the server's word that nothing comes before it. Silence proves nothing.
@@ -52,6 +56,12 @@ pub use crate::native::hold::StreamHold;
 
 /// How many changes one batch has at most, whole transactions apart: a batch holds the gate row as long as it lasts.
 const MAX_CHANGES: usize = 2_000;
+
+/// How many a run begins with.
+const FEW_CHANGES: usize = 16;
+
+/// How long a batch should take. Who waits for the gate row ends whatever holds it for two seconds, a batch with the rest.
+const BATCH: Duration = Duration::from_millis(300);
 
 /// How many transactions.
 const MAX_TRANSACTIONS: usize = 1_000;
@@ -244,6 +254,8 @@ struct Run<'r> {
     /// Read, not dealt with.
     pending: VecDeque<Transaction>,
     pending_changes: usize,
+    /// How many changes the next batch may have.
+    size: usize,
     /// The server's word after the last of `pending`.
     idle: Option<Lsn>,
     /// When the newest transaction dealt with was committed.
@@ -287,6 +299,7 @@ impl<'r> Run<'r> {
             written: row,
             pending: VecDeque::new(),
             pending_changes: 0,
+            size: FEW_CHANGES,
             idle: None,
             dealt_ms: None,
             end: None,
@@ -384,9 +397,7 @@ impl<'r> Run<'r> {
 
     /// Takes what is there already, up to a batch.
     fn read_ready(&mut self) {
-        while self.end.is_none()
-            && self.pending_changes < MAX_CHANGES
-            && self.pending.len() < MAX_TRANSACTIONS
+        while self.end.is_none() && self.pending_changes < self.size && self.pending.len() < MAX_TRANSACTIONS
         {
             match self.changes.ready() {
                 Some(Ok(item)) => self.absorb(item),
@@ -414,7 +425,9 @@ impl<'r> Run<'r> {
         }
         let written = transactions.iter().rev().find(|each| self.changes_rows(each)).map(end_of);
         if written.is_some() || transactions.iter().any(|each| !each.markers.is_empty()) {
+            let began = self.clock.monotonic();
             self.commit(control, transactions, end).await?;
+            self.size = next_size(self.size, self.clock.monotonic().duration_since(began));
         }
         if let (Some(written), StreamMode::Apply) = (written, self.mode) {
             self.written = written;
@@ -513,6 +526,15 @@ impl<'r> Run<'r> {
     }
 }
 
+/// How many changes the batch after one of this size has, which took so long.
+fn next_size(size: usize, took: Duration) -> usize {
+    match () {
+        () if took > BATCH => (size / 2).max(FEW_CHANGES),
+        () if took < BATCH / 3 => (size * 2).min(MAX_CHANGES),
+        () => size,
+    }
+}
+
 fn end_of(transaction: &Transaction) -> Lsn {
     let Checkpoint::Lsn(end) = transaction.end;
     end
@@ -565,4 +587,24 @@ pub async fn apply_until(
         }
     }
     Ok(row)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slow_side_gets_small_batches_and_a_quick_one_large_ones() {
+        let (quick, slow) = (Duration::from_millis(5), Duration::from_secs(1));
+        let mut size = FEW_CHANGES;
+        for _ in 0..10 {
+            size = next_size(size, quick);
+        }
+        assert_eq!(size, MAX_CHANGES);
+        assert_eq!(next_size(size, BATCH / 2), size);
+        for _ in 0..10 {
+            size = next_size(size, slow);
+        }
+        assert_eq!(size, FEW_CHANGES);
+    }
 }
