@@ -8,6 +8,7 @@ use journal::{
 };
 use journal_store::{ExecuteError, Store};
 use runtime::Clock;
+use runtime::retry::Backoff;
 use tokio::sync::watch;
 
 use super::Groups;
@@ -30,26 +31,25 @@ pub struct Watch {
 }
 
 fn waits_for_a_look(state: &journal::State, request: &Request, now: Timestamp) -> bool {
-    let waits = || waits(state, request, now);
-    request.status == RequestStatus::Open
-        && waits().contains(&Wait::Roles)
-        && waits().iter().all(Wait::is_look)
+    request.status == RequestStatus::Open && {
+        let waits = waits(state, request, now);
+        waits.contains(&Wait::Roles) && waits.iter().all(Wait::is_look)
+    }
 }
 
 impl Watch {
     /// Watches until it is told to stop.
     pub async fn run(self, mut stop: watch::Receiver<bool>) {
-        let mut failed: u32 = 0;
+        let mut backoff = Backoff::new(TICK * 2, LONGEST);
         while !*stop.borrow() {
             let wait = match self.once().await {
                 Ok(()) => {
-                    failed = 0;
+                    backoff.reset();
                     TICK
                 }
                 Err(why) => {
-                    failed = failed.saturating_add(1);
                     tracing::warn!(why, "a group cannot be asked: what waits for it waits on");
-                    (TICK * 2_u32.pow(failed.min(6))).min(LONGEST)
+                    backoff.wait()
                 }
             };
             tokio::select! {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use journal::{Operation, PhaseName, Position, RequestOptions};
+use journal::{Operation, PhaseName, Position, RequestOptions, State};
 
 use super::PREFIX;
 
@@ -304,6 +304,28 @@ impl Opt {
 }
 
 impl Command {
+    /// The phase that it is about, by its request if it names one. None: it is about all, or about none.
+    #[must_use]
+    pub fn phase(&self, state: &State) -> Option<PhaseName> {
+        match self {
+            Self::Request { phase, .. }
+            | Self::Abort { phase, .. }
+            | Self::Pause { phase }
+            | Self::Resume { phase }
+            | Self::Retry { phase }
+            | Self::History { phase } => Some(phase.clone()),
+            Self::Hold { phase, .. }
+            | Self::Release { phase }
+            | Self::Status { phase }
+            | Self::Plan { phase } => phase.clone(),
+            Self::Approve { request, .. }
+            | Self::Deny { request, .. }
+            | Self::BreakGlass { request, .. }
+            | Self::Revoke { request } => state.requests.get(request).map(|asked| asked.phase.clone()),
+            Self::Help { .. } | Self::Whoami | Self::Audit => None,
+        }
+    }
+
     /// Its verb.
     #[must_use]
     pub const fn verb(&self) -> Verb {

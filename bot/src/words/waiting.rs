@@ -122,24 +122,10 @@ pub(super) fn window(closed: &journal::Closed, now: Timestamp) -> String {
 /// A reply, and behind it the broken glass of the phase it is about, until that is reviewed.
 #[must_use]
 pub fn aloud(text: String, command: &Command, world: World<'_>) -> String {
-    let of = |request: &journal::Position| world.state.requests.get(request).map(|asked| asked.phase.clone());
-    let phase = match command {
-        Command::Request { phase, .. }
-        | Command::Abort { phase, .. }
-        | Command::Pause { phase }
-        | Command::Resume { phase }
-        | Command::Retry { phase }
-        | Command::History { phase } => Some(phase.clone()),
-        Command::Hold { phase, .. }
-        | Command::Release { phase }
-        | Command::Status { phase }
-        | Command::Plan { phase } => phase.clone(),
-        Command::Approve { request, .. }
-        | Command::Deny { request, .. }
-        | Command::BreakGlass { request, .. }
-        | Command::Revoke { request } => of(request),
-        Command::Help { .. } | Command::Whoami | Command::Audit => return text,
-    };
+    if matches!(command, Command::Help { .. } | Command::Whoami | Command::Audit) {
+        return text;
+    }
+    let phase = command.phase(world.state);
     let mut text = text;
     for (request, glass) in broken(world.state, phase.as_ref()) {
         text.push('\n');

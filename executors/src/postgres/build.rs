@@ -119,10 +119,9 @@ fn proof(object: &SchemaObject) -> Option<String> {
 /// Whether an earlier attempt made it. What has its name and is another one is met by the statement that makes it.
 async fn exists(tx: &Transaction<'_>, object: &SchemaObject) -> Result<bool, tokio_postgres::Error> {
     let sql = format!(
-        "select exists (select from pg_constraint where conrelid = {}::regclass and conname = $1 \
-                        and right($2, length(d.definition)) = d.definition) \
+        "select right($2, length(definition)) = definition \
          from (select replace(pg_get_constraintdef(oid), ' {UNPROVEN}', '') as definition from pg_constraint \
-               where conrelid = {0}::regclass and conname = $1) d",
+               where conrelid = {}::regclass and conname = $1) made",
         literal(&quoted(&object.table))
     );
     let found = tx.query_opt(&sql, &[&object.name, &object.statement]).await?;

@@ -395,25 +395,7 @@ impl Told<'_> {
     }
 
     fn said_phase(&self) -> Option<PhaseName> {
-        match self.command? {
-            Command::Request { phase, .. }
-            | Command::Abort { phase, .. }
-            | Command::Pause { phase }
-            | Command::Resume { phase }
-            | Command::Retry { phase }
-            | Command::History { phase } => Some(phase.clone()),
-            Command::Hold { phase, .. }
-            | Command::Release { phase }
-            | Command::Status { phase }
-            | Command::Plan { phase } => phase.clone(),
-            Command::Approve { request, .. }
-            | Command::Deny { request, .. }
-            | Command::BreakGlass { request, .. }
-            | Command::Revoke { request } => {
-                self.world.state.requests.get(request).map(|asked| asked.phase.clone())
-            }
-            Command::Help { .. } | Command::Whoami | Command::Audit => None,
-        }
+        self.command?.phase(self.world.state)
     }
 
     const fn said_request(&self) -> Option<Position> {
