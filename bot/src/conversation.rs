@@ -4,6 +4,7 @@
 //! gave to the text before its first try, so that a repeated text does nothing twice. The first that is refused stops
 //! the rest.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use journal::{
@@ -15,6 +16,7 @@ use journal_store::{ExecuteError, Store, StoreError, each_event, each_stored};
 use crate::groups::{Groups, Seen};
 use crate::language::{Command, Dialect, Heard, read};
 use crate::metrics;
+use crate::preflight::Preflight;
 use crate::proof::Proof;
 use crate::status::Report;
 use crate::words::{self, Narrator, World};
@@ -110,13 +112,14 @@ pub struct Conversation {
     store: Arc<dyn Store>,
     proof: Option<Proof>,
     groups: Option<Arc<Groups>>,
+    preflight: Option<Arc<Preflight>>,
 }
 
 impl Conversation {
     /// A conversation about the migration of a journal.
     #[must_use]
     pub fn new(store: Arc<dyn Store>) -> Self {
-        Self { store, proof: None, groups: None }
+        Self { store, proof: None, groups: None, preflight: None }
     }
 
     /// The same, with log checkpoints in its answers.
@@ -130,6 +133,12 @@ impl Conversation {
     #[must_use]
     pub fn asking(self, groups: Arc<Groups>) -> Self {
         Self { groups: Some(groups), ..self }
+    }
+
+    /// The same, with what the databases say in the answer to `plan`.
+    #[must_use]
+    pub fn looking(self, preflight: Arc<Preflight>) -> Self {
+        Self { preflight: Some(preflight), ..self }
     }
 
     /// Does what a text says.
@@ -272,7 +281,14 @@ impl Conversation {
                 Report::new(&state, &reported, now, phase.as_ref())
                     .map_or_else(String::new, |report| words::status(&report))
             }
-            Command::Plan { phase } => words::plan_next(plan, phase.as_ref(), world),
+            Command::Plan { phase } => {
+                let only = phase.as_ref();
+                let outlook = match &self.preflight {
+                    Some(preflight) => preflight.outlook(plan, &state, only).await,
+                    None => BTreeMap::new(),
+                };
+                words::plan_next(plan, only, &outlook, world)
+            }
             Command::Help { topic: Some(topic) } => words::about(*topic),
             Command::Help { topic: None } => words::overview(),
             Command::Whoami => {

@@ -25,7 +25,6 @@ use tokio::task::JoinSet;
 
 use crate::conversation::{Conversation, Follow, Reply, Utterance};
 use crate::language::Dialect;
-use crate::proof::Proof;
 use crate::words::{self, Narrator};
 
 pub use wire::{Answer, Ask, MOST_BYTES, VERSION};
@@ -54,7 +53,6 @@ pub enum SocketError {
 #[derive(Debug)]
 pub struct Server {
     listener: UnixListener,
-    proof: Option<Proof>,
     path: PathBuf,
     inode: u64,
 }
@@ -86,14 +84,7 @@ impl Server {
         std::fs::set_permissions(&making, std::fs::Permissions::from_mode(0o600))?;
         let inode = std::fs::symlink_metadata(&making)?.ino();
         std::fs::rename(&making, path)?;
-        Ok(Self { listener, proof: None, path: path.to_owned(), inode })
-    }
-
-    /// The same, with log checkpoints in its answers.
-    #[must_use]
-    pub fn proven_by(mut self, proof: Option<Proof>) -> Self {
-        self.proof = proof;
-        self
+        Ok(Self { listener, path: path.to_owned(), inode })
     }
 
     /// Where it listens.
@@ -103,7 +94,7 @@ impl Server {
     }
 
     /// Answers until it is dropped. A command in the hand at that moment is done or not; its id tells a repeat.
-    pub async fn run(self, store: Arc<dyn Store>) {
+    pub async fn run(self, store: Arc<dyn Store>, conversation: Conversation) {
         let places = Arc::new(Semaphore::new(CONNECTIONS));
         let mut connections = JoinSet::new();
         loop {
@@ -111,8 +102,7 @@ impl Server {
             let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
             match self.listener.accept().await {
                 Ok((stream, _)) => {
-                    let conversation = Conversation::new(Arc::clone(&store)).proven_by(self.proof.clone());
-                    let store = Arc::clone(&store);
+                    let (store, conversation) = (Arc::clone(&store), conversation.clone());
                     connections.spawn(async move {
                         if let Err(error) = serve(stream, store, conversation).await {
                             tracing::debug!(%error, "a connection ended early");

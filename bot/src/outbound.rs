@@ -13,11 +13,12 @@ use tokio::sync::{Notify, watch};
 
 use crate::metrics;
 
-/// How long a row is one instance's: above the longest request.
-const TERM: Duration = Duration::from_secs(90);
+/// How long a row is one instance's: above the longest delivery, and no more, since what an instance that died had in its
+/// hand waits for so long.
+const TERM: Duration = Duration::from_secs(35);
 
 /// How long one delivery may take. Afterwards nobody knows whether it was made, and the platform is asked.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(25);
 
 /// How long a row that another instance wrote may wait to be seen.
 const POLL: Duration = Duration::from_millis(250);

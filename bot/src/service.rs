@@ -15,12 +15,12 @@ use tokio::task::JoinSet;
 use crate::arrival::Place;
 use crate::board::{Audience, Board, Plain};
 use crate::config::Config;
+use crate::conversation::Conversation;
 use crate::discord::{DiscordSender, Gateway, Reception};
 use crate::github::{App, Client, Desk, GithubAudience, GithubSender, Sweep, Watch};
 use crate::groups::{self, Groups};
 use crate::inbound::{DiscordDoor, Doors, GithubDoor, SlackDoor, router};
 use crate::outbound::{Carrier, Sender};
-use crate::proof::Proof;
 use crate::slack::{Readers, SlackAudience, SlackSender, Sockets, Windows};
 use crate::worker::Worker;
 use crate::{discord, metrics, slack, words};
@@ -39,8 +39,8 @@ pub struct Parts {
     pub holder: Holder,
     /// Time.
     pub clock: Arc<dyn Clock>,
-    /// Puts log checkpoints into answers.
-    pub proof: Option<Proof>,
+    /// Does what is said; it does not ask groups yet.
+    pub conversation: Conversation,
     /// Keeps secrets out of texts.
     pub scrubber: Scrubber,
 }
@@ -62,8 +62,9 @@ impl Service {
         config.teach(&parts.scrubber);
         let slack = slack_client(&config)?;
         let github = github_client(&config, &parts)?;
-        let groups = Groups::new(github.clone(), slack.clone(), Arc::clone(&parts.clock));
-        let groups = Arc::new(groups);
+        let groups = Arc::new(Groups::new(github.clone(), slack.clone(), Arc::clone(&parts.clock)));
+        let conversation = parts.conversation.clone().asking(Arc::clone(&groups));
+        let parts = Parts { conversation, ..parts };
         let desk = desk(&config, &parts, github, &groups);
         let readers = Arc::new(Readers::new(Arc::clone(&parts.clock)));
         let discord = discord_client(&config)?;
@@ -141,8 +142,7 @@ impl Service {
             arrived,
             desk,
             slack,
-            proof: parts.proof.clone(),
-            groups,
+            conversation: parts.conversation.clone(),
             written: Arc::clone(&written),
         };
         tasks.spawn(worker.run(stopped.clone()));
@@ -259,7 +259,7 @@ fn desk(config: &Config, parts: &Parts, client: Option<Arc<Client>>, groups: &Ar
         client,
         store: Arc::clone(&parts.store),
         plan_path: github.plan_path.clone(),
-        proof: parts.proof.clone(),
+        conversation: parts.conversation.clone(),
         groups: Arc::clone(groups),
     })
 }

@@ -19,9 +19,7 @@ use crate::board;
 use crate::conversation::{Conversation, Reply, Utterance};
 use crate::discord;
 use crate::github::{Binding, Desk, Event, Stopped};
-use crate::groups::Groups;
 use crate::language;
-use crate::proof::Proof;
 use crate::slack;
 use crate::withdrawn::{Withdrawal, take_back};
 use crate::words;
@@ -55,10 +53,8 @@ pub struct Worker {
     pub desk: Option<Desk>,
     /// Looks at accounts of Slack, if it is configured.
     pub slack: Option<Arc<slack::Client>>,
-    /// Puts log checkpoints into answers.
-    pub proof: Option<Proof>,
-    /// Asks the groups that stand for roles.
-    pub groups: Arc<Groups>,
+    /// Does what is said.
+    pub conversation: Conversation,
     /// Told of each reply.
     pub written: Arc<Notify>,
 }
@@ -187,9 +183,6 @@ impl Worker {
                 Err(why) => return Done::Later(why),
             }
         }
-        let conversation = Conversation::new(Arc::clone(&self.store))
-            .proven_by(self.proof.clone())
-            .asking(Arc::clone(&self.groups));
         let origin = Origin { bound, ..place.origin(&arrival.account, meaning) };
         let said = Utterance {
             person: &person,
@@ -198,7 +191,7 @@ impl Worker {
             dialect: dialect(&arrival.said),
             origin: Some(origin),
         };
-        let reply = conversation.hear(&said).await;
+        let reply = self.conversation.hear(&said).await;
         tracing::info!(meaning, %person, ok = reply.ok, code = reply.code, "answered");
         if reply.code.as_deref() == Some(words::STORE_FAILED) {
             return Done::Later(reply.text);

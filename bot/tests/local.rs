@@ -16,6 +16,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bot::conversation::Conversation;
 use bot::local::client::{Saying, say};
 use bot::local::{Answer, MOST_BYTES, Server, SocketError};
 use journal_store::Store as _;
@@ -45,7 +46,8 @@ async fn a_known_person_is_answered_and_nobody_else() {
     let socket = place.file("s.sock");
     let server = Server::bind(&socket).await.unwrap();
     assert_eq!(std::fs::metadata(&socket).unwrap().permissions().mode() & 0o777, 0o600);
-    let server = tokio::spawn(server.run(Arc::clone(&store) as _));
+    let server =
+        tokio::spawn(server.run(Arc::clone(&store) as _, Conversation::new(Arc::clone(&store) as _)));
 
     let known = exchange(&socket, &ask("ana", &token("ana"), "1", "whoami")).await;
     assert!(known.ok && known.reply.starts_with("You are ana"), "{known:?}");
@@ -87,7 +89,12 @@ async fn a_repeated_id_is_one_command_and_ids_of_two_persons_are_two() {
     let place = Place::new();
     let store = place.store().await;
     let socket = place.file("s.sock");
-    let server = tokio::spawn(Server::bind(&socket).await.unwrap().run(Arc::clone(&store) as _));
+    let server = tokio::spawn(
+        Server::bind(&socket)
+            .await
+            .unwrap()
+            .run(Arc::clone(&store) as _, Conversation::new(Arc::clone(&store) as _)),
+    );
     let line = ask("ana", &token("ana"), "same", "region-a start");
     let first = exchange(&socket, &line).await;
     assert!(first.ok, "{first:?}");
@@ -106,7 +113,9 @@ async fn a_dead_servers_socket_is_replaced_and_a_live_one_is_not() {
     // What a killed process leaves: a file that nobody listens on.
     drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
     assert!(socket.exists());
-    let server = tokio::spawn(Server::bind(&socket).await.unwrap().run(store));
+    let server = tokio::spawn(
+        Server::bind(&socket).await.unwrap().run(Arc::clone(&store) as _, Conversation::new(store as _)),
+    );
     assert!(exchange(&socket, &ask("ana", &token("ana"), "1", "help")).await.ok);
     assert!(matches!(Server::bind(&socket).await, Err(SocketError::Taken(_))));
     assert!(exchange(&socket, &ask("ana", &token("ana"), "2", "help")).await.ok);
@@ -123,7 +132,9 @@ async fn a_client_that_waits_is_told_each_step_and_the_end() {
     let place = Place::new();
     let store = place.store().await;
     let socket = place.file("s.sock");
-    let server = tokio::spawn(Server::bind(&socket).await.unwrap().run(store));
+    let server = tokio::spawn(
+        Server::bind(&socket).await.unwrap().run(Arc::clone(&store) as _, Conversation::new(store as _)),
+    );
     let (told, mut telling) = tokio::sync::mpsc::unbounded_channel();
     let waiting = tokio::spawn({
         let socket = socket.clone();

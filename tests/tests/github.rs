@@ -171,7 +171,9 @@ async fn a_body_that_is_not_githubs_own_is_not_believed() -> Result<()> {
     assert_eq!(status(Some(signature("another", real.body.as_bytes())), &real.body).await, 401);
     assert_eq!(status(Some(signature(SECRET, real.body.as_bytes())), &changed).await, 401);
     assert_eq!(status(Some(signature(SECRET, b"{")), "{").await, 400);
-    assert_eq!(status(Some(signature(SECRET, real.body.as_bytes())), &real.body).await, 204);
+    // The newest is anna's comment, which is known by now, or already the answer, which nobody hears.
+    let believed = status(Some(signature(SECRET, real.body.as_bytes())), &real.body).await;
+    assert!(matches!(believed, 200 | 204), "{believed}");
     scene.ends().await?;
     Ok(())
 }

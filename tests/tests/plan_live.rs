@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use product::cluster::Role;
-use product::scene::{JournalKind, Scene, Setting};
+use product::scene::{JournalKind, PHASE, Scene, Setting};
 use product::switchyard::binary;
 use product::wait::{Seen, wait_until};
 
@@ -252,5 +252,30 @@ async fn what_a_plan_names_is_found_from_wherever_it_is_called() -> Result<()> {
             ensure!(status.success(), "{verb:?} from {}: {status}: {said}", way.0.display());
         }
     }
+    Ok(())
+}
+
+#[tokio::test]
+async fn plan_tells_before_anybody_asks_what_a_start_would_be_refused_for() -> Result<()> {
+    let scene = Scene::set(Setting::default()).await?;
+    let mut serve = scene.product.serve("a", None)?;
+    serve.ready().await?;
+    let asked = format!("plan {PHASE}");
+    let clear = scene.say("ben", &asked).await?.text;
+    ensure!(clear.contains("now    preflight finds nothing in the way"), "{clear}");
+    let target = scene.on_target().await?;
+    target.batch_execute("create schema shop; create table shop.events (id int)").await?;
+    let blocked = scene.say("ben", &asked).await?.text;
+    ensure!(blocked.contains("now    preflight finds 1 thing in the way\n"), "{blocked}");
+    ensure!(blocked.contains("           [SW-0231] ") && blocked.contains("shop.events"), "{blocked}");
+    // Whoever starts it all the same is told the same.
+    let refused = scene.product.say_and_wait("anna", &format!("{PHASE} start")).await?.1;
+    ensure!(refused.contains("SW-0231"), "{refused}");
+    scene.say("anna", &format!("{PHASE} abort --reason \"the table is in the way\"")).await?;
+    target.batch_execute("drop schema shop cascade").await?;
+    scene.complete("start", Duration::from_secs(120)).await?;
+    // What has begun has no start before it.
+    let after = scene.say("ben", &asked).await?.text;
+    ensure!(!after.contains("preflight") && after.contains("cutover"), "{after}");
     Ok(())
 }

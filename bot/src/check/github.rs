@@ -182,6 +182,10 @@ impl Look<'_> {
             self.looks.missing("repository", words::github_no_repository(repository, &found.why()));
             return Ok(());
         };
+        // GitHub leads from an old name to the new one; webhooks have the new one alone.
+        if let Some(name) = found.text("/full_name").filter(|name| !name.eq_ignore_ascii_case(repository)) {
+            self.looks.missing("repository", words::github_renamed(repository, name));
+        }
         let path: Vec<String> = file.split('/').map(escaped).collect();
         let path = format!("/repos/{repository}/contents/{}?ref={}", path.join("/"), escaped(branch));
         let plan = ask.get(&path, token).await?;

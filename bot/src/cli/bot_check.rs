@@ -7,7 +7,6 @@ use clap::Subcommand;
 use super::exit::{Exit, Failure};
 use super::{open, output};
 use crate::check::{self, Verdict};
-use crate::config::Config;
 use crate::words;
 
 /// What to do with the bot.
@@ -49,9 +48,7 @@ Exit codes: 0 nothing is missing, 1 something is, or the file is wrong, 2 wrong 
 /// The bot's file or the plan is wrong.
 pub async fn run(what: What) -> Result<Exit, Failure> {
     let What::Check(Check { bot, plan, json }) = what;
-    let text = open::bot_text(&bot)?;
-    let config =
-        Config::read(&text).map_err(|problems| Failure::refused(words::bad_bot_file(&bot, &problems)))?;
+    let config = open::bot(&bot)?;
     let plan = plan.map(|file| open::read(&file)).transpose()?;
     let report = check::run(&config, plan.as_ref().map(|read| &read.plan)).await;
     if json {

@@ -7,7 +7,6 @@ use serde_json::{Value, json};
 
 use super::exit::{Exit, Failure};
 use super::{open, output};
-use crate::config::Config;
 use crate::discord::{Change, Client, Failed, NAME, changes, definition};
 use crate::words;
 use journal::plan::Platform;
@@ -48,9 +47,7 @@ Exit codes: 0 done, 1 refused, or the file is wrong, 2 wrong usage, 3 Discord di
 /// The bot's file is wrong, or Discord did not take the command.
 pub async fn run(what: What) -> Result<Exit, Failure> {
     let What::Register(Register { bot, dry_run }) = what;
-    let text = open::bot_text(&bot)?;
-    let config =
-        Config::read(&text).map_err(|problems| Failure::refused(words::bad_bot_file(&bot, &problems)))?;
+    let config = open::bot(&bot)?;
     let Some(discord) = config.discord else { return Err(Failure::refused(words::no_discord(&bot))) };
     let client = Client::new(discord.api_url.as_deref(), discord.bot_token)
         .map_err(|error| Failure::refused(words::no_client(Platform::Discord, &error)))?;

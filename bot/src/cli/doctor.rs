@@ -13,8 +13,9 @@ use runtime::{Scrubber, SystemClock};
 
 use super::exit::{Exit, Failure};
 use super::open::{self, PlanFile, Read};
-use super::{output, serve};
+use super::output;
 use crate::doctor::{LeverSeen, Report, Seen};
+use crate::preflight::database;
 use crate::words;
 
 /// How long one side, or the lever, may take.
@@ -53,8 +54,7 @@ pub async fn run(args: Args) -> Result<Exit, Failure> {
     let read = open::read(&args.plan.plan)?;
     let scrubber = Scrubber::default();
     let folder = read.folder();
-    let side_of =
-        |side| serve::database(side, (&read.plan, &folder), &scrubber).map_err(|failure| failure.text);
+    let side_of = |side| database(side, (&read.plan, &folder), &scrubber);
     let (source, target) = (side_of(Side::Source), side_of(Side::Target));
     let down = down(&read).await;
     let mut phases: Vec<Report> = Vec::new();
@@ -71,7 +71,7 @@ pub async fn run(args: Args) -> Result<Exit, Failure> {
         let lever = async {
             let lever = lever(&phase.lever, served).map_err(|cause| scrubber.scrub(&cause.to_string()))?;
             let looked = tokio::time::timeout(PATIENCE, lever.examine()).await;
-            looked.map_err(|_| words::no_answer())
+            looked.map_err(|_| words::no_answer(PATIENCE))
         };
         // Where the source does not say what its patterns match, the tables that are named are looked at.
         let tables = match &source {
@@ -146,6 +146,6 @@ async fn side(
 ) -> Result<seen::SideSeen, String> {
     let database = database.as_ref().map_err(Clone::clone)?;
     let looking = seen::look(database, phase, tables);
-    let looked = tokio::time::timeout(PATIENCE, looking).await.map_err(|_| words::no_answer())?;
+    let looked = tokio::time::timeout(PATIENCE, looking).await.map_err(|_| words::no_answer(PATIENCE))?;
     looked.map_err(|cause| cause.to_string())
 }

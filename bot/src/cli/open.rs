@@ -14,6 +14,7 @@ use journal_store::{
 use runtime::{Scrubber, Secret, SystemClock};
 
 use super::exit::{Exit, Failure};
+use crate::config::Config;
 use crate::proof::{WitnessFile, read_key};
 use crate::words;
 
@@ -49,6 +50,16 @@ pub fn read(file: &Path) -> Result<Read, Failure> {
 }
 
 /// Reads the bot's file.
+///
+/// # Errors
+/// It cannot be read, or is wrong: every problem with its line.
+pub fn bot(file: &Path) -> Result<Config, Failure> {
+    let text = bot_text(file)?;
+    Config::read(&text, &folder(file))
+        .map_err(|problems| Failure::refused(words::bad_bot_file(file, &problems)))
+}
+
+/// The text of the bot's file, for whoever has no use for what it points at.
 ///
 /// # Errors
 /// It cannot be read.

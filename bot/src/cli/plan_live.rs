@@ -1,19 +1,16 @@
 //! `switchyard plan check --connect`: the plan held against its databases and its levers.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
-use executors::TrafficState;
-use executors::levers::{Served, does_not_answer, lever};
-use executors::postgres::database::Database;
+use executors::levers::does_not_answer;
 use executors::postgres::live::{self, Seen};
 use executors::postgres::preflight::Subject;
-use journal::{PhasePlan, Plan, PlanProblem, Side};
-use runtime::{Scrubber, SystemClock};
+use journal::{Plan, PlanProblem, Side};
+use runtime::Scrubber;
 
 use super::exit::Failure;
-use super::serve;
+use crate::preflight::{database, look_at_lever, served};
 use crate::words;
 
 /// How long a lever may take to be looked at where a plan is adopted.
@@ -36,9 +33,7 @@ pub(super) struct Live {
 /// A connection string is missing, or a side cannot be reached.
 pub(super) async fn look(text: &str, (plan, folder): (&Plan, &Path)) -> Result<Live, Failure> {
     let scrubber = Scrubber::default();
-    let side = |side| {
-        serve::database(side, (plan, folder), &scrubber).map_err(|failure| Failure::unreachable(failure.text))
-    };
+    let side = |side| database(side, (plan, folder), &scrubber).map_err(Failure::unreachable);
     let (source, target) = (side(Side::Source)?, side(Side::Target)?);
     let seen = live::check(&source, &target, plan).await;
     let mut seen = seen.map_err(|cause| Failure::unreachable(words::not_checked(&cause.to_string())))?;
@@ -55,7 +50,7 @@ pub(super) async fn look(text: &str, (plan, folder): (&Plan, &Path)) -> Result<L
 /// that cannot be reached is not held against a lever.
 pub(super) async fn levers(text: &str, (plan, folder): (&Plan, &Path)) -> Vec<PlanProblem> {
     let scrubber = Scrubber::default();
-    let side = |side| serve::database(side, (plan, folder), &scrubber).ok();
+    let side = |side| database(side, (plan, folder), &scrubber).ok();
     let (source, target) = (side(Side::Source), side(Side::Target));
     let looks = plan.phases.iter().map(|phase| {
         let served = served((plan, folder), phase, (source.clone(), target.clone()), &scrubber);
@@ -64,7 +59,7 @@ pub(super) async fn levers(text: &str, (plan, folder): (&Plan, &Path)) -> Vec<Pl
             // Where a phase stands is the journal's to say, so where its lever leads is no surprise here.
             seen.begun.push(phase.name.clone());
             if tokio::time::timeout(LOOK, look_at_lever(phase, served, &mut seen)).await.is_err() {
-                let silent = does_not_answer(&phase.name, &words::no_answer());
+                let silent = does_not_answer(&phase.name, &words::no_answer(LOOK));
                 seen.problems.push((Subject::Lever(phase.name.clone(), "kind".to_owned()), silent));
             }
             seen
@@ -78,17 +73,6 @@ pub(super) async fn levers(text: &str, (plan, folder): (&Plan, &Path)) -> Vec<Pl
     told
 }
 
-fn served(
-    (plan, folder): (&Plan, &Path),
-    phase: &PhasePlan,
-    (source, target): (Option<Database>, Option<Database>),
-    scrubber: &Scrubber,
-) -> Served {
-    let (migration, phase) = (plan.migration.clone(), phase.name.clone());
-    let (folder, scrubber, clock) = (folder.to_owned(), scrubber.clone(), Arc::new(SystemClock));
-    Served { migration, phase, folder, source, target, scrubber, clock }
-}
-
 /// What was seen, each at its place in the plan: what stands in the way, and what is good to know.
 fn placed(text: &str, seen: &Seen) -> (Vec<PlanProblem>, Vec<PlanProblem>) {
     let at = |subject: &Subject, what: String| {
@@ -99,30 +83,6 @@ fn placed(text: &str, seen: &Seen) -> (Vec<PlanProblem>, Vec<PlanProblem>) {
     let problems = problems.map(|(subject, finding)| at(subject, words::live_problem(finding))).collect();
     let warnings = seen.warnings.iter().map(|warning| at(&Subject::Whole, warning.clone())).collect();
     (problems, warnings)
-}
-
-/// What a switch would need of a phase's lever.
-async fn look_at_lever(phase: &PhasePlan, served: Served, seen: &mut Seen) {
-    let about = |key: &str| Subject::Lever(phase.name.clone(), key.to_owned());
-    let lever = match lever(&phase.lever, served) {
-        Ok(lever) => lever,
-        Err(cause) => {
-            let finding = does_not_answer(&phase.name, &cause.to_string());
-            seen.problems.push((about("admin"), finding));
-            return;
-        }
-    };
-    let found = lever.examine().await;
-    seen.problems.extend(found.problems.into_iter().map(|(key, finding)| (about(key), finding)));
-    seen.warnings.extend(found.warnings.into_iter().map(|warning| words::of_phase(&phase.name, &warning)));
-    let is_elsewhere = match found.state {
-        Some(TrafficState::Target | TrafficState::Held(Side::Target)) => !seen.begun.contains(&phase.name),
-        Some(TrafficState::Held(Side::Source)) => true,
-        Some(TrafficState::Source) | None => false,
-    };
-    if is_elsewhere && let Some(state) = found.state {
-        seen.warnings.push(words::lever_elsewhere(&phase.name, state));
-    }
 }
 
 /// Where the plan speaks of it: line and column, from 1. The file was read as a plan, so what is looked for is there;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::ValueEnum;
+use executors::Settings;
 use executors::postgres::database::Database;
-use executors::{Settings, kept};
 use futures::StreamExt as _;
 use journal::{Actor, Command, CommandBody, CommandId, Holder, Plan, Side};
 use journal_store::{ExecuteError, Store, StoreError};
@@ -18,8 +18,9 @@ use super::exit::{Exit, Failure};
 use super::instance::Mine;
 use super::open::{self, Place, PlanFile, Read};
 use super::{logging, output};
-use crate::config::Config;
+use crate::conversation::Conversation;
 use crate::local::{Server, SocketError};
+use crate::preflight::{Preflight, database};
 use crate::proof::{Desk, Proof, Publisher};
 use crate::service::{Parts, Service};
 use crate::words;
@@ -87,8 +88,8 @@ pub async fn run(args: Args) -> Result<Exit, Failure> {
     let mut mine = Mine::take(&place, &holder, &args.instance, &read.plan.migration).await?;
     let store = read.open_or_make().await?;
     let plan = adopted(&read, store.as_ref()).await?;
-    let source = database(Side::Source, (&plan, &read.folder()), &scrubber)?;
-    let target = database(Side::Target, (&plan, &read.folder()), &scrubber)?;
+    let side = |side| database(side, (&plan, &read.folder()), &scrubber).map_err(Failure::refused);
+    let (source, target) = (side(Side::Source)?, side(Side::Target)?);
     let socket = args.socket.unwrap_or_else(|| read.socket());
     let server = Server::bind(&socket).await.map_err(|error| {
         Failure::refused(match error {
@@ -99,6 +100,8 @@ pub async fn run(args: Args) -> Result<Exit, Failure> {
     let signal = Signals::new()?;
     let publishing = publishing(&read, &plan, &store, &scrubber)?;
     let proof = publishing.as_ref().map(|(_, proof)| proof.clone());
+    let preflight = Arc::new(Preflight::new(read.folder(), scrubber.clone()));
+    let conversation = Conversation::new(Arc::clone(&store)).proven_by(proof).looking(preflight);
     let bot = match &args.bot {
         Some(file) => {
             let parts = Parts {
@@ -106,7 +109,7 @@ pub async fn run(args: Args) -> Result<Exit, Failure> {
                 mailroom: read.open_mailroom().await?,
                 holder: holder.clone(),
                 clock: Arc::new(SystemClock),
-                proof: proof.clone(),
+                conversation: conversation.clone(),
                 scrubber: scrubber.clone(),
             };
             Some(bot(file, parts).await?)
@@ -129,7 +132,7 @@ pub async fn run(args: Args) -> Result<Exit, Failure> {
         folder: read.folder(),
     };
     let publisher = publishing.map(|(publisher, _)| tokio::spawn(publisher.run()));
-    let server = tokio::spawn(server.proven_by(proof).run(store));
+    let server = tokio::spawn(server.run(store, conversation));
     let ended = execute(settings, signal, &mut mine).await;
     if let Some(bot) = bot {
         bot.stop().await;
@@ -162,9 +165,7 @@ fn beside(place: &Place, plan: &Path) -> PathBuf {
 
 /// Starts what hears GitHub, Slack and Discord.
 async fn bot(file: &Path, parts: Parts) -> Result<Service, Failure> {
-    let text = open::bot_text(file)?;
-    let config =
-        Config::read(&text).map_err(|problems| Failure::refused(words::bad_bot_file(file, &problems)))?;
+    let config = open::bot(file)?;
     let scrubber = parts.scrubber.clone();
     Service::start(config, parts).await.map_err(|why| Failure::refused(scrubber.scrub(&why)))
 }
@@ -225,8 +226,7 @@ async fn execute(mut settings: Settings, mut signal: Signals, mine: &mut Mine) -
 }
 
 fn rebuilt(settings: &Settings, side: Side, plan: &Plan) -> anyhow::Result<Database> {
-    database(side, (plan, &settings.folder), &settings.scrubber)
-        .map_err(|failure| anyhow::anyhow!(failure.text))
+    database(side, (plan, &settings.folder), &settings.scrubber).map_err(anyhow::Error::msg)
 }
 
 /// Waits for a plan of another meaning than this one. A journal that is away is waited for; what it is unfit for is an error.
@@ -284,21 +284,6 @@ async fn adopted(read: &Read, store: &dyn Store) -> Result<Arc<Plan>, Failure> {
         Some((_, hash)) => Err(Failure::refused(words::not_the_adopted(&read.file, &given, hash))),
         None => Err(Failure::refused(words::no_plan_yet())),
     }
-}
-
-/// A side, by the connection string that the plan points at. Nothing is connected yet.
-pub(super) fn database(
-    side: Side,
-    (plan, folder): (&Plan, &Path),
-    scrubber: &Scrubber,
-) -> Result<Database, Failure> {
-    let kept = match side {
-        Side::Source => &plan.source,
-        Side::Target => &plan.target,
-    };
-    let url = kept::secret(kept, folder).map_err(|error| Failure::refused(words::no_secret(side, &error)))?;
-    Database::new(side, plan.migration.clone(), &url, scrubber)
-        .map_err(|cause| Failure::refused(words::no_database(side, &scrubber.scrub(&cause.to_string()))))
 }
 
 /// This process, as leases and the journal name it.

@@ -8,6 +8,7 @@ mod read;
 mod tests;
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use ed25519_dalek::VerifyingKey;
@@ -144,12 +145,13 @@ impl Heard {
 }
 
 impl Config {
-    /// Reads the file's text and the secrets that it points at.
+    /// Reads the file's text and the secrets that it points at; relative paths are relative to the file's folder, wherever it is
+    /// read from.
     ///
     /// # Errors
     /// Everything that is wrong; a secret that is missing or empty is wrong.
-    pub fn read(text: &str) -> Result<Self, Vec<Problem>> {
-        read::config(text)
+    pub fn read(text: &str, folder: &Path) -> Result<Self, Vec<Problem>> {
+        read::config(text, folder)
     }
 
     /// Teaches the scrubber every secret.

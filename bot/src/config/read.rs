@@ -2,9 +2,12 @@
 
 use std::net::SocketAddr;
 use std::ops::Range;
+use std::path::Path;
 use std::time::Duration;
 
 use ed25519_dalek::VerifyingKey;
+use executors::kept;
+use journal::SecretRef;
 use runtime::Secret;
 use serde::Deserialize;
 use toml::Spanned;
@@ -68,6 +71,7 @@ struct RawDiscord {
 /// Gathers what is wrong on the way.
 struct Reader<'t> {
     text: &'t str,
+    folder: &'t Path,
     problems: Vec<Problem>,
 }
 
@@ -82,15 +86,15 @@ pub(super) fn heard(text: &str) -> Result<Heard, Vec<Problem>> {
 
 fn raw(text: &str) -> Result<RawConfig, Vec<Problem>> {
     toml::from_str(text).map_err(|error| {
-        let mut reader = Reader { text, problems: Vec::new() };
+        let mut reader = Reader { text, folder: Path::new(""), problems: Vec::new() };
         reader.problem(error.span().unwrap_or(0..0), error.message());
         reader.problems
     })
 }
 
-pub(super) fn config(text: &str) -> Result<Config, Vec<Problem>> {
+pub(super) fn config(text: &str, folder: &Path) -> Result<Config, Vec<Problem>> {
     let raw = raw(text)?;
-    let mut reader = Reader { text, problems: Vec::new() };
+    let mut reader = Reader { text, folder, problems: Vec::new() };
     let listen = reader.listen(&raw.http.listen);
     let public_url = raw.http.public_url.as_ref().and_then(|url| reader.url(url));
     let github = raw.github.as_ref().map(|raw| reader.github(raw));
@@ -143,18 +147,13 @@ impl Reader<'_> {
 
     /// A secret, from where it is kept. Its text is never shown, not even if it stands in the file by mistake.
     fn secret(&mut self, text: &Spanned<String>, key: &str) -> Option<Secret> {
-        let read = match text.get_ref().split_once(':') {
-            Some(("env", name)) if !name.is_empty() => Secret::from_env(name),
-            Some(("file", path)) if !path.is_empty() => Secret::from_file(path.as_ref()),
-            _ => {
-                let what = format!(
-                    "`{key}` must say where it is kept, env:NAME or file:PATH, never the secret itself"
-                );
-                self.problem(text.span(), what);
-                return None;
-            }
+        let Some(place) = SecretRef::parse(text.get_ref()) else {
+            let what =
+                format!("`{key}` must say where it is kept, env:NAME or file:PATH, never the secret itself");
+            self.problem(text.span(), what);
+            return None;
         };
-        match read {
+        match kept::secret(&place, self.folder) {
             Ok(secret) => Some(secret),
             Err(error) => {
                 self.problem(text.span(), format!("`{key}`: {error}"));

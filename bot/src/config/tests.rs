@@ -1,9 +1,11 @@
-use super::Config;
+use std::path::Path;
+
+use super::{Config, Problem};
 
 const EXAMPLE: &str = include_str!("../../../config/bot.example.toml");
 
 /// The example, with every secret in one file.
-fn example(secret: &std::path::Path) -> String {
+fn example(secret: &Path) -> String {
     let at = format!("file:{}", secret.display());
     let lines =
         EXAMPLE.lines().map(|line| match line.split_once("\"env:").or_else(|| line.split_once("\"file:")) {
@@ -16,6 +18,10 @@ fn example(secret: &std::path::Path) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
+fn read(text: &str) -> Result<Config, Vec<Problem>> {
+    Config::read(text, Path::new("/nowhere"))
+}
+
 fn kept() -> tempfile::NamedTempFile {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), "a secret LEAK\n").unwrap();
@@ -25,7 +31,7 @@ fn kept() -> tempfile::NamedTempFile {
 #[test]
 fn the_example_is_a_configuration_of_all_three() {
     let file = kept();
-    let config = Config::read(&example(file.path())).unwrap();
+    let config = read(&example(file.path())).unwrap();
     let github = config.github.as_ref().unwrap();
     assert_eq!((github.app_id, github.repository.as_str()), (123_456, "acme/shop"));
     assert_eq!(github.api_url, "https://api.github.com");
@@ -63,7 +69,7 @@ guild = "0"
 channel = "ops"
 api_url = "discord"
 "#;
-    let problems = Config::read(text).unwrap_err();
+    let problems = read(text).unwrap_err();
     let lines: Vec<usize> = problems.iter().map(|problem| problem.line).collect();
     assert_eq!(lines, [2, 6, 7, 5, 8, 11, 12, 13, 14, 17, 18, 19, 20, 21, 22], "{problems:?}");
     let all = format!("{problems:?}");
@@ -74,16 +80,16 @@ api_url = "discord"
 fn an_empty_secret_is_no_secret() {
     let file = kept();
     std::fs::write(file.path(), " \n").unwrap();
-    let problems = Config::read(&example(file.path())).unwrap_err();
+    let problems = read(&example(file.path())).unwrap_err();
     assert_eq!(problems.len(), 5, "{problems:?}");
     assert!(problems.iter().all(|problem| problem.what.contains("is empty")), "{problems:?}");
 }
 
 #[test]
 fn a_file_of_nobody_is_refused() {
-    let problems = Config::read("[http]\nlisten = \"127.0.0.1:0\"\n").unwrap_err();
+    let problems = read("[http]\nlisten = \"127.0.0.1:0\"\n").unwrap_err();
     assert!(problems[0].what.contains("nobody to hear"), "{problems:?}");
-    assert_eq!(Config::read("[http]\nlisten = \"127.0.0.1:0\"\nport = 1\n").unwrap_err()[0].line, 3);
+    assert_eq!(read("[http]\nlisten = \"127.0.0.1:0\"\nport = 1\n").unwrap_err()[0].line, 3);
 }
 
 #[test]
@@ -94,11 +100,22 @@ fn discord_needs_its_key_or_the_gateway() {
              guild = \"2\"\nchannel = \"3\"\n"
         )
     };
-    let by_gateway = Config::read(&file("gateway = true")).unwrap().discord.unwrap();
+    let by_gateway = read(&file("gateway = true")).unwrap().discord.unwrap();
     assert!(by_gateway.gateway && by_gateway.public_key.is_none());
-    let problems = Config::read(&file("gateway = false")).unwrap_err();
+    let problems = read(&file("gateway = false")).unwrap_err();
     assert_eq!(problems.len(), 1, "{problems:?}");
     assert!(problems[0].line == 6 && problems[0].what.contains("`public_key`"), "{problems:?}");
-    let problems = Config::read(&file("public_key = \"00\"\ngateway = true")).unwrap_err();
+    let problems = read(&file("public_key = \"00\"\ngateway = true")).unwrap_err();
     assert!(problems[0].line == 5 && problems[0].what.contains("64 hexadecimal digits"), "{problems:?}");
+}
+
+#[test]
+fn a_secrets_relative_path_is_relative_to_the_files_own_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("token"), "a secret LEAK\n").unwrap();
+    let text = "[http]\nlisten = \"127.0.0.1:0\"\n\n[discord]\ngateway = true\napplication_id = \"1\"\n\
+                bot_token = \"file:token\"\nguild = \"2\"\nchannel = \"3\"\n";
+    let config = Config::read(text, folder.path()).unwrap();
+    assert_eq!(config.discord.unwrap().bot_token.expose(), "a secret LEAK");
+    assert_eq!(read(text).unwrap_err()[0].line, 7);
 }

@@ -200,7 +200,17 @@ impl Gateway {
         if socket.send(Message::text(begin.to_string())).await.is_err() {
             return Ended::Broken("it cannot be written to".to_owned());
         }
-        Reading { gateway: self, socket, known, backoff, answers, interval, is_beaten: true }.read().await
+        let reading = Reading {
+            gateway: self,
+            socket,
+            known,
+            backoff,
+            answers,
+            interval,
+            is_beaten: true,
+            has_begun: false,
+        };
+        reading.read().await
     }
 
     fn begin(&self, known: &Known) -> Value {
@@ -302,6 +312,8 @@ struct Reading<'g> {
     interval: Duration,
     /// Whether the last beat was answered.
     is_beaten: bool,
+    /// Whether the session began, or went on, in this socket.
+    has_begun: bool,
 }
 
 impl Reading<'_> {
@@ -367,7 +379,9 @@ impl Reading<'_> {
                 self.is_beaten = true;
                 None
             }
-            op::RECONNECT => Some(Ended::Asked),
+            op::RECONNECT if self.has_begun => Some(Ended::Asked),
+            // At once, it would be asked for again and again.
+            op::RECONNECT => Some(Ended::Broken("another is asked for before the session began".to_owned())),
             op::INVALID if payload.d == Value::Bool(true) => {
                 Some(Ended::Broken("it is to be resumed".to_owned()))
             }
@@ -382,10 +396,12 @@ impl Reading<'_> {
                 let text = |key: &str| data.get(key).and_then(Value::as_str).map(str::to_owned);
                 self.known.session =
                     text("session_id").zip(text("resume_gateway_url")).map(|(id, url)| Session { id, url });
+                self.has_begun = true;
                 self.backoff.reset();
                 tracing::info!("Discord's interactions come through the gateway");
             }
             "RESUMED" => {
+                self.has_begun = true;
                 self.backoff.reset();
                 tracing::info!("Discord's session was resumed");
             }

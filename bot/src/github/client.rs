@@ -232,6 +232,11 @@ impl Client {
             *quiet_until = (*quiet_until).max(self.clock.now_millis().saturating_add(millis));
             return Failure::Later { wait: Some(wait), why };
         }
+        if matches!(answered.status, 301 | 302 | 307 | 308) {
+            let has_moved =
+                "the repository or its owner has another name by now: correct `repository` in the bot's file";
+            return Failure::later(format!("{why}; {has_moved}"));
+        }
         match answered.status {
             404 | 410 => Failure::Missing,
             // To say it again changes nothing.

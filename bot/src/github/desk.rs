@@ -17,7 +17,6 @@ use crate::arrival::{Arrival, Place, person};
 use crate::conversation::{Conversation, Reply, Utterance};
 use crate::groups::Groups;
 use crate::language::{Command, Dialect, read};
-use crate::proof::Proof;
 use crate::withdrawn::{Withdrawal, take_back};
 use crate::{board, words};
 
@@ -30,8 +29,8 @@ pub struct Desk {
     pub store: Arc<dyn Store>,
     /// The plan's file in the repository.
     pub plan_path: String,
-    /// Puts log checkpoints into answers.
-    pub proof: Option<Proof>,
+    /// Does what is said.
+    pub conversation: Conversation,
     /// Asks the groups that stand for roles.
     pub groups: Arc<Groups>,
 }
@@ -243,9 +242,6 @@ impl Desk {
 
     /// Says something in a person's name.
     pub(super) async fn say(&self, word: &Word<'_>) -> Reply {
-        let conversation = Conversation::new(Arc::clone(&self.store))
-            .proven_by(self.proof.clone())
-            .asking(Arc::clone(&self.groups));
         let origin = Origin { bound: word.bound.clone(), ..word.place.origin(word.account, word.id) };
         let utterance = Utterance {
             person: word.person,
@@ -254,7 +250,7 @@ impl Desk {
             dialect: word.dialect,
             origin: Some(origin),
         };
-        conversation.hear(&utterance).await
+        self.conversation.hear(&utterance).await
     }
 
     /// Whose account it is.

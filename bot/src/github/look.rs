@@ -2,7 +2,6 @@
 //! that count for it still stand there. It is what lets an operation begin; webhooks only make it come earlier.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use journal::{
     Actor, ApprovalWord, Bound, Command, CommandBody, CommandId, Position, Recorded, Request, RequestStatus,
@@ -16,14 +15,9 @@ use super::client::Failure;
 use super::desk::{At, Desk, Stopped, comment_of, once};
 use super::receive::comment_id;
 use crate::arrival::Place;
+use crate::rounds::{Missed, Round, rounds};
 use crate::withdrawn::{Withdrawal, take_back};
 use crate::words;
-
-/// How often requests that wait for a look alone are looked for.
-const TICK: Duration = Duration::from_secs(1);
-
-/// The longest wait after GitHub could not be read, unless it asks for more.
-const LONGEST: Duration = Duration::from_secs(30);
 
 /// Who an account is that is not known: a look finds what is gone, not who made it go.
 const NOBODY: &str = "0";
@@ -172,30 +166,11 @@ pub struct Watch {
 
 impl Watch {
     /// Watches until it is told to stop.
-    pub async fn run(self, mut stop: watch::Receiver<bool>) {
-        let mut failed: u32 = 0;
-        while !*stop.borrow() {
-            let wait = match self.once().await {
-                Ok(()) => {
-                    failed = 0;
-                    TICK
-                }
-                Err(why) => {
-                    failed = failed.saturating_add(1);
-                    tracing::warn!(%why, "a pull request cannot be looked at: what waits for it waits on");
-                    let asked =
-                        if let Stopped::Github(Failure::Later { wait, .. }) = &why { *wait } else { None };
-                    (TICK * 2_u32.pow(failed.min(6))).min(LONGEST).max(asked.unwrap_or_default())
-                }
-            };
-            tokio::select! {
-                () = self.clock.sleep(wait) => {}
-                _ = stop.changed() => {}
-            }
-        }
+    pub async fn run(self, stop: watch::Receiver<bool>) {
+        rounds(&self, self.clock.as_ref(), stop).await;
     }
 
-    async fn once(&self) -> Result<(), Stopped> {
+    async fn look(&self) -> Result<(), Stopped> {
         let (state, now) = (self.desk.store.state().await?, self.desk.store.now().await?);
         let waiting: Vec<Position> = state
             .requests
@@ -211,6 +186,15 @@ impl Watch {
             }
         }
         Ok(())
+    }
+}
+
+impl Round for Watch {
+    async fn once(&self) -> Result<(), Missed> {
+        self.look().await.map_err(|why| {
+            let wait = if let Stopped::Github(Failure::Later { wait, .. }) = &why { *wait } else { None };
+            Missed { why: format!("a pull request cannot be looked at: {why}"), wait }
+        })
     }
 }
 

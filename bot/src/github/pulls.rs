@@ -14,7 +14,7 @@ use journal_store::{Draft, ExecuteError};
 
 use super::client::Failure;
 use super::desk::{At, Desk, Stopped, once};
-use super::receive::merge_id;
+use super::receive::{GHOST, merge_id};
 use super::repository::Pull;
 use super::send::Told;
 use crate::arrival::Place;
@@ -119,7 +119,7 @@ impl Desk {
         let state = self.store.state().await?;
         let merger = pull.merged_by.as_ref();
         let account = merger.map(|user| user.id.to_string()).unwrap_or_default();
-        let login = merger.map_or("ghost", |user| user.login.as_str());
+        let login = merger.map_or(GHOST, |user| user.login.as_str());
         if let Ok(plan) = Plan::parse(&text)
             && state.plan.as_ref().is_some_and(|(_, adopted)| *adopted == plan.hash())
         {

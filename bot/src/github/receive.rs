@@ -40,6 +40,7 @@ struct Repository {
 struct IssueComment {
     issue: Issue,
     comment: Comment,
+    changes: Option<Changes>,
 }
 
 #[derive(Deserialize)]
@@ -53,6 +54,7 @@ struct Issue {
 struct DiffComment {
     pull_request: Pull,
     comment: Comment,
+    changes: Option<Changes>,
 }
 
 #[derive(Deserialize)]
@@ -67,6 +69,7 @@ struct Comment {
 struct Reviewed {
     pull_request: Pull,
     review: Review,
+    changes: Option<Changes>,
 }
 
 #[derive(Deserialize)]
@@ -87,6 +90,20 @@ struct Changed {
 #[derive(Deserialize)]
 struct Changes {
     base: Option<serde::de::IgnoredAny>,
+    body: Option<Before>,
+}
+
+/// What an edit took the place of.
+#[derive(Deserialize)]
+struct Before {
+    from: Option<String>,
+}
+
+/// Whether an edit concerns a command: one stands in the text now, or stood there before. An edit that left the text as it
+/// was, which GitHub tells of too, is none.
+fn is_edit(changes: Option<&Changes>, text: &str) -> bool {
+    let before = changes.and_then(|changes| changes.body.as_ref()?.from.as_deref());
+    before != Some(text) && (has_commands(text) || before.is_some_and(has_commands))
 }
 
 #[derive(Deserialize)]
@@ -142,6 +159,11 @@ pub fn receive(event: &str, guid: &str, body: &[u8], repository: &str) -> Arrive
     }
     let Ok(about) = serde_json::from_slice::<About>(body) else { return Arrived::Malformed };
     if !about.repository.full_name.eq_ignore_ascii_case(repository) {
+        tracing::info!(
+            of = ?about.repository.full_name,
+            configured = repository,
+            "a delivery about another repository; if it was renamed or transferred, so must it be in the bot's file"
+        );
         return Arrived::Nothing;
     }
     let delivery = Delivery { guid, body, about };
@@ -154,6 +176,9 @@ pub fn receive(event: &str, guid: &str, body: &[u8], repository: &str) -> Arrive
     };
     read.unwrap_or(Arrived::Malformed)
 }
+
+/// What GitHub calls an account that is gone.
+pub(super) const GHOST: &str = "ghost";
 
 /// What a comment is called in the journal.
 #[must_use]
@@ -194,42 +219,54 @@ impl Delivery<'_> {
     }
 
     fn issue_comment(&self) -> Option<Arrived> {
-        let IssueComment { issue, comment } = parsed(self.body)?;
+        let IssueComment { issue, comment, changes } = parsed(self.body)?;
         if issue.pull_request.is_none() {
             return Some(Arrived::Nothing);
         }
-        Some(self.comment(issue.number, comment, false))
+        Some(self.comment(issue.number, comment, (false, changes.as_ref())))
     }
 
     fn diff_comment(&self) -> Option<Arrived> {
-        let DiffComment { pull_request, comment } = parsed(self.body)?;
-        Some(self.comment(pull_request.number, comment, true))
+        let DiffComment { pull_request, comment, changes } = parsed(self.body)?;
+        Some(self.comment(pull_request.number, comment, (true, changes.as_ref())))
     }
 
-    fn comment(&self, number: u64, comment: Comment, is_on_diff: bool) -> Arrived {
+    fn comment(
+        &self,
+        number: u64,
+        comment: Comment,
+        (is_on_diff, changes): (bool, Option<&Changes>),
+    ) -> Arrived {
         let text = comment.body.unwrap_or_default();
-        // People alone are heard: no App, no bot, not this one's own comments, not an account that is gone.
-        let Some(author) = comment.user.filter(User::is_human) else { return Arrived::Nothing };
-        if !has_commands(&text) {
-            return Arrived::Nothing;
-        }
         let id = comment_id(comment.id, is_on_diff);
         let by = &self.about.sender;
+        // What it says by now tells nothing of what was said in it, nor does whose it was: the account may be gone, too.
+        if self.about.action == "deleted" && comment.user.as_ref().is_none_or(User::is_human) {
+            let said = Said::Deleted { meaning: id.clone(), by: by.id.to_string() };
+            return self.letter(number, &format!("{id}:deleted"), said);
+        }
+        // People alone are heard: no App, no bot, not this one's own comments, not an account that is gone.
+        let Some(author) = comment.user.filter(User::is_human) else { return Arrived::Nothing };
         match self.about.action.as_str() {
-            "created" if by.id == author.id => self.letter(number, &id, Said::Text { text }),
-            "edited" if by.is_human() => self.letter(number, &format!("{id}:edited"), Said::Edited),
-            "deleted" => {
-                let said = Said::Deleted { meaning: id.clone(), by: by.id.to_string() };
-                self.letter(number, &format!("{id}:deleted"), said)
+            "created" if by.id == author.id && has_commands(&text) => {
+                self.letter(number, &id, Said::Text { text })
+            }
+            "edited" if by.is_human() && is_edit(changes, &text) => {
+                self.letter(number, &format!("{id}:edited"), Said::Edited)
             }
             _ => Arrived::Nothing,
         }
     }
 
     fn review(&self) -> Option<Arrived> {
-        let Reviewed { pull_request, review } = parsed(self.body)?;
-        let Some(reviewer) = review.user.filter(User::is_human) else { return Some(Arrived::Nothing) };
+        let Reviewed { pull_request, review, changes } = parsed(self.body)?;
         let id = review_id(review.id);
+        if self.about.action == "dismissed" && review.user.as_ref().is_none_or(User::is_human) {
+            let reviewer = review.user.map_or_else(|| GHOST.to_owned(), |user| user.login);
+            let said = Said::Github(Event::Dismissed { id: review.id, reviewer });
+            return Some(self.letter(pull_request.number, &format!("{id}:dismissed"), said));
+        }
+        let Some(reviewer) = review.user.filter(User::is_human) else { return Some(Arrived::Nothing) };
         let text = review.body.unwrap_or_default();
         let by = &self.about.sender;
         let number = pull_request.number;
@@ -243,12 +280,8 @@ impl Delivery<'_> {
                 let said = Said::Github(Event::Review { id: review.id, state: review.state, text });
                 self.letter(number, &meaning, said)
             }
-            "edited" if by.is_human() && has_commands(&text) => {
+            "edited" if by.is_human() && is_edit(changes.as_ref(), &text) => {
                 self.letter(number, &format!("{id}:edited"), Said::Edited)
-            }
-            "dismissed" => {
-                let said = Said::Github(Event::Dismissed { id: review.id, reviewer: reviewer.login });
-                self.letter(number, &format!("{id}:dismissed"), said)
             }
             _ => Arrived::Nothing,
         })

@@ -87,6 +87,40 @@ fn cases_5_and_6_an_edit_and_a_deletion_are_meanings_of_their_own() {
 }
 
 #[test]
+fn case_5_an_edit_that_takes_a_command_away_is_one_and_an_empty_edit_is_none() {
+    let edited = |from: &str, now: &str| {
+        let mut event = event("edited", now);
+        event["changes"] = json!({"body": {"from": from}});
+        read(&event)
+    };
+    let is_told = |arrived: Arrived| matches!(arrived, Arrived::Letter(letter) if letter.kind == "edited");
+    assert!(is_told(edited("/migrate approve #4", "never mind")));
+    assert!(is_told(edited("never mind", "/migrate approve #4")));
+    assert_eq!(edited("/migrate approve #4", "/migrate approve #4"), Arrived::Nothing);
+    assert_eq!(edited("one", "two"), Arrived::Nothing);
+}
+
+#[test]
+fn case_6_a_deletion_is_one_whatever_the_comment_says_by_then_and_whosever_it_was() {
+    let mut deletion = event("deleted", "never mind");
+    assert_eq!(letter(&deletion).0.meaning, "github:comment:99:deleted");
+    deletion["comment"]["user"] = json!(null);
+    assert_eq!(letter(&deletion).0.meaning, "github:comment:99:deleted");
+    deletion["comment"]["user"] = json!({"id": 9, "login": "app[bot]", "type": "Bot"});
+    assert_eq!(read(&deletion), Arrived::Nothing);
+}
+
+#[test]
+fn case_8_a_review_of_an_account_that_is_gone_is_dismissed_all_the_same() {
+    let mut dismissed = review("dismissed", "dismissed", None);
+    dismissed["review"]["user"] = json!(null);
+    let (letter, arrival) = opened(of("pull_request_review", &dismissed));
+    assert_eq!(letter.meaning, "github:review:50:dismissed");
+    let said = Event::Dismissed { id: 50, reviewer: "ghost".to_owned() };
+    assert_eq!(arrival.said, Said::Github(said));
+}
+
+#[test]
 fn a_comment_on_a_line_of_the_diff_is_one_like_any_other() {
     let mut event = event("created", "/migrate a start");
     event["pull_request"] = json!({"number": 8, "head": {"sha": "abc"}});

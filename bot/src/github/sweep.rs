@@ -20,7 +20,7 @@ use tokio::sync::{Notify, watch};
 use super::client::{Client, Failure, PAGE};
 use super::desk::Stopped;
 use super::event::Event;
-use super::receive::{comment_id, has_commands, merge_id, review_id};
+use super::receive::{GHOST, comment_id, has_commands, merge_id, review_id};
 use super::repository::{Comment, Pull, Review, User, moment};
 use crate::arrival::{Arrival, Place, Said};
 
@@ -222,7 +222,7 @@ impl Sweep {
     }
 
     fn letter_of_pull(&self, pull: &Pull, since: Timestamp) -> Option<Letter> {
-        let nobody = User { id: 0, login: "ghost".to_owned(), kind: "User".to_owned() };
+        let nobody = User { id: 0, login: GHOST.to_owned(), kind: "User".to_owned() };
         let by = pull.user.as_ref().unwrap_or(&nobody);
         if let (Some(at), Some(commit)) = (pull.merged_at(), &pull.merge_commit_sha) {
             let meaning = merge_id(pull.number, commit);

@@ -1,23 +1,16 @@
 //! The second look: whether those whose roles come from groups are still in them, just before an operation begins.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use journal::{
     Actor, Command, CommandBody, CommandId, Plan, Request, RequestStatus, Timestamp, Wait, memberships, waits,
 };
 use journal_store::{ExecuteError, Store};
 use runtime::Clock;
-use runtime::retry::Backoff;
 use tokio::sync::watch;
 
 use super::Groups;
-
-/// How often requests that wait for a look alone are looked for.
-const TICK: Duration = Duration::from_secs(1);
-
-/// The longest wait after a group could not be asked.
-const LONGEST: Duration = Duration::from_secs(30);
+use crate::rounds::{Missed, Round, rounds};
 
 /// Asks the groups that requests rest on, where these wait for nothing else.
 #[derive(Debug)]
@@ -39,27 +32,11 @@ fn waits_for_a_look(state: &journal::State, request: &Request, now: Timestamp) -
 
 impl Watch {
     /// Watches until it is told to stop.
-    pub async fn run(self, mut stop: watch::Receiver<bool>) {
-        let mut backoff = Backoff::new(TICK * 2, LONGEST);
-        while !*stop.borrow() {
-            let wait = match self.once().await {
-                Ok(()) => {
-                    backoff.reset();
-                    TICK
-                }
-                Err(why) => {
-                    tracing::warn!(why, "a group cannot be asked: what waits for it waits on");
-                    backoff.wait()
-                }
-            };
-            tokio::select! {
-                () = self.clock.sleep(wait) => {}
-                _ = stop.changed() => {}
-            }
-        }
+    pub async fn run(self, stop: watch::Receiver<bool>) {
+        rounds(&self, self.clock.as_ref(), stop).await;
     }
 
-    async fn once(&self) -> Result<(), String> {
+    async fn all(&self) -> Result<(), String> {
         let state = self.store.state().await.map_err(|error| error.to_string())?;
         let now = self.store.now().await.map_err(|error| error.to_string())?;
         let Some((plan, _)) = &state.plan else { return Ok(()) };
@@ -88,5 +65,12 @@ impl Watch {
                 Ok(())
             }
         }
+    }
+}
+
+impl Round for Watch {
+    async fn once(&self) -> Result<(), Missed> {
+        let missed = |why| Missed { why: format!("a group cannot be asked: {why}"), wait: None };
+        self.all().await.map_err(missed)
     }
 }

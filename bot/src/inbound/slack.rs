@@ -66,6 +66,13 @@ impl Doors {
                 door.windows.open(&press).await;
                 Told::Taken(None)
             }
+            Answer::Unheard(response_url) => {
+                door.windows.refuse(response_url.as_deref(), &words::not_heard_here()).await;
+                Told::Taken(None)
+            }
+            Answer::Amend(text) => {
+                Told::Taken(Some(json!({"response_action": "errors", "errors": {slack::REASON: text}})))
+            }
             Answer::Home(user) => {
                 door.readers.opened(&user);
                 match self.show_home(door, &user).await {

@@ -282,6 +282,26 @@ fn a_command() -> impl Strategy<Value = Command> {
     ]
 }
 
+#[test]
+fn no_text_takes_longer_than_its_length_allows() {
+    // Each is read to its end in a moment, or, where every beginning looks for its end, not before the day is over.
+    let runs: String = (1..600).map(|length| format!("{} ", "`".repeat(length))).collect();
+    let many = |piece: &str| piece.repeat(300_000 / piece.len());
+    for text in [
+        many("["),
+        many("[]("),
+        many("[]["),
+        many("<a "),
+        many("<b></b>") + &many("a"),
+        many("<b>") + &many("</i>"),
+        many("<!--"),
+        many("\\"),
+        runs,
+    ] {
+        assert!(lines_of(&format!("{text}\n/migrate status")).len() <= 1);
+    }
+}
+
 proptest! {
     #[test]
     fn what_is_printed_is_read_back(command in a_command()) {

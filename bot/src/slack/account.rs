@@ -26,7 +26,10 @@ pub enum Standing {
 pub async fn standing(client: &Client, account: &str) -> Result<Option<Standing>, String> {
     let user = account.split_once('/').map_or(account, |(_, user)| user);
     match client.get("users.info", &[("user", user)]).await {
-        Ok(answer) => Ok(judge(answer.get("user").unwrap_or(&Value::Null))),
+        Ok(answer) => {
+            let user = answer.get("user").unwrap_or(&Value::Null);
+            Ok(judge(user).or_else(|| stranger(account, user)))
+        }
         Err(Failed::Refused(error)) => match error.as_str() {
             "user_not_found" | "user_not_visible" => Ok(Some(Standing::Unknown)),
             "missing_scope" => {
@@ -38,6 +41,13 @@ pub async fn standing(client: &Client, account: &str) -> Result<Option<Standing>
         Err(Failed::Limited(_)) => Err("users.info: too many calls".to_owned()),
         Err(Failed::Unknown(why)) => Err(format!("users.info: {why}")),
     }
+}
+
+/// Whether an account that the plan names in an organization is not of that organization: ids are its own within it alone.
+fn stranger(account: &str, user: &Value) -> Option<Standing> {
+    let home = account.split_once('/').map(|(home, _)| home).filter(|home| home.starts_with('E'))?;
+    let is_theirs = user.pointer("/enterprise_user/enterprise_id").and_then(Value::as_str) == Some(home);
+    (!is_theirs).then_some(Standing::Unknown)
 }
 
 fn judge(user: &Value) -> Option<Standing> {
@@ -59,7 +69,7 @@ fn judge(user: &Value) -> Option<Standing> {
 mod tests {
     use serde_json::{Value, json};
 
-    use super::{Standing, judge};
+    use super::{Standing, judge, stranger};
 
     #[test]
     fn only_a_member_who_is_there_counts() {
@@ -73,5 +83,14 @@ mod tests {
             assert_eq!(judge(&json!({"id": "U1", field: true})), Some(standing));
         }
         assert_eq!(judge(&Value::Null), Some(Standing::Unknown));
+    }
+
+    #[test]
+    fn an_account_of_an_organization_is_its_own() {
+        let user = json!({"id": "U1", "enterprise_user": {"enterprise_id": "E1"}});
+        assert_eq!(stranger("E1/U1", &user), None);
+        assert_eq!(stranger("T1/U1", &json!({"id": "U1"})), None);
+        assert_eq!(stranger("E2/U1", &user), Some(Standing::Unknown));
+        assert_eq!(stranger("E1/U1", &json!({"id": "U1"})), Some(Standing::Unknown));
     }
 }

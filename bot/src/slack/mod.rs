@@ -18,4 +18,5 @@ pub use receive::{Answer, Settings, command, event, interaction};
 pub use send::SlackSender;
 pub use socket::Sockets;
 pub(crate) use user_group::user_group;
+pub(crate) use window::REASON;
 pub use window::{Press, Windows};

@@ -9,13 +9,14 @@ use serde_json::Value;
 
 use super::text::{typed, without_mention};
 use super::window::{CALLBACK, Kept, Press, REASON, word};
-use crate::arrival::{Arrival, Place, Said, button};
+use crate::arrival::{Arrival, Place, Said, Word, button};
 use crate::language::{Dialect, PREFIX, read};
+use crate::words;
 
 /// What the bot listens to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
-    /// The workspace.
+    /// The workspace, or the organization (`E…`) that the app is installed in as a whole.
     pub team: String,
     /// The channels; none means all that it is in.
     pub channels: Vec<String>,
@@ -24,6 +25,17 @@ pub struct Settings {
 impl Settings {
     fn listens(&self, channel: &str) -> bool {
         self.channels.is_empty() || self.channels.iter().any(|each| each == channel)
+    }
+
+    /// Whether it comes from where the app is: the workspace, or the organization that this belongs to.
+    fn is_ours(&self, team: Option<&str>, organization: Option<&str>) -> bool {
+        let is_it = |id: Option<&str>| id == Some(self.team.as_str());
+        is_it(team) || is_it(organization)
+    }
+
+    /// An account as the plan names it: a person of the organization is one in all of its workspaces.
+    fn account(&self, team: &str, user: &str) -> String {
+        if self.team.starts_with('E') { format!("{}/{user}", self.team) } else { format!("{team}/{user}") }
     }
 }
 
@@ -34,6 +46,10 @@ pub enum Answer {
     Letter(Box<Letter>),
     /// A press on a button: a window is opened for it.
     Window(Box<Press>),
+    /// A press where the bot does not listen: whoever pressed is told at this address.
+    Unheard(Option<String>),
+    /// Something is wrong with what was sent from a window: it stays open, and this is shown in it.
+    Amend(String),
     /// Somebody looks at the home tab.
     Home(String),
     /// A probe: this body at once.
@@ -65,7 +81,8 @@ pub fn command(form: &BTreeMap<String, String>, settings: &Settings) -> Answer {
     else {
         return Answer::Malformed;
     };
-    if *team != settings.team || !settings.listens(channel) {
+    let organization = field("enterprise_id").map(String::as_str);
+    if !settings.is_ours(Some(team.as_str()), organization) || !settings.listens(channel) {
         return Answer::Elsewhere;
     }
     let line = typed(form.get("text").map_or("", String::as_str));
@@ -73,7 +90,7 @@ pub fn command(form: &BTreeMap<String, String>, settings: &Settings) -> Answer {
     let line = line.lines().collect::<Vec<_>>().join(" ");
     let line = if line.trim().is_empty() { "help".to_owned() } else { line };
     let arrival = Arrival {
-        account: format!("{team}/{user}"),
+        account: settings.account(team, user),
         name: user.clone(),
         place: Place::SlackChannel { channel: channel.clone(), thread: None },
         said: Said::Line { line },
@@ -86,9 +103,13 @@ struct Interaction {
     #[serde(rename = "type")]
     kind: String,
     user: InteractionUser,
+    /// None: the app is the organization's.
     team: Option<Id>,
+    enterprise: Option<Id>,
     channel: Option<Id>,
+    /// None: it is shown to one person alone, or stands in no channel.
     message: Option<Shown>,
+    container: Option<Container>,
     trigger_id: Option<String>,
     response_url: Option<String>,
     view: Option<View>,
@@ -113,9 +134,17 @@ struct Shown {
     thread_ts: Option<String>,
 }
 
+/// What holds the button.
+#[derive(Deserialize)]
+struct Container {
+    channel_id: Option<String>,
+    message_ts: Option<String>,
+    thread_ts: Option<String>,
+}
+
 #[derive(Deserialize)]
 struct Action {
-    value: Option<String>,
+    value: Option<Value>,
 }
 
 #[derive(Deserialize)]
@@ -144,44 +173,62 @@ pub(super) fn interaction_of(payload: &str, settings: &Settings) -> Answer {
     }
 }
 
-fn pressed(given: Interaction, settings: &Settings) -> Answer {
-    let (Some(team), Some(channel), Some(shown), Some(trigger), [action]) =
-        (given.team, given.channel, given.message, given.trigger_id, given.actions.as_slice())
-    else {
-        return Answer::Malformed;
-    };
-    if team.id != settings.team || !settings.listens(&channel.id) {
-        return Answer::Elsewhere;
+impl Interaction {
+    fn is_ours(&self, settings: &Settings) -> bool {
+        let id = |of: &Option<Id>| of.as_ref().map(|of| of.id.clone());
+        settings.is_ours(id(&self.team).as_deref(), id(&self.enterprise).as_deref())
     }
-    let Some(Said::Button { word, request, plan, .. }) = action.value.as_deref().and_then(button) else {
+}
+
+fn pressed(given: Interaction, settings: &Settings) -> Answer {
+    // Links, menus and other parts of messages are pressed, too, and are nobody's word.
+    let value = given.actions.first().and_then(|action| action.value.as_ref()?.as_str());
+    let Some(Said::Button { word, request, plan, .. }) = value.and_then(button) else {
         return Answer::Nothing;
     };
-    let thread = shown.thread_ts.unwrap_or(shown.ts);
-    let channel = channel.id;
+    let is_ours = given.is_ours(settings);
+    let container = given.container;
+    let of_container = |part: fn(&Container) -> Option<&String>| container.as_ref().and_then(part).cloned();
+    let channel =
+        given.channel.map(|channel| channel.id).or_else(|| of_container(|it| it.channel_id.as_ref()));
+    let message = given.message.map(|shown| shown.thread_ts.unwrap_or(shown.ts));
+    let message = message.or_else(|| of_container(|it| it.thread_ts.as_ref().or(it.message_ts.as_ref())));
+    let (Some(channel), Some(thread), Some(trigger)) = (channel, message, given.trigger_id) else {
+        return Answer::Malformed;
+    };
     let response_url = given.response_url;
+    if !is_ours || !settings.listens(&channel) {
+        return Answer::Unheard(response_url);
+    }
     Answer::Window(Box::new(Press { trigger, response_url, word, request, plan, channel, thread }))
 }
 
 /// A word from a window: it is known by the window, which Slack lets be sent once.
 fn submitted(given: Interaction, settings: &Settings) -> Answer {
-    let (Some(team), Some(view)) = (given.team, given.view) else { return Answer::Malformed };
+    let is_ours = given.is_ours(settings);
+    let Some(view) = given.view else { return Answer::Malformed };
     if view.callback_id.as_deref() != Some(CALLBACK) {
         return Answer::Nothing;
     }
     let kept = view.private_metadata.as_deref().and_then(|text| serde_json::from_str::<Kept>(text).ok());
     let Some(kept) = kept else { return Answer::Malformed };
-    if team.id != settings.team || !settings.listens(&kept.channel) {
-        return Answer::Elsewhere;
+    if !is_ours || !settings.listens(&kept.channel) {
+        return Answer::Amend(words::not_heard_here());
     }
     let reason = view.state.as_ref().and_then(|state| {
         state.pointer(&format!("/values/{REASON}/{REASON}/value"))?.as_str().map(str::to_owned)
     });
     let Some(said) = word(&kept, reason) else { return Answer::Malformed };
+    // Slack asks for a reason, and takes blanks for one.
+    if matches!(said, Said::Button { word: Word::Deny, reason: None, .. }) {
+        return Answer::Amend(words::denial_needs_reason().to_owned());
+    }
     // In a shared channel the person's workspace is another than the one that the app is in.
-    let theirs = given.user.team_id.unwrap_or_else(|| team.id.clone());
-    let meaning = format!("slack:view:{}:{}:{}", team.id, view.id, given.user.id);
+    let home = given.team.or(given.enterprise).map(|team| team.id).unwrap_or_default();
+    let theirs = given.user.team_id.unwrap_or_else(|| home.clone());
+    let meaning = format!("slack:view:{home}:{}:{}", view.id, given.user.id);
     let arrival = Arrival {
-        account: format!("{theirs}/{}", given.user.id),
+        account: settings.account(&theirs, &given.user.id),
         name: given.user.id,
         place: Place::SlackChannel { channel: kept.channel, thread: Some(kept.thread) },
         said,
@@ -195,8 +242,18 @@ struct Envelope {
     kind: String,
     challenge: Option<String>,
     team_id: Option<String>,
+    enterprise_id: Option<String>,
     event_id: Option<String>,
     event: Option<Event>,
+    /// The installations that it is sent to: in a shared channel it may have happened in another workspace.
+    #[serde(default)]
+    authorizations: Vec<Installation>,
+}
+
+#[derive(Deserialize)]
+struct Installation {
+    team_id: Option<String>,
+    enterprise_id: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -219,10 +276,16 @@ struct Event {
 #[must_use]
 pub fn event(body: &[u8], settings: &Settings) -> Answer {
     let Ok(given) = serde_json::from_slice::<Envelope>(body) else { return Answer::Malformed };
+    let of = |team: &Option<String>, organization: &Option<String>| {
+        settings.is_ours(team.as_deref(), organization.as_deref())
+    };
+    let is_ours = of(&given.team_id, &given.enterprise_id)
+        || given.authorizations.iter().any(|to| of(&to.team_id, &to.enterprise_id));
     match (given.kind.as_str(), given.challenge, given.event) {
         ("url_verification", Some(challenge), _) => Answer::Echo(challenge),
-        ("event_callback", _, Some(event)) => match (given.team_id, given.event_id) {
-            (Some(team), Some(_)) if event.kind == "app_home_opened" => home(event, &team, settings),
+        ("event_callback", _, Some(event)) => match (given.team_id.or(given.enterprise_id), given.event_id) {
+            (Some(_), Some(_)) if !is_ours => Answer::Nothing,
+            (Some(_), Some(_)) if event.kind == "app_home_opened" => home(event),
             (Some(team), Some(id)) => mention(event, &team, &id, settings),
             _ => Answer::Malformed,
         },
@@ -231,9 +294,9 @@ pub fn event(body: &[u8], settings: &Settings) -> Answer {
     }
 }
 
-fn home(event: Event, team: &str, settings: &Settings) -> Answer {
+fn home(event: Event) -> Answer {
     match (event.user, event.tab.as_deref()) {
-        (Some(user), Some("home")) if team == settings.team => Answer::Home(user),
+        (Some(user), Some("home")) => Answer::Home(user),
         _ => Answer::Nothing,
     }
 }
@@ -246,7 +309,7 @@ fn mention(event: Event, team: &str, id: &str, settings: &Settings) -> Answer {
     else {
         return Answer::Malformed;
     };
-    if team != settings.team || !settings.listens(&channel) {
+    if !settings.listens(&channel) {
         return Answer::Nothing;
     }
     let said = typed(without_mention(&text));
@@ -268,7 +331,7 @@ fn mention(event: Event, team: &str, id: &str, settings: &Settings) -> Answer {
         None => (meaning, Said::Text { text: said }),
     };
     let arrival = Arrival {
-        account: format!("{}/{user}", event.user_team.as_deref().unwrap_or(team)),
+        account: settings.account(event.user_team.as_deref().unwrap_or(team), &user),
         name: user,
         place: Place::SlackChannel { channel, thread: Some(event.thread_ts.unwrap_or(ts)) },
         said,
@@ -281,7 +344,6 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::arrival::Word;
 
     fn settings() -> Settings {
         Settings { team: "T1".to_owned(), channels: vec!["C1".to_owned()] }
@@ -380,7 +442,74 @@ mod tests {
         let spoiled = sent(&|payload| payload["view"]["private_metadata"] = json!("{}"));
         assert_eq!(spoiled, Answer::Malformed);
         let elsewhere = sent(&|payload| payload["team"]["id"] = json!("T2"));
-        assert_eq!(elsewhere, Answer::Elsewhere);
+        assert_eq!(elsewhere, Answer::Amend(words::not_heard_here()));
+        let reason = "/view/state/values/reason/reason/value";
+        let blank = sent(&|payload| *payload.pointer_mut(reason).unwrap() = json!(" \n"));
+        assert_eq!(blank, Answer::Amend(words::denial_needs_reason().to_owned()));
+        let closed = sent(&|payload| payload["type"] = json!("view_closed"));
+        assert_eq!(closed, Answer::Nothing);
+    }
+
+    #[test]
+    fn a_press_under_what_one_person_alone_is_shown_is_like_any_other() {
+        let press = |value: Value| {
+            said(&json!({
+                "type": "block_actions", "user": {"id": "U7", "team_id": "T1"}, "team": {"id": "T1"}, "trigger_id": "1.2.3",
+                "container": {"type": "message", "message_ts": "17.1", "channel_id": "C1", "is_ephemeral": true},
+                "channel": {"id": "C1"}, "response_url": "https://hooks.example/1", "actions": [value],
+            }))
+        };
+        let value = "approve:41:12345678";
+        let Answer::Window(window) = press(json!({"type": "button", "value": value})) else {
+            panic!("no window")
+        };
+        assert_eq!((window.channel.as_str(), window.thread.as_str()), ("C1", "17.1"));
+        // A link that was followed, a menu, and a button of the home tab, which stands in no message.
+        for other in
+            [json!({"type": "button", "url": "https://x"}), json!({"type": "checkboxes", "value": 1})]
+        {
+            assert_eq!(press(other), Answer::Nothing);
+        }
+        let on_home = said(&json!({
+            "type": "block_actions", "user": {"id": "U7"}, "team": {"id": "T1"}, "view": {"id": "V1"}, "actions": [{"value": "x"}],
+        }));
+        assert_eq!(on_home, Answer::Nothing);
+        let elsewhere = said(&json!({
+            "type": "block_actions", "user": {"id": "U7"}, "team": {"id": "T1"}, "trigger_id": "1", "response_url": "u",
+            "channel": {"id": "C2"}, "message": {"ts": "1.1"}, "actions": [{"value": value}],
+        }));
+        assert_eq!(elsewhere, Answer::Unheard(Some("u".to_owned())));
+    }
+
+    #[test]
+    fn in_an_organization_a_person_is_one_in_all_of_its_workspaces() {
+        let settings = Settings { team: "E1".to_owned(), channels: Vec::new() };
+        let mut form = form(&SAID);
+        assert_eq!(command(&form, &settings), Answer::Elsewhere);
+        form.insert("enterprise_id".to_owned(), "E1".to_owned());
+        assert_eq!(kept(command(&form, &settings)).1.account, "E1/U1");
+        let sent = json!({
+            "type": "view_submission", "user": {"id": "W7", "team_id": "T9"}, "team": null, "enterprise": {"id": "E1"},
+            "is_enterprise_install": true, "view": {
+                "id": "V5", "callback_id": CALLBACK, "state": {"values": {}},
+                "private_metadata": r#"{"value":"approve:41:12345678","channel":"C1","thread":"17.1"}"#,
+            },
+        });
+        let (meaning, arrival) = kept(interaction_of(&sent.to_string(), &settings));
+        assert_eq!((meaning.as_str(), arrival.account.as_str()), ("slack:view:E1:V5:W7", "E1/W7"));
+    }
+
+    #[test]
+    fn what_happened_in_another_workspace_is_heard_where_the_app_is_installed() {
+        let said = |to: &str| {
+            let body = json!({
+                "type": "event_callback", "team_id": "T9", "event_id": "Ev1", "authorizations": [{"team_id": to}],
+                "event": {"type": "app_mention", "channel": "C1", "user": "U7", "user_team": "T9", "ts": "1.1", "text": "<@U> status"},
+            });
+            event(body.to_string().as_bytes(), &settings())
+        };
+        assert_eq!(said("T8"), Answer::Nothing);
+        assert_eq!(kept(said("T1")).1.account, "T9/U7");
     }
 
     #[test]

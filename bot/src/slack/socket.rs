@@ -29,6 +29,10 @@ use crate::websocket::{Socket, connect};
 /// How long a socket may be silent: Slack pings every few seconds.
 const SILENCE: Duration = Duration::from_secs(60);
 
+/// The first wait after a socket that broke, and the longest.
+const FIRST: Duration = Duration::from_millis(500);
+const LONGEST: Duration = Duration::from_secs(60);
+
 /// How long a socket is still read that Slack is about to close.
 const LAST_WORDS: Duration = Duration::from_secs(10);
 
@@ -48,6 +52,7 @@ struct Envelope {
     #[serde(rename = "type")]
     kind: String,
     envelope_id: Option<String>,
+    reason: Option<String>,
     #[serde(default)]
     payload: Value,
 }
@@ -63,7 +68,7 @@ enum Ended {
 impl Sockets {
     /// Opens sockets until it is told to stop.
     pub async fn run(self, mut stop: watch::Receiver<bool>) {
-        let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(60));
+        let mut backoff = Backoff::new(FIRST, LONGEST);
         let me = Arc::new(self);
         let mut old = JoinSet::new();
         while !*stop.borrow() {
@@ -76,7 +81,9 @@ impl Sockets {
                 Ended::Refreshed(socket) => {
                     let me = Arc::clone(&me);
                     old.spawn(async move {
-                        let read = me.read(*socket);
+                        // What it says of how soon to come back is said of its successor by now.
+                        let mut settled = Backoff::new(FIRST, LONGEST);
+                        let read = me.read(*socket, &mut settled);
                         // Whatever it ends with, its successor is there.
                         let _ended = tokio::time::timeout(LAST_WORDS, read).await.is_ok();
                     });
@@ -104,16 +111,14 @@ impl Sockets {
             Err(failed) => return Ended::Broken(format!("apps.connections.open: {failed:?}")),
         };
         match connect(&url).await {
-            Ok(socket) => {
-                backoff.reset();
-                tracing::info!("Slack's requests come through a socket");
-                self.read(socket).await
-            }
+            Ok(socket) => self.read(socket, backoff).await,
             Err(error) => Ended::Broken(error.to_string()),
         }
     }
 
-    async fn read(&self, mut socket: Socket) -> Ended {
+    /// Reads it. Where Slack says goodbye before it greeted, as where too many are open, the next one would be sent away, too.
+    async fn read(&self, mut socket: Socket, backoff: &mut Backoff) -> Ended {
+        let mut is_greeted = false;
         loop {
             let heard = match tokio::time::timeout(SILENCE, socket.next()).await {
                 Ok(Some(Ok(heard))) => heard,
@@ -136,7 +141,16 @@ impl Sockets {
                 continue;
             };
             match (envelope.kind.as_str(), &envelope.envelope_id) {
-                ("disconnect", _) => return Ended::Refreshed(Box::new(socket)),
+                ("hello", _) => {
+                    is_greeted = true;
+                    backoff.reset();
+                    tracing::info!("Slack's requests come through a socket");
+                }
+                ("disconnect", _) if is_greeted => return Ended::Refreshed(Box::new(socket)),
+                ("disconnect", _) => {
+                    let why = envelope.reason.as_deref().unwrap_or("no reason");
+                    return Ended::Broken(format!("Slack sends it away: {why}"));
+                }
                 (_, Some(id)) => {
                     let Some(answer) = self.answer(&envelope, id).await else { continue };
                     if socket.send(Message::text(answer.to_string())).await.is_err() {

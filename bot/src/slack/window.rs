@@ -22,7 +22,7 @@ use crate::words;
 /// The window's name for Slack.
 pub(super) const CALLBACK: &str = "switchyard_word";
 /// The field of the reason.
-pub(super) const REASON: &str = "reason";
+pub(crate) const REASON: &str = "reason";
 
 /// How long a window may take to open. The person sees "thinking" for so long.
 const LIMIT: Duration = Duration::from_millis(2500);
@@ -79,10 +79,16 @@ impl Windows {
                 words::no_window(press.word, press.request)
             }
         };
-        if let Some(url) = &press.response_url
-            && let Err(failed) = self.client.whisper(url, &render(&told, Flavour::Slack)).await
-        {
-            tracing::warn!(?failed, "the person could not be told");
+        self.refuse(press.response_url.as_deref(), &told).await;
+    }
+
+    /// Tells whoever pressed a button, and nobody else, why nothing came of it.
+    pub async fn refuse(&self, response_url: Option<&str>, told: &str) {
+        let Some(url) = response_url else { return };
+        match tokio::time::timeout(LIMIT, self.client.whisper(url, &render(told, Flavour::Slack))).await {
+            Ok(Ok(())) => {}
+            Ok(Err(failed)) => tracing::warn!(?failed, "the person could not be told"),
+            Err(_) => tracing::warn!("the person could not be told in time"),
         }
     }
 

@@ -191,6 +191,12 @@ pub(crate) fn github_no_repository(repository: &str, why: &str) -> String {
     format!("{repository} cannot be read ({why})")
 }
 
+pub(crate) fn github_renamed(repository: &str, name: &str) -> String {
+    format!(
+        "{repository} is called {name} by now, and its webhooks say so: put that into `repository` in the bot's file"
+    )
+}
+
 pub(crate) fn github_plan(file: &str, branch: &str) -> String {
     format!("the plan is at {file} on {branch}")
 }

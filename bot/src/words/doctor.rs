@@ -1,10 +1,12 @@
 //! What `switchyard doctor` says.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use executors::postgres::doctor::SideSeen;
 use journal::{Direction, Finding, Side};
 
+use super::length;
 use crate::doctor::{Accepts, Report, Wrong};
 
 /// What is wrong, and what to do.
@@ -127,8 +129,8 @@ pub fn way_back(seconds: i64, bytes: i64) -> String {
 
 /// Nobody answered.
 #[must_use]
-pub fn no_answer() -> String {
-    "no answer within 20 s".to_owned()
+pub fn no_answer(within: Duration) -> String {
+    format!("no answer within {}", length(within))
 }
 
 /// Nobody reads the slot of the way back.

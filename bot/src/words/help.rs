@@ -137,7 +137,8 @@ const fn entry(verb: Verb) -> Entry {
         Verb::Plan => Entry {
             usage: "plan [PHASE]",
             summary: "the plan, its hash, what could be done next and in which steps",
-            detail: "",
+            detail: "Nothing is changed. Where a phase could be started, both databases and its lever are asked what its preflight \
+                     would find now.",
             example: "/migrate plan region-a",
         },
         Verb::Help => Entry {

@@ -182,6 +182,12 @@ pub const fn reason_label(word: Word) -> &'static str {
     }
 }
 
+/// In a window whose denial has no reason.
+#[must_use]
+pub const fn denial_needs_reason() -> &'static str {
+    "A denial needs its reason: whoever asked reads it."
+}
+
 /// What a window shows: the operation and how its phase is.
 pub(crate) fn asked(card: &Card, status: &str) -> String {
     format!("{}\n\nThe whole plan's hash: {}\n\n{status}", card.text, card.plan)

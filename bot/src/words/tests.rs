@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use journal::{
     Actor, CommandId, Envelope, EventId, Fact, Operation, PersonId, PhaseName, PhaseStatus, Plan, PlanHash,
     PlanProblem, PlanProblems, Position, Recorded, Refusal, Role, State, Step, Timestamp,
@@ -5,6 +7,7 @@ use journal::{
 
 use super::*;
 use crate::language::{Command, Dialect, Verb, read};
+use crate::preflight::Outlook;
 use crate::status::Report;
 
 const PLAN: &str = include_str!("../../../config/plan.example.toml");
@@ -262,6 +265,27 @@ fn every_verb_has_its_help() {
     }
     text.push('\n');
     keeps("help.txt", &text);
+}
+
+#[test]
+fn plan_says_what_preflight_finds_beside_the_start_that_it_would_refuse() {
+    let mut state = state();
+    state.phases.get_mut(&phase()).unwrap().status = PhaseStatus::New;
+    let plan = Plan::parse(PLAN).unwrap();
+    let world = World { state: &state, now: NOW };
+    let told = |outlook: Outlook| plan_next(&plan, None, &BTreeMap::from([(phase(), outlook)]), world);
+    let seen = |problems: &[&str], warnings: &[&str]| {
+        let owned = |lines: &[&str]| lines.iter().map(|line| (*line).to_owned()).collect();
+        told(Outlook::Seen { problems: owned(problems), warnings: owned(warnings) })
+    };
+    let clear = seen(&[], &[]);
+    assert!(clear.contains("replicate\n    now    preflight finds nothing in the way"), "{clear}");
+    let text = seen(&["[SW-0231] shop.orders is there. Drop it."], &["the target is older"]);
+    let block = "    now    preflight finds 1 thing in the way\n           [SW-0231] shop.orders is there. Drop it.\n           \
+                 the target is older";
+    assert!(text.contains(block), "{text}");
+    let text = told(Outlook::Unseen("no answer within 4 s".to_owned()));
+    assert!(text.contains("    now    preflight cannot look: no answer within 4 s"), "{text}");
 }
 
 #[test]

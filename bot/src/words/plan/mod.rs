@@ -4,6 +4,7 @@ mod diff;
 mod problems;
 mod said;
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
 
@@ -15,6 +16,7 @@ pub use problems::{in_the_way, problems, warnings};
 pub(super) use said::role;
 
 use super::{World, length, list, possible, resting};
+use crate::preflight::Outlook;
 
 /// A plan that is right.
 #[must_use]
@@ -168,9 +170,33 @@ fn could_be(text: &mut String, phase: &PhaseName, operation: Operation, plan: &P
     let _written = writeln!(text, "    steps  {}", steps.join(", "));
 }
 
-/// The reply to `plan`: the plan, and what could be done next, in which steps.
+/// What a phase's preflight would find now, beside its `start`.
+fn outlook(text: &mut String, outlook: &Outlook) {
+    let (problems, warnings) = match outlook {
+        Outlook::Seen { problems, warnings } => (problems, warnings),
+        Outlook::Unseen(why) => {
+            let _written = writeln!(text, "    now    preflight cannot look: {}", why.trim_end_matches('.'));
+            return;
+        }
+    };
+    let _written = match problems.len() {
+        0 => writeln!(text, "    now    preflight finds nothing in the way"),
+        1 => writeln!(text, "    now    preflight finds 1 thing in the way"),
+        some => writeln!(text, "    now    preflight finds {some} things in the way"),
+    };
+    for line in problems.iter().chain(warnings) {
+        let _written = writeln!(text, "           {line}");
+    }
+}
+
+/// The reply to `plan`: the plan, what could be done next, in which steps, and what would refuse it now.
 #[must_use]
-pub fn next(plan: &Plan, only: Option<&PhaseName>, world: World<'_>) -> String {
+pub fn next(
+    plan: &Plan,
+    only: Option<&PhaseName>,
+    outlooks: &BTreeMap<PhaseName, Outlook>,
+    world: World<'_>,
+) -> String {
     let mut text = format!("Plan {} of {}.\n", plan.hash().short(), plan.migration);
     for phase in plan.phases.iter().filter(|phase| only.is_none_or(|only| phase.name == *only)) {
         let status = world.state.phases.get(&phase.name).map_or(PhaseStatus::New, |phase| phase.status);
@@ -193,6 +219,11 @@ pub fn next(plan: &Plan, only: Option<&PhaseName>, world: World<'_>) -> String {
         }
         for operation in possible(status) {
             could_be(&mut text, &phase.name, operation, plan, world);
+            if operation == Operation::Start
+                && let Some(seen) = outlooks.get(&phase.name)
+            {
+                outlook(&mut text, seen);
+            }
         }
     }
     text.trim_end().to_owned()

@@ -328,6 +328,7 @@ impl Api<'_> {
     fn graphql(&mut self, request: &Request) -> Answered {
         const CLASSIFIERS: [&str; 6] = ["ABUSE", "DUPLICATE", "OFF_TOPIC", "OUTDATED", "RESOLVED", "SPAM"];
         self.needs("issues", "write")?;
+        self.needs("pull_requests", "write")?;
         let text = |pointer: &str| request.body.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
         let (query, subject) = (text("/query"), text("/variables/subject"));
         let classifier = text("/variables/classifier").to_owned();

@@ -133,7 +133,9 @@ impl Api<'_> {
     }
 
     fn create_comment(&mut self, request: &Request, number: &str) -> Answered {
+        // A pull request's conversation is an issue's, and is asked for as both.
         self.needs("issues", "write")?;
+        self.needs("pull_requests", "write")?;
         let number: u64 = number.parse().map_err(|_| not_found())?;
         let thread = match (self.world.pulls.contains_key(&number), self.world.issues.contains(&number)) {
             (true, _) => Thread::Pull(number),
@@ -161,6 +163,7 @@ impl Api<'_> {
 
     fn edit_comment(&mut self, request: &Request, id: &str) -> Answered {
         self.needs("issues", "write")?;
+        self.needs("pull_requests", "write")?;
         let id: u64 = id.parse().map_err(|_| not_found())?;
         let author = self.world.comments.get(&id).ok_or_else(not_found)?.author;
         if author != Some(APP_USER) {
