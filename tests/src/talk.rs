@@ -51,6 +51,23 @@ pub struct Talk {
 /// The phases of every conversation.
 pub const PHASES: [&str; 2] = ["region-a", "region-b"];
 
+/// Holds what the sender of a word saw of a crash, by the status of the answer, against the failpoint that it fell in. Whether the
+/// word has to be said again.
+///
+/// # Errors
+/// It was acknowledged and not kept, or kept and refused.
+pub fn is_said_again(failpoint: &str, status: u16) -> Result<bool> {
+    let (expected, is_said_again) = match failpoint {
+        // Nothing was kept, so nothing was acknowledged: the person sees that.
+        "mail.before_receipt" => (0, true),
+        // Kept, but the acknowledgement was lost: it is done all the same.
+        "mail.after_receipt" => (0, false),
+        _ => (200, false),
+    };
+    ensure!(status == expected, "a crash in {failpoint} was answered with {status}");
+    Ok(is_said_again)
+}
+
 impl Talk {
     /// Sets it up; `serve` does not run yet.
     ///

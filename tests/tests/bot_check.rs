@@ -232,6 +232,12 @@ async fn what_the_file_names_otherwise_than_the_platform_is_told() -> Result<()>
     scene.write(&scene.file().replace("acme/shop\"\n", "acme/shop\"\nplan_path = \"absent.toml\"\n"))?;
     let checked = scene.check().await?;
     assert_eq!(checked.wrong(), ["github plan"]);
+    scene.write(&scene.file())?;
+    scene.github.rename("acme/store");
+    let checked = scene.check().await?;
+    assert_eq!(checked.wrong(), ["github repository"]);
+    let (_, told) = checked.of("github", "repository");
+    assert!(told.contains("is called acme/store by now"), "{told}");
     Ok(())
 }
 

@@ -11,7 +11,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use product::doubles::github::scene::{ANNA, BEN, CHRIS, PLAN, Scene};
+use product::doubles::github::scene::{ANNA, BEN, CHRIS, PLAN, Scene, section};
 use product::doubles::github::{Delivering, ReviewState, SECRET, Thread, deliver};
 use product::switchyard::Serve;
 use product::wait::{Seen, wait_until};
@@ -202,6 +202,23 @@ async fn case_30_a_stop_finishes_what_is_in_hand_and_the_rest_goes_on_at_the_nex
     scene.answered(&["You are ben"]).await?;
     scene.answered(&["You are chris"]).await?;
     scene.answered(&["region-b"]).await?;
+    let journal = scene.ends().await?;
+    assert_eq!(journal.of("requested").count(), 1);
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_is_said_in_a_renamed_repository_is_found_once_the_bot_knows_its_name() -> Result<()> {
+    let mut scene = Scene::with(1, "").await?;
+    scene.swept().await?;
+    scene.github.rename("acme/store");
+    scene.says(ANNA, "/migrate region-a start").await;
+    let renamed = section(&scene.github, 1).replace("acme/shop", "acme/store");
+    scene.talk.write_bot("a", &renamed)?;
+    scene.dies_and_returns().await?;
+    scene.answered(&["of region-a"]).await?;
+    scene.says(BEN, "/migrate whoami").await;
+    scene.answered(&["You are ben"]).await?;
     let journal = scene.ends().await?;
     assert_eq!(journal.of("requested").count(), 1);
     Ok(())

@@ -149,6 +149,9 @@ impl<'b> Fields<'b> {
 impl Api<'_> {
     /// Answers a request.
     pub fn answer(&mut self, request: &Request) -> Answer {
+        if let Some(led) = self.led(request) {
+            return led;
+        }
         let what = format!("{} /{}", request.method, request.path.join("/"));
         let answer = match request.caller {
             Caller::App => self.as_app(request),

@@ -183,6 +183,8 @@ pub struct Deployment {
 pub struct World {
     /// `owner/name`.
     pub repository: String,
+    /// What it was called before.
+    pub former_name: Option<String>,
     /// The repository's number.
     pub repository_id: u64,
     /// Everybody.
@@ -224,6 +226,7 @@ impl World {
     pub fn new(repository: &str, files: Files) -> Self {
         let mut world = Self {
             repository: repository.to_owned(),
+            former_name: None,
             repository_id: 700_100,
             users: BTreeMap::new(),
             collaborators: BTreeMap::new(),
