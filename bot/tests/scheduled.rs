@@ -169,13 +169,13 @@ impl Scene {
         heard
     }
 
-    async fn void_stale(&self, phase: &str) {
+    /// An executor does something in a phase.
+    async fn does(&self, phase: &str, id: &str, body: impl Fn(PhaseName) -> CommandBody) {
         let phase = PhaseName::new(phase).unwrap();
         let holder = Holder::new("test/executor").unwrap();
         let lease = self.store.claim(&phase, &holder, Duration::from_secs(5)).await.unwrap().unwrap();
-        let body = CommandBody::VoidStale { phase };
-        let id = CommandId::new("void").unwrap();
-        let command = Command::new(Actor::Executor(holder), body);
+        let id = CommandId::new(id).unwrap();
+        let command = Command::new(Actor::Executor(holder), body(phase));
         self.store.execute(id, Some(lease.claim()), command).await.unwrap();
     }
 }
@@ -212,7 +212,7 @@ async fn a_scheduled_request_that_lacks_approvals_calls_for_them_ten_minutes_bef
     scene.minute(110).await;
     assert_eq!(scene.heard().await, []);
     scene.minute(125).await;
-    scene.void_stale("region-a").await;
+    scene.does("region-a", "void", |phase| CommandBody::VoidStale { phase }).await;
     scene.looked(2).await;
     let heard = scene.heard().await;
     assert!(
@@ -252,11 +252,40 @@ async fn a_request_whose_time_runs_out_is_recalled_once_where_it_was_asked_for()
     scene.minute(225).await;
     assert_eq!(scene.heard().await, []);
     scene.minute(245).await;
-    scene.void_stale("region-a").await;
+    scene.does("region-a", "void", |phase| CommandBody::VoidStale { phase }).await;
     scene.looked(2).await;
     let heard = scene.heard().await;
     assert!(
         matches!(&heard[..], [(place, text)] if place == "there" && text.contains("expired")),
         "{heard:?}"
     );
+}
+
+#[tokio::test]
+async fn case_23_the_review_of_broken_glass_is_called_for_each_day_while_nobody_has_looked() {
+    let scene = Scene::set().await;
+    let request = scene.says("ana", "ask", "region-a start").await.unwrap();
+    let said = format!("break-glass #{request} --reason \"the source is failing\"");
+    scene.says("ben", "glass", &said).await;
+    scene.minute(1).await;
+    let in_both = |heard: &[(String, String)], part: &str| {
+        let places: Vec<&str> = heard.iter().map(|(place, _)| place.as_str()).collect();
+        assert_eq!(places, ["ops", "there"], "{heard:?}");
+        assert!(heard.iter().all(|(_, text)| text.contains(part)), "{heard:?}");
+    };
+    in_both(&scene.heard().await, "GLASS BROKEN: ben alone gave request");
+    scene.does("region-a", "begin", |phase| CommandBody::Begin { phase, request }).await;
+    let day = 24 * 60;
+    for (minutes, is_called) in [(day - 5, false), (day + 5, true), (day + 600, false), (2 * day + 5, true)] {
+        scene.minute(minutes).await;
+        let heard = scene.heard().await;
+        if is_called {
+            in_both(
+                &heard,
+                "ran under broken glass of ben (“the source is failing”), and the review was due",
+            );
+        } else {
+            assert_eq!(heard, [], "{minutes}");
+        }
+    }
 }

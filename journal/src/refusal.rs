@@ -231,6 +231,12 @@ pub enum Refusal {
     /// A reason must be given.
     #[error("SW-0142 a reason is needed")]
     ReasonNeeded,
+    /// A reason must say something.
+    #[error("SW-0143 a reason of {least} characters or more is needed")]
+    ReasonTooShort {
+        /// The least, in characters.
+        least: usize,
+    },
     /// Only the publisher tells what has left the journal.
     #[error("SW-0170 only the program itself tells what has left the journal")]
     NotThePublisher,

@@ -611,6 +611,9 @@ fn broken_glass_gives_one_persons_word_the_quorum_and_says_so_in_the_first_event
         let request = journal.ask("ana", operation).unwrap();
         let silent = CommandBody::BreakGlass { request, reason: " ".to_owned() };
         assert_eq!(journal.give(person("ben"), silent).unwrap_err(), Refusal::ReasonNeeded);
+        let curt = CommandBody::BreakGlass { request, reason: " nineteen letters is  ".to_owned() };
+        let too_short = Refusal::ReasonTooShort { least: 20 };
+        assert_eq!(journal.give(person("ben"), curt).unwrap_err(), too_short);
         journal.break_glass("ben", request).unwrap();
         journal.run().unwrap();
         let first = journal.events.iter().find_map(|event| match &event.body {

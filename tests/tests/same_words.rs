@@ -145,3 +145,38 @@ async fn one_command_has_the_same_words_in_the_terminal_a_pull_request_slack_and
     town.slack.ledger().close()?;
     town.discord.ledger().close()
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn case_23_broken_glass_needs_more_than_a_word_and_is_said_in_every_channel() -> Result<()> {
+    let town = town().await?;
+    let serve = town.talk.serve("a").await?;
+    let asked = town.talk.product.chat("anna", "region-a start").await?;
+    ensure!(asked.accepted, "{}", asked.text);
+    let journal = town.talk.journal_with("requested", 1).await?;
+    let request = journal.of("requested").next().context("no request")?.position();
+    for (place, ledger) in [(CHANNEL, town.slack.ledger()), (OPS, town.discord.ledger())] {
+        ledger.hear(place, "start of region-a").await?;
+    }
+    let curt = town.talk.product.chat("anna", &format!("break-glass #{request} --reason fire")).await?;
+    ensure!(!curt.accepted && curt.text.contains("20 characters or more"), "{}", curt.text);
+    let said = format!("break-glass #{request} --reason \"the source is failing and nobody answers\"");
+    let broken = town.talk.product.chat("anna", &said).await?;
+    ensure!(broken.accepted, "{}", broken.text);
+    for (place, ledger) in [(CHANNEL, town.slack.ledger()), (OPS, town.discord.ledger())] {
+        let told = plain(&ledger.hear(place, "GLASS BROKEN: anna alone").await?.text);
+        ensure!(told.contains("the source is failing and nobody answers"), "{told}");
+        ensure!(told.contains("another person reviews it"), "{told}");
+    }
+    let journal = town.talk.product.journal().await?;
+    ensure!(journal.of("glass_broken").count() == 1, "{}", journal.tail(5));
+    let own = town.talk.product.chat("anna", &format!("approve #{request}")).await?;
+    ensure!(!own.accepted, "who broke the glass reviewed it: {}", own.text);
+    town.talk.settled("a").await?;
+    serve.end().await.context("the server")?;
+    town.talk.kept_its_secrets().await?;
+    for ledger in [town.slack.ledger(), town.discord.ledger()] {
+        ledger.follow_living();
+        ledger.close()?;
+    }
+    Ok(())
+}

@@ -113,7 +113,7 @@ const fn entry(verb: Verb) -> Entry {
         Verb::BreakGlass => Entry {
             usage: "break-glass #N --reason \"…\"",
             summary: "give a request its quorum alone, in an emergency; another person has to review it",
-            detail: "For who has the plan's break_glass role. It also opens the plan's windows. It does not overrule a \
+            detail: "For who has the plan's break_glass role, with a reason of 20 characters or more. It also opens the plan's windows. It does not overrule a \
                      denial, a hold, the plan, the expiry, or what must be proven before a side opens. Everybody is told \
                      until another person approves or denies the request afterwards; until then nothing new begins in the \
                      phase but a failback.",

@@ -76,6 +76,14 @@ fn loss() -> journal::KnownLoss {
     }
 }
 
+fn truncated() -> journal::Finding {
+    journal::Finding {
+        code: "SW-0310".to_owned(),
+        what: "TRUNCATE of shop.orders came.".to_owned(),
+        remedy: "Retire the phase, then start it again.".to_owned(),
+    }
+}
+
 /// Every refusal, with a command that may meet it.
 fn refusals() -> Vec<(&'static str, Refusal)> {
     let (request, effect, step) = (Position::new(2), journal::EffectId::of(b"e"), Step::Drain);
@@ -107,14 +115,7 @@ fn refusals() -> Vec<(&'static str, Refusal)> {
         ("region-a cutover", Refusal::Held { reason: "freeze".to_owned() }),
         (
             "region-a cutover",
-            Refusal::StreamDown {
-                direction: journal::Direction::Forward,
-                finding: journal::Finding {
-                    code: "SW-0310".to_owned(),
-                    what: "TRUNCATE of shop.orders came.".to_owned(),
-                    remedy: "Retire the phase, then start it again.".to_owned(),
-                },
-            },
+            Refusal::StreamDown { direction: journal::Direction::Forward, finding: truncated() },
         ),
         ("approve #7", Refusal::NoRequest { request: Position::new(7) }),
         ("approve #2", Refusal::RequestClosed { request }),
@@ -153,6 +154,7 @@ fn refusals() -> Vec<(&'static str, Refusal)> {
         ("region-a failback --target-lost", Refusal::LossUnknown),
         ("", Refusal::OldEpoch { given: journal::Epoch::new(3), newest: journal::Epoch::new(4) }),
         ("deny #2", Refusal::ReasonNeeded),
+        ("break-glass #2 --reason fire", Refusal::ReasonTooShort { least: 20 }),
         ("", Refusal::TooEarly { request, at: later }),
         ("", Refusal::OutsideWindow { request, until: Some(later) }),
         ("", Refusal::OutsideWindow { request, until: None }),
@@ -323,14 +325,14 @@ fn replies_say_what_is_next_and_who_has_to_do_it() {
         person: name(PersonId::new("ben")),
         position: Position::new(4),
         plan_hash: request.plan_hash,
-        reason: "it burns".to_owned(),
+        reason: "the source is failing".to_owned(),
         review_by: NOW.plus(std::time::Duration::from_secs(86_400)),
         groups: Vec::new(),
         withdrawn: false,
         used: false,
         review: None,
     });
-    tell(&state, "ben", "break-glass #2 --reason \"it burns\"");
+    tell(&state, "ben", "break-glass #2 --reason \"the source is failing\"");
     let request = state.requests.get_mut(&Position::new(2)).unwrap();
     request.status = RequestStatus::Finished(journal::Outcome::Completed);
     request.glass.as_mut().unwrap().used = true;

@@ -11,6 +11,9 @@ use crate::refusal::Refusal;
 use crate::state::{Glass, Request, RequestStatus, State};
 use crate::time::Timestamp;
 
+/// The shortest reason, in characters: whoever reviews it reads nothing else of the hour in which it was given.
+const LEAST_REASON: usize = 20;
+
 pub(super) struct Broken<'c> {
     pub(super) request: Position,
     pub(super) reason: &'c str,
@@ -43,6 +46,9 @@ pub(super) fn break_glass(
         return Err(Refusal::GlassNotNeeded { request });
     }
     let reason = reason_given(reason)?;
+    if reason.chars().count() < LEAST_REASON {
+        return Err(Refusal::ReasonTooShort { least: LEAST_REASON });
+    }
     let from = asked.not_before.unwrap_or(now).max(now);
     let review_by = from.plus(plan.break_glass.review_within);
     Ok(vec![Fact::GlassBroken { request, plan_hash: asked.plan_hash, reason, review_by }])

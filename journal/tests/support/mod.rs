@@ -146,7 +146,7 @@ impl Journal {
     }
 
     pub fn break_glass(&mut self, who: &str, request: Position) -> Result<(), Refusal> {
-        let body = CommandBody::BreakGlass { request, reason: "it burns".to_owned() };
+        let body = CommandBody::BreakGlass { request, reason: "the source is failing".to_owned() };
         self.give(person(who), body).map(drop)
     }
 

@@ -125,7 +125,8 @@ impl Told<'_> {
             | Refusal::LossUnconfirmed { .. }
             | Refusal::TargetNotLost
             | Refusal::LossUnknown
-            | Refusal::ReasonNeeded) => self.running(running),
+            | Refusal::ReasonNeeded
+            | Refusal::ReasonTooShort { .. }) => self.running(running),
             executors @ (Refusal::StepNotDue { .. }
             | Refusal::StepOpen { .. }
             | Refusal::EffectNotOpen { .. }
@@ -380,6 +381,9 @@ impl Told<'_> {
                 }
                 None => "Say why, for those who read the journal: `--reason \"…\"`.".to_owned(),
             },
+            Refusal::ReasonTooShort { least } => format!(
+                "Say in {least} characters or more why: everybody is told, and another person reviews it by that. Nothing was done."
+            ),
             _ => String::new(),
         }
     }
