@@ -179,6 +179,35 @@ async fn a_body_that_is_not_githubs_own_is_not_believed() -> Result<()> {
 }
 
 #[tokio::test]
+async fn a_body_as_long_as_github_sends_is_read_and_a_longer_one_is_not() -> Result<()> {
+    const LONGEST: usize = 25 * 1024 * 1024;
+    let scene = Scene::set().await?;
+    scene.says(ANNA, "/migrate help").await;
+    scene.answered(&["cutover"]).await?;
+    let real = scene.github.newest("issue_comment")?.hook.body;
+    let url = format!("{}/github", scene.talk.origin("a"));
+    let client = reqwest::Client::new();
+    let sent = async |length: usize| {
+        // Blanks behind JSON are JSON.
+        let body = format!("{real}{}", " ".repeat(length - real.len()));
+        let signature = signature(SECRET, body.as_bytes());
+        let request = client
+            .post(&url)
+            .header("x-github-event", "issue_comment")
+            .header("x-github-delivery", "long")
+            .header("x-hub-signature-256", signature);
+        request.body(body).send().await.map(|answer| answer.status().as_u16())
+    };
+    let read = sent(LONGEST).await?;
+    assert!(matches!(read, 200 | 204), "{read}");
+    // Who is still sending when it is refused may see no more of that than an end.
+    let refused = sent(LONGEST + 1).await;
+    assert!(refused.as_ref().map_or(true, |status| *status == 413), "{refused:?}");
+    scene.ends().await?;
+    Ok(())
+}
+
+#[tokio::test]
 async fn case_19_an_answer_whose_posting_nobody_knows_of_is_there_once() -> Result<()> {
     let scene = Scene::set().await?;
     scene.github.swallow_answer("/comments");
