@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use journal::{
-    Actor, Command as JournalCommand, CommandBody, CommandId, Origin, PersonId, PhaseName, Position, Refusal,
-    Role, State, merkle,
+    Actor, Command as JournalCommand, CommandBody, CommandId, Group, Origin, PersonId, PhaseName, Position,
+    Refusal, Role, State, merkle,
 };
 use journal_store::{ExecuteError, Store, StoreError, each_event, each_stored};
 
@@ -206,7 +206,7 @@ impl Conversation {
                 let (state, now) = self.world().await?;
                 let mut no = No::refused(&refusal, command, World { state: &state, now });
                 if let Refusal::LacksRole { role, .. } = &refusal {
-                    no.text.push_str(&words::groups_unread(*role, &seen.unread));
+                    no.text.push_str(&of_groups(said, &state, *role, &seen.unread));
                 }
                 return Err(no);
             }
@@ -295,7 +295,7 @@ impl Conversation {
                 let (person, seen) = (said.person, self.seen(said).await?);
                 let has = |role: &Role| plan.has_role(person, *role, &seen.memberships);
                 let roles = [Role::Operator, Role::Approver].into_iter().filter(has).collect();
-                let unread = |role| words::groups_unread(role, &seen.unread);
+                let unread = |role| of_groups(said, &state, role, &seen.unread);
                 words::whoami(person, &roles, plan) + &unread(Role::Operator) + &unread(Role::Approver)
             }
             Command::History { phase } => self.history(phase).await?,
@@ -349,6 +349,14 @@ impl Conversation {
         })
         .await?;
         Ok(words::audit(tree.size(), &hex::encode(tree.root())))
+    }
+}
+
+/// Why no group gives a role, where one could.
+fn of_groups(said: &Utterance<'_>, state: &State, role: Role, unread: &[(Group, String)]) -> String {
+    match (&said.origin, &state.plan) {
+        (None, Some((plan, _))) => words::groups_elsewhere(plan, said.person, role),
+        _ => words::groups_unread(role, unread),
     }
 }
 

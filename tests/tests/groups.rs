@@ -7,9 +7,11 @@ use anyhow::{Context as _, Result, ensure};
 use product::doubles::github::scene::{ANNA, Scene};
 use product::doubles::slack::{BOT_TOKEN, SIGNING_SECRET, Slack};
 use product::events::Journal;
+use product::switchyard::token;
 use product::talk::{Person, Setting, Talk};
 use product::wait::{Seen, wait_until};
 use serde_json::Value;
+use sha2::{Digest as _, Sha256};
 
 const DORA: u64 = 1004;
 const TEAM: u64 = 4711;
@@ -156,4 +158,27 @@ async fn a_user_group_of_slack_gives_its_members_a_role_and_whoever_asked_by_one
     talk.settled("a").await?;
     serve.end().await?;
     talk.kept_its_secrets().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn at_a_terminal_a_team_gives_no_role_and_the_answer_says_where_it_does() -> Result<()> {
+    let digest = hex::encode(Sha256::digest(token("dora")));
+    let with_token =
+        PLAN.replace("github = 1004\n", &format!("github = 1004\nlocal_token_sha256 = \"{digest}\"\n"));
+    let scene = Scene::with(3600, &with_token).await?;
+    scene.github.person("dora", DORA);
+    team(&scene, TEAM, &[DORA]);
+    let (request, _) = scene.asks("region-a start").await?;
+    let elsewhere = "At a terminal only the plan's own roles count. GitHub's team acme/dba may give it: say it on GitHub.";
+    let refused = scene.talk.product.chat("dora", &format!("approve #{request}")).await?;
+    ensure!(!refused.accepted && refused.text.contains(elsewhere), "{}", refused.text);
+    let whoami = scene.talk.product.chat("dora", "whoami").await?;
+    ensure!(
+        whoami.text.starts_with("You are dora (no role).") && whoami.text.contains(elsewhere),
+        "{}",
+        whoami.text
+    );
+    scene.approves(DORA, request, &["dora approved request", "1 more"]).await?;
+    scene.ends().await?;
+    Ok(())
 }

@@ -1,7 +1,9 @@
 //! Groups that stand for roles.
 
+use std::collections::BTreeSet;
+
 use journal::plan::Platform;
-use journal::{Group, Membership, Person, Plan, Position, Request, Role};
+use journal::{Group, Membership, Person, PersonId, Plan, Position, Request, Role};
 
 use super::{list, named, place};
 
@@ -48,6 +50,22 @@ pub fn groups_unread(role: Role, unread: &[(Group, String)]) -> String {
         .map(|(unread, why)| format!(" {} may give it and could not be asked: {why}.", group(unread)))
         .collect();
     if told.is_empty() { String::new() } else { told.concat() + " Say it again when that is put right." }
+}
+
+/// What stands behind a want of a role at a terminal, where nobody has the account that a group could hold.
+#[must_use]
+pub fn groups_elsewhere(plan: &Plan, person: &PersonId, role: Role) -> String {
+    let Some(person) = plan.people.get(person) else { return String::new() };
+    let asked: Vec<&Group> = plan.asked_of(person).filter(|each| each.role == role).collect();
+    if asked.is_empty() {
+        return String::new();
+    }
+    let places: BTreeSet<&str> = asked.iter().map(|each| place(each.platform)).collect();
+    format!(
+        " At a terminal only the plan's own roles count. {} may give it: say it on {}.",
+        list(asked.into_iter().map(group)),
+        places.into_iter().collect::<Vec<_>>().join(" or ")
+    )
 }
 
 /// Words that rested on a group count no more.

@@ -36,8 +36,8 @@ pub use doctor::{
 pub use done::done;
 pub use event::Narrator;
 pub(crate) use event::{because, stream_health};
-pub use groups::groups_unread;
 pub(crate) use groups::{asked_again, called_roles, group, holder};
+pub use groups::{groups_elsewhere, groups_unread};
 pub use help::{about, overview, summary};
 pub use live::{
     lever_elsewhere, live, live_count, live_problem, no_place, not_checked, of_phase, plan_begun,
