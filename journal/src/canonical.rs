@@ -1,9 +1,12 @@
 //! Canonical JSON (RFC 8785): the bytes that are stored are the bytes that are hashed.
 
+mod writer;
+
 use std::fmt;
 
 use serde::Serialize;
-use serde_json::{Number, Value};
+
+use writer::{Numbers, Writer};
 
 /// A value that has no canonical form here.
 #[derive(Debug, thiserror::Error)]
@@ -31,7 +34,7 @@ impl CanonicalError {
 /// # Errors
 /// The value has a number, or does not serialise.
 pub fn to_canonical<T: Serialize>(value: &T) -> Result<Vec<u8>, CanonicalError> {
-    canonical(value, |_number| Err(CanonicalError::Number(String::new())))
+    canonical(value, Numbers::Refused)
 }
 
 /// The canonical bytes of a value whose numbers are taken as their decimal texts: to be hashed, not to be read again.
@@ -39,77 +42,22 @@ pub fn to_canonical<T: Serialize>(value: &T) -> Result<Vec<u8>, CanonicalError> 
 /// # Errors
 /// The value does not serialise.
 pub fn to_canonical_texts<T: Serialize>(value: &T) -> Result<Vec<u8>, CanonicalError> {
-    canonical(value, |number| Ok(number.to_string()))
+    canonical(value, Numbers::AsTexts)
 }
 
-fn canonical<T: Serialize>(
-    value: &T,
-    as_text: impl Fn(&Number) -> Result<String, CanonicalError>,
-) -> Result<Vec<u8>, CanonicalError> {
+fn canonical<T: Serialize>(value: &T, numbers: Numbers) -> Result<Vec<u8>, CanonicalError> {
     // As large as most events are.
     let mut out = Vec::with_capacity(512);
-    write(&mut out, &serde_json::to_value(value)?, &as_text)?;
+    value.serialize(Writer { out: &mut out, numbers })?;
     Ok(out)
-}
-
-fn write(
-    out: &mut Vec<u8>,
-    value: &Value,
-    as_text: &impl Fn(&Number) -> Result<String, CanonicalError>,
-) -> Result<(), CanonicalError> {
-    match value {
-        Value::Number(number) => text(out, &as_text(number)?),
-        Value::String(string) => text(out, string),
-        Value::Null => word(out, "null"),
-        Value::Bool(true) => word(out, "true"),
-        Value::Bool(false) => word(out, "false"),
-        Value::Array(items) => {
-            let mut between = b'[';
-            for (index, item) in items.iter().enumerate() {
-                out.push(between);
-                between = b',';
-                write(out, item, as_text).map_err(|error| error.within(&index))?;
-            }
-            close(out, between, *b"[]")
-        }
-        Value::Object(fields) => {
-            let mut fields: Vec<_> = fields.iter().collect();
-            // Section 3.2.3: by UTF-16 code units. The map has its own order.
-            fields.sort_by(|(one, _), (other, _)| one.encode_utf16().cmp(other.encode_utf16()));
-            let mut between = b'{';
-            for (key, item) in fields {
-                out.push(between);
-                between = b',';
-                text(out, key)?;
-                out.push(b':');
-                write(out, item, as_text).map_err(|error| error.within(key))?;
-            }
-            close(out, between, *b"{}")
-        }
-    }
-}
-
-/// Section 3.2.2.2: what serde_json escapes, it escapes as that section asks.
-fn text(out: &mut Vec<u8>, text: &str) -> Result<(), CanonicalError> {
-    Ok(serde_json::to_writer(out, text)?)
-}
-
-fn word(out: &mut Vec<u8>, word: &str) -> Result<(), CanonicalError> {
-    out.extend_from_slice(word.as_bytes());
-    Ok(())
-}
-
-/// Ends a list that nothing was written of yet if what comes next is its opening.
-fn close(out: &mut Vec<u8>, next: u8, [open, close]: [u8; 2]) -> Result<(), CanonicalError> {
-    if next == open {
-        out.push(open);
-    }
-    out.push(close);
-    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
+    use serde_json::Value;
+
     use super::*;
 
     #[test]
@@ -134,5 +82,50 @@ mod tests {
         let sorted = "{\"\\r\":null,\"1\":null,\"\u{80}\":null,\"\u{f6}\":null,\"\u{20ac}\":null,\
                       \"\u{1f600}\":null,\"\u{fb33}\":null}";
         assert_eq!(String::from_utf8(bytes).unwrap(), sorted);
+    }
+
+    /// What serde tells in other ways than a [`Value`] does comes out as serde_json writes it, in order.
+    #[test]
+    fn every_shape_that_serde_knows_has_its_form() {
+        #[derive(Serialize)]
+        enum Shape {
+            Unit,
+            Newtype(char),
+            Tuple(Option<bool>, ()),
+            Struct { z: Pair, a: Text },
+        }
+        #[derive(Serialize)]
+        struct Pair(&'static str, u8);
+        struct Text;
+        impl Serialize for Text {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(&format_args!("a\n{}", '"'))
+            }
+        }
+        let shapes = [
+            Shape::Unit,
+            Shape::Newtype('\\'),
+            Shape::Tuple(None, ()),
+            Shape::Struct { z: Pair("\u{7f}", 7), a: Text },
+        ];
+        let keyed: BTreeMap<u32, &[Shape]> = [(2, &shapes[..]), (10, &[])].into();
+        let bytes = to_canonical_texts(&keyed).unwrap();
+        let written = "{\"10\":[],\"2\":[\"Unit\",{\"Newtype\":\"\\\\\"},{\"Tuple\":[null,null]},\
+                       {\"Struct\":{\"a\":\"a\\n\\\"\",\"z\":[\"\u{7f}\",\"7\"]}}]}";
+        assert_eq!(String::from_utf8(bytes).unwrap(), written);
+        let error = to_canonical(&keyed).unwrap_err();
+        assert_eq!(error.to_string(), "a number at `/2/3/Struct/z/1`: numbers travel as strings");
+    }
+
+    #[test]
+    fn a_key_that_would_stand_there_twice_is_refused() {
+        struct Twice;
+        impl Serialize for Twice {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_map([("a", "1"), ("b", "2"), ("a", "3")])
+            }
+        }
+        let error = to_canonical(&Twice).unwrap_err();
+        assert_eq!(error.to_string(), "the key `a` stands there twice");
     }
 }

@@ -153,7 +153,7 @@ const fn person(actor: &Actor) -> Option<&PersonId> {
 }
 
 fn phase_mut<'s>(state: &'s mut State, at: &Occurrence<'_>) -> Option<&'s mut PhaseState> {
-    state.phases.get_mut(at.phase?)
+    state.phases.get_mut(at.phase?).map(|phase| &mut **phase)
 }
 
 fn adopt(state: &mut State, text: &str, hash: PlanHash, authors: &[PersonId]) {

@@ -25,6 +25,7 @@ pub mod predicate;
 pub mod quote;
 mod refusal;
 mod schema;
+mod shared;
 mod state;
 mod streams;
 mod time;
@@ -61,6 +62,7 @@ pub use plan::{
 pub use predicate::{Predicate, PredicateProblem};
 pub use refusal::Refusal;
 pub use schema::{SCHEMA, SCHEMA_VERSION, Schema, Upcast, barrier};
+pub use shared::Shared;
 pub use state::{
     Approval, ApprovalWord, Breach, Confirmed, DISPLACED, EffectRecord, EffectStatus, Finding, Glass,
     GlassReview, Hold, OperationRun, Outcome, PhaseState, Quarantine, Request, RequestStatus, Rest, State,

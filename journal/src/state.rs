@@ -17,6 +17,7 @@ use crate::ids::{
 use crate::names::Direction;
 use crate::operation::PhaseStatus;
 use crate::plan::Plan;
+use crate::shared::Shared;
 use crate::time::Timestamp;
 use crate::witnessed::LeftCheckpoint;
 
@@ -317,9 +318,9 @@ pub struct State {
     /// No new operation begins anywhere.
     pub hold: Option<Hold>,
     /// The phases of the current plan, and any older one that was begun.
-    pub phases: BTreeMap<PhaseName, PhaseState>,
+    pub phases: BTreeMap<PhaseName, Shared<PhaseState>>,
     /// Requests by number.
-    pub requests: BTreeMap<Position, Request>,
+    pub requests: Shared<BTreeMap<Position, Request>>,
     /// The newest log checkpoint known to stand outside the journal.
     pub left: Option<LeftCheckpoint>,
     /// The schema version of the newest version barrier; 0 if there is none.

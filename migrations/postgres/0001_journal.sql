@@ -4,6 +4,15 @@
 -- `write_leases` and `write_reports` alone. The triggers below hold against the owner's plain statements, too. They are
 -- a rail: an owner can disable them, a superuser can do anything.
 
+-- What a column may hold is said by its type: a table's CHECK is read anew by each statement, a domain's once a session.
+create domain switchyard_journal.only as boolean check (value);
+create domain switchyard_journal.place as bigint check (value >= 1);
+create domain switchyard_journal.short_text as text check (length(value) between 1 and 40);
+create domain switchyard_journal.long_text as text check (length(value) between 1 and 200);
+create domain switchyard_journal.some_bytes as bytea check (length(value) > 0);
+-- SHA-256.
+create domain switchyard_journal.hash as bytea check (length(value) = 32);
+
 create table switchyard_journal.migration (
     version bigint primary key,
     checksum bytea not null
@@ -11,35 +20,35 @@ create table switchyard_journal.migration (
 
 -- One journal, one migration.
 create table switchyard_journal.journal (
-    only_row boolean primary key default true check (only_row),
-    migration text not null check (length(migration) between 1 and 40)
+    only_row switchyard_journal.only primary key default true,
+    migration switchyard_journal.short_text not null
 );
 
 -- The newest position. Locked by every append until its commit, so the order of positions is the order of commits.
 create table switchyard_journal.head (
-    only_row boolean primary key default true check (only_row),
-    position bigint not null check (position >= 0)
+    only_row switchyard_journal.only primary key default true,
+    position bigint not null
 );
 
 insert into switchyard_journal.head (position) values (0);
 
 create table switchyard_journal.command (
-    id text primary key check (length(id) between 1 and 200),
-    -- SHA-256 of the command's canonical form: a repeat must be the same command.
-    digest bytea not null check (length(digest) = 32),
-    first_position bigint not null check (first_position >= 1),
-    last_position bigint not null check (last_position >= first_position)
+    id switchyard_journal.long_text primary key,
+    -- Of the command's canonical form: a repeat must be the same command.
+    digest switchyard_journal.hash not null,
+    first_position switchyard_journal.place not null,
+    last_position switchyard_journal.place not null
 );
 
 create table switchyard_journal.event (
-    position bigint primary key check (position >= 1),
+    position switchyard_journal.place primary key,
     -- The canonical JSON (RFC 8785) that is hashed. The columns after the leaf are projections of it.
-    bytes bytea not null check (length(bytes) > 0),
-    -- RFC 6962: SHA-256 of a zero byte and the bytes.
-    leaf bytea not null check (length(leaf) = 32),
-    event_id text not null unique check (length(event_id) between 1 and 40),
-    command_id text not null,
-    kind text not null check (length(kind) > 0),
+    bytes switchyard_journal.some_bytes not null,
+    -- RFC 6962: of a zero byte and the bytes.
+    leaf switchyard_journal.hash not null,
+    event_id switchyard_journal.short_text not null unique,
+    command_id switchyard_journal.long_text not null,
+    kind switchyard_journal.short_text not null,
     phase text,
     -- Milliseconds since 1970-01-01 UTC.
     recorded_at bigint not null
@@ -47,16 +56,16 @@ create table switchyard_journal.event (
 
 -- A row stays when its lease is over or released: it keeps the epoch, which is never used twice.
 create table switchyard_journal.lease (
-    phase text primary key check (length(phase) between 1 and 40),
-    epoch bigint not null check (epoch >= 1),
-    holder text not null check (length(holder) between 1 and 200),
+    phase switchyard_journal.short_text primary key,
+    epoch switchyard_journal.place not null,
+    holder switchyard_journal.long_text not null,
     -- Milliseconds since 1970-01-01 UTC; from that instant on it is free.
     expires_at bigint not null
 );
 
 -- What nobody audits: the newest report of each phase, overwritten.
 create table switchyard_journal.progress (
-    phase text primary key check (length(phase) between 1 and 40),
+    phase switchyard_journal.short_text primary key,
     at bigint not null,
     body text not null
 );
@@ -76,10 +85,7 @@ language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-    if new.position <= old.position then
-        raise exception 'the journal''s head only grows' using errcode = 'restrict_violation';
-    end if;
-    return new;
+    raise exception 'the journal''s head only grows' using errcode = 'restrict_violation';
 end
 $$;
 
@@ -115,7 +121,7 @@ create trigger head_stays before delete on switchyard_journal.head
 create trigger head_not_truncated before truncate on switchyard_journal.head
     for each statement execute function switchyard_journal.refuse();
 create trigger head_grows before update on switchyard_journal.head
-    for each row execute function switchyard_journal.head_grows();
+    for each row when (new.position <= old.position) execute function switchyard_journal.head_grows();
 create trigger lease_stays before delete on switchyard_journal.lease
     for each row execute function switchyard_journal.refuse();
 create trigger lease_not_truncated before truncate on switchyard_journal.lease
@@ -137,10 +143,10 @@ alter table switchyard_journal.lease enable always trigger lease_stays;
 alter table switchyard_journal.lease enable always trigger lease_not_truncated;
 alter table switchyard_journal.lease enable always trigger lease_grows;
 
--- The clock that leases and events go by. A function in SQL would be read and planned anew by each call.
+-- The clock that leases and events go by. A function in SQL would be read and planned anew by each call; what is called
+-- below sets the path already, and nobody else's rights are used here.
 create function switchyard_journal.now_ms() returns bigint
 language plpgsql volatile
-set search_path = pg_catalog, pg_temp
 as $$ begin return (extract(epoch from clock_timestamp()) * 1000)::bigint; end $$;
 
 -- Takes the head's lock until the end of the transaction, then reads what a batch has to know: the clock (what 0), a page
@@ -157,17 +163,18 @@ begin
     return query
         select 0, null::text, null::text, switchyard_journal.now_ms(), null::bigint, null::bytea, null::bytea;
     return query
-        select 1, null::text, null::text, e.position, null::bigint, e.bytes, e.leaf
+        select 1, null::text, null::text, e.position::bigint, null::bigint, e.bytes::bytea, e.leaf::bytea
         from switchyard_journal.event e
         where e.position > after
         order by e.position
         limit page;
     return query
-        select 2, c.id, null::text, c.first_position, c.last_position, c.digest, null::bytea
+        select
+            2, c.id::text, null::text, c.first_position::bigint, c.last_position::bigint, c.digest::bytea, null::bytea
         from switchyard_journal.command c
         where c.id = any (ids);
     return query
-        select 3, l.phase, l.holder, l.epoch, l.expires_at, null::bytea, null::bytea
+        select 3, l.phase::text, l.holder::text, l.epoch::bigint, l.expires_at, null::bytea, null::bytea
         from switchyard_journal.lease l
         where l.phase = any (phases);
 end
@@ -178,8 +185,8 @@ $$;
 -- new. Gives the clock; fails with unique_violation for a command that is not new and with serialization_failure for the
 -- rest, and then nothing is written.
 --
--- One call is one append, so what does not depend on its rows is kept small: the update is the lock, the primary key is the
--- look for the commands, and plans are made once, whatever the arrays' lengths.
+-- One call is one append, and mostly one event, so what does not depend on its rows is kept small: the update is the lock,
+-- the primary key is the look for the commands, plans are made once, and a single row is taken out of the arrays directly.
 create function switchyard_journal.append(
     expected bigint,
     decided_at bigint,
@@ -214,7 +221,14 @@ begin
     if abs(clock - decided_at) > slack then
         raise exception 'decided at %, now it is %', decided_at, clock using errcode = 'serialization_failure';
     end if;
-    if cardinality(fence_phases) > 0 then
+    if cardinality(fence_phases) = 1 then
+        perform 1
+        from switchyard_journal.lease l
+        where l.phase = fence_phases[1] and l.epoch = fence_epochs[1] and l.expires_at > clock;
+        if not found then
+            raise exception 'a lease is not as it was taken to be' using errcode = 'serialization_failure';
+        end if;
+    elsif cardinality(fence_phases) > 1 then
         perform 1
         from unnest(fence_phases, fence_epochs) f (phase, epoch)
         left join switchyard_journal.lease l on l.phase = f.phase
@@ -222,6 +236,16 @@ begin
         if found then
             raise exception 'a lease is not as it was taken to be' using errcode = 'serialization_failure';
         end if;
+    end if;
+    if cardinality(ids) = 1 and cardinality(bodies) = 1 then
+        insert into switchyard_journal.command (id, digest, first_position, last_position)
+            values (ids[1], digests[1], firsts[1], lasts[1]);
+        insert into switchyard_journal.event (position, bytes, leaf, event_id, command_id, kind, phase, recorded_at)
+            values (
+                expected + 1, bodies[1], sha256('\x00'::bytea || bodies[1]),
+                event_ids[1], command_ids[1], kinds[1], phases[1], times[1]
+            );
+        return clock;
     end if;
     insert into switchyard_journal.command (id, digest, first_position, last_position)
         select * from unnest(ids, digests, firsts, lasts);

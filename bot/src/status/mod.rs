@@ -322,7 +322,7 @@ impl Report {
             .into_iter()
             .filter(|name| only.is_none_or(|only| only == *name))
             .map(|name| {
-                let phase = state.phases.get(name).unwrap_or(&fresh);
+                let phase = state.phases.get(name).map_or(&fresh, |phase| &**phase);
                 Seen { state, plan, name, phase, reported: reported.get(name), now }.report()
             })
             .collect();

@@ -42,7 +42,7 @@ pub(super) fn current_plan(state: &State) -> Result<&Plan, Refusal> {
 
 pub(super) fn known_phase<'s>(state: &'s State, phase: &PhaseName) -> Result<&'s PhaseState, Refusal> {
     let plan = current_plan(state)?;
-    state.phases.get(phase).ok_or_else(|| Refusal::NoPhase {
+    state.phases.get(phase).map(|phase| &**phase).ok_or_else(|| Refusal::NoPhase {
         phase: phase.clone(),
         known: plan.phases.iter().map(|phase| phase.name.clone()).collect(),
     })

@@ -57,9 +57,12 @@ impl<B: Backend> Appender<B> {
     pub async fn run(mut self) {
         let mut jobs = Vec::new();
         while self.jobs.recv_many(&mut jobs, BATCH).await > 0 {
+            let are_several = jobs.len() > 1;
             self.serve(std::mem::take(&mut jobs)).await;
             // Who was answered and asks again at once is of the next transaction, not of the one after it.
-            tokio::task::yield_now().await;
+            if are_several {
+                tokio::task::yield_now().await;
+            }
         }
     }
 

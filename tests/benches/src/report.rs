@@ -95,6 +95,10 @@ impl Times {
         self.0.push(time);
     }
 
+    pub(crate) fn extend(&mut self, more: Self) {
+        self.0.extend(more.0);
+    }
+
     pub(crate) fn at(&self, part: f64) -> Duration {
         let mut sorted = self.0.clone();
         sorted.sort();

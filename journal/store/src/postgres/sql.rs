@@ -20,7 +20,7 @@ pub(super) async fn events_after(
 ) -> Result<Page, Trouble> {
     type Row = (Option<Vec<u8>>, Option<Vec<u8>>, Option<Vec<i64>>, Option<Vec<i64>>, Option<Vec<i64>>);
     let (bytes, leaves, positions, lengths, leaf_lengths): Row = sqlx::query_as(
-        "select string_agg(bytes, ''), string_agg(leaf, ''), array_agg(position),
+        "select string_agg(bytes, ''), string_agg(leaf, ''), array_agg(position::bigint),
                 array_agg(coalesce(length(bytes), 0)::bigint), array_agg(coalesce(length(leaf), 0)::bigint)
          from (select position, bytes, leaf
                from switchyard_journal.event
