@@ -194,6 +194,9 @@ impl Conversation {
             let text = self.told(said, command).await?;
             return Ok(Yes { text, follow: None, made: None });
         };
+        if let Some(text) = self.contradiction().filter(|_| rests_on_the_past(command)) {
+            return Err(No { text, code: words::CONTRADICTED.to_owned() });
+        }
         let id = CommandId::new(format!("{}.{index}", said.id))
             .map_err(|error| No { text: error.to_string(), code: words::MALFORMED.to_owned() })?;
         let seen = self.seen(said).await?;
@@ -247,6 +250,11 @@ impl Conversation {
         Ok(groups.of(plan, said.person).await)
     }
 
+    /// Why the journal cannot be believed, if a log checkpoint contradicts it.
+    fn contradiction(&self) -> Option<String> {
+        self.proof.as_ref()?.contradiction()
+    }
+
     /// The log checkpoint that goes with an answer about an approval or a switch: so whoever keeps the answer is a witness.
     async fn witnessed(&self, command: &Command, after: Position) -> Option<String> {
         let proof = self.proof.as_ref()?;
@@ -278,8 +286,12 @@ impl Conversation {
         let text = match command {
             Command::Status { phase } => {
                 let reported = self.store.reported().await?;
-                Report::new(&state, &reported, now, phase.as_ref())
-                    .map_or_else(String::new, |report| words::status(&report))
+                let report = Report::new(&state, &reported, now, phase.as_ref())
+                    .map_or_else(String::new, |report| words::status(&report));
+                match self.contradiction() {
+                    Some(why) => format!("{why}\n\n{report}"),
+                    None => report,
+                }
             }
             Command::Plan { phase } => {
                 let only = phase.as_ref();
@@ -361,6 +373,20 @@ fn of_groups(said: &Utterance<'_>, state: &State, role: Role, unread: &[(Group, 
 }
 
 /// What the journal is asked; none if the command changes nothing.
+/// Whether a command lets something begin or go on, which is right only if the past is as the journal tells it. What stops
+/// or takes back is heard always.
+const fn rests_on_the_past(command: &Command) -> bool {
+    matches!(
+        command,
+        Command::Request { .. }
+            | Command::Approve { .. }
+            | Command::BreakGlass { .. }
+            | Command::Resume { .. }
+            | Command::Retry { .. }
+            | Command::Release { .. }
+    )
+}
+
 fn body(command: &Command) -> Option<CommandBody> {
     let given = |reason: &Option<String>| reason.clone().unwrap_or_default();
     Some(match command {

@@ -28,6 +28,7 @@ mod patterns;
 mod plan_live;
 mod predicate;
 mod readme;
+mod restored;
 mod rig;
 mod rights;
 mod same_words;

@@ -45,6 +45,14 @@ pub enum DeskError {
     Unsigned(String),
 }
 
+impl DeskError {
+    /// Whether what was signed and what the journal holds cannot both be right.
+    #[must_use]
+    pub const fn is_contradiction(&self) -> bool {
+        matches!(self, Self::Gap { .. } | Self::Behind { .. } | Self::Forked { .. } | Self::False { .. })
+    }
+}
+
 /// What signs. It has looked at everything in the witness file up to `seen`.
 #[derive(Debug)]
 pub struct Desk {

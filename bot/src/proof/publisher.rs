@@ -43,6 +43,7 @@ enum Trouble {
 #[derive(Debug, Clone)]
 pub struct Proof {
     newest: watch::Receiver<Option<Witnessed>>,
+    contradicted: watch::Receiver<Option<String>>,
     key: VerifierKey,
     stands_in: String,
 }
@@ -52,6 +53,12 @@ impl Proof {
     #[must_use]
     pub fn newest(&self) -> Option<Witnessed> {
         self.newest.borrow().clone()
+    }
+
+    /// Why the journal cannot be believed, in words, if what was signed contradicts it.
+    #[must_use]
+    pub fn contradiction(&self) -> Option<String> {
+        self.contradicted.borrow().clone()
     }
 
     /// One that covers a position, or the newest there is after a short wait. Cancellation safe.
@@ -86,16 +93,18 @@ pub struct Publisher {
     desk: Option<Desk>,
     stands_in: String,
     told: watch::Sender<Option<Witnessed>>,
+    contradicted: watch::Sender<Option<String>>,
 }
 
 impl Publisher {
     /// A publisher at a desk, and what others may know of its work. `stands_in` is how the journal names the witness file.
     #[must_use]
     pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, desk: Desk, stands_in: String) -> (Self, Proof) {
-        let told = watch::Sender::new(None);
+        let (told, contradicted) = (watch::Sender::new(None), watch::Sender::new(None));
         let key = desk.key().verifier().clone();
-        let proof = Proof { newest: told.subscribe(), key, stands_in: stands_in.clone() };
-        (Self { store, clock, desk: Some(desk), stands_in, told }, proof)
+        let (newest, contradiction) = (told.subscribe(), contradicted.subscribe());
+        let proof = Proof { newest, contradicted: contradiction, key, stands_in: stands_in.clone() };
+        (Self { store, clock, desk: Some(desk), stands_in, told, contradicted }, proof)
     }
 
     /// Runs until it is dropped. Dropped in mid-write, it leaves an unfinished note that proves nothing.
@@ -109,6 +118,9 @@ impl Publisher {
                         Trouble::Desk(error) => words::publisher_refuses(error),
                         other => other.to_string(),
                     };
+                    if let Trouble::Desk(error) = &trouble {
+                        self.contradicted.send_replace(error.is_contradiction().then(|| text.clone()));
+                    }
                     // Loud, once: it is tried again and again, and says the same.
                     if last_said.as_ref() != Some(&text) {
                         tracing::error!(error = %text, "no log checkpoint leaves the journal");
@@ -140,6 +152,7 @@ impl Publisher {
             let wanted = unwitnessed(&state);
             if wanted.is_some() || self.clock.monotonic() >= due {
                 let published = self.publish().await?;
+                self.contradicted.send_replace(None);
                 due = self.clock.monotonic() + AT_LEAST_EVERY;
                 self.report(&state, wanted, &published).await?;
                 self.told.send_if_modified(|known| {

@@ -53,7 +53,7 @@ pub use plan::{
 pub use platforms::*;
 pub use problem::problem;
 pub use proof::{
-    audit_proven, bad_key_name, bad_verifier_key, checked as journal_checked, checkpoint_line,
+    CONTRADICTED, audit_proven, bad_key_name, bad_verifier_key, checked as journal_checked, checkpoint_line,
     key_not_written, new_key, no_key, no_signing_key, no_witness, nothing_witnessed, publisher_refuses,
     witness_failed,
 };

@@ -108,6 +108,9 @@ pub fn nothing_witnessed(file: &Path) -> String {
     )
 }
 
+/// The code of [`publisher_refuses`] where what was signed contradicts the journal.
+pub const CONTRADICTED: &str = "SW-0655";
+
 /// Why the publisher signs nothing.
 #[must_use]
 pub fn publisher_refuses(error: &DeskError) -> String {
@@ -118,8 +121,9 @@ pub fn publisher_refuses(error: &DeskError) -> String {
         | DeskError::Forked { .. }
         | DeskError::False { .. }
         | DeskError::Unsigned(_) => format!(
-            "Nothing is signed, and nothing opens: {error}. The journal was cut, rewritten or restored, or the witness is of \
-             another one. Find out which with `switchyard journal check` before anything goes on. (SW-0655)"
+            "Nothing is signed, nothing opens, and nothing is begun or approved: {error}. The journal was cut, rewritten or \
+             restored, or the witness is of another one. Find out which with `switchyard journal check` before anything goes on. \
+             ({CONTRADICTED})"
         ),
     }
 }

@@ -19,7 +19,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use journal::{Effect, EffectSpec, Evidence, Finding, GateMode, PhaseName, TableName};
 use runtime::Clock;
-use tokio_postgres::Client;
+use tokio_postgres::{Client, GenericClient};
 
 use crate::native::{Barrier, Checkpoint, Fenced, Gatekeeper};
 use crate::postgres::database::Database;
@@ -148,13 +148,26 @@ async fn turn(
 /// The database cannot be asked.
 pub async fn mode(database: &Database, phase: &PhaseName) -> Result<Option<GateMode>, Cause> {
     let session = database.session().await?;
-    let sql = "select mode from _switchyard.gate where migration = $1 and phase = $2";
-    let row = match session.query_opt(sql, &[&database.migration().as_str(), &phase.as_str()]).await {
-        Ok(row) => row,
+    let mode = match mode_within(&*session, database, phase).await {
+        Ok(mode) => mode,
         Err(error) if receipt::is_missing(&error) => None,
         Err(error) => return Err(database.cause("does not show its gate", &error)),
     };
     session.done();
+    Ok(mode)
+}
+
+/// The same in a transaction that may have locked the row.
+///
+/// # Errors
+/// The database's own.
+pub async fn mode_within(
+    client: &(impl GenericClient + Sync),
+    database: &Database,
+    phase: &PhaseName,
+) -> Result<Option<GateMode>, tokio_postgres::Error> {
+    let sql = "select mode from _switchyard.gate where migration = $1 and phase = $2";
+    let row = client.query_opt(sql, &[&database.migration().as_str(), &phase.as_str()]).await?;
     let open = word(GateMode::Open);
     Ok(row.map(|row| if row.get::<_, &str>(0) == open { GateMode::Open } else { GateMode::Closed }))
 }

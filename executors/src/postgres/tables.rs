@@ -1,13 +1,14 @@
 //! Tables on the target: made behind the closed gate, in one transaction with their receipt. What belongs to them and may
 //! take long is made by [`build`].
 
-use journal::{Effect, EffectSpec, Evidence, TableDefinition, TableName};
+use journal::{Effect, EffectSpec, Evidence, GateMode, PhaseName, TableDefinition, TableName};
 use tokio_postgres::{Client, Transaction};
 
 use crate::postgres::build;
 use crate::postgres::chunk::end_older_lanes;
 use crate::postgres::database::Database;
 use crate::postgres::fence;
+use crate::postgres::gate;
 use crate::postgres::quote::{literal, table as quoted};
 use crate::postgres::receipt::{Admission, acted, admit, leave, probe_receipt};
 use crate::seams::{Acted, Authority, EffectError, Owner, Probe};
@@ -89,6 +90,11 @@ async fn try_act(
         Admission::Already(evidence) => return Ok(Acted::Done(evidence)),
         Admission::Refused(error) => return Ok(Acted::Definite(error)),
     }
+    if matches!(spec.effect, Effect::DropTables { .. })
+        && gate::mode_within(&tx, database, &spec.phase).await? == Some(GateMode::Open)
+    {
+        return Ok(Acted::Definite(open_to_writes(database, &spec.phase)));
+    }
     let evidence = match &spec.effect {
         Effect::CreateTables { tables } => {
             let evidence = create(&tx, tables).await?;
@@ -106,6 +112,16 @@ async fn try_act(
     leave(&tx, database.migration(), spec, under, &evidence).await?;
     tx.commit().await?;
     Ok(Acted::Done(evidence))
+}
+
+/// Whatever the journal says: rows that the application may be writing are never dropped.
+fn open_to_writes(database: &Database, phase: &PhaseName) -> EffectError {
+    EffectError(format!(
+        "the {side} is the open side of {phase}: its gate admits writes, so its tables are not dropped, although by the \
+         journal it is closed (SW-0232). The journal is older than the databases, or somebody opened the gate by hand: see \
+         `switchyard journal check`, and bring the newest journal back",
+        side = database.side()
+    ))
 }
 
 /// The gate row is locked by now; waits for other locks are not to be cut short by its timeout.
