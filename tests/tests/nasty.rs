@@ -10,6 +10,16 @@ use tokio_postgres::{Client, SimpleQueryMessage};
 
 const LONG: Duration = Duration::from_secs(120);
 
+/// What a role may have been set to for other programs' sake.
+const HABITS: &str = "alter role mover set array_nulls = off; alter role mover set lock_timeout = '20ms';
+    alter role mover set idle_session_timeout = '3s'; alter role mover set quote_all_identifiers = on;
+    alter role mover set transform_null_equals = on; alter role mover set statement_timeout = '2s';
+    alter role mover set datestyle = 'German'; alter role mover set search_path = odd, pg_temp";
+
+/// The same as this test needs it.
+const PLAIN: &str = "set quote_all_identifiers = off; set search_path = public;
+    set array_nulls = on; set lock_timeout = 0; set idle_session_timeout = 0; set datestyle = 'ISO, MDY'";
+
 /// The tables as the plan names them, and as SQL does.
 const TABLES: [(&str, &str); 8] = [
     ("odd.kinds", "odd.kinds"),
@@ -136,6 +146,9 @@ async fn texts(client: &Client) -> Result<Vec<String>> {
 
 async fn equal(scene: &Scene) -> Result<()> {
     let (source, target) = (scene.on_source().await?, scene.on_target().await?);
+    for client in [&source, &target] {
+        client.batch_execute(PLAIN).await?;
+    }
     wait_until(Duration::from_secs(40), "both sides to be equal", async || {
         let (here, there) = (texts(&source).await?, texts(&target).await?);
         let lacks = |one: &[String], other: &[String]| {
@@ -189,10 +202,15 @@ async fn a_nasty_schema_goes_there_and_back() -> Result<()> {
             .with_context(|| format!("row {n}"))?;
     }
     scene.on_target().await?.batch_execute(FUNCTION).await.context("what is brought by hand")?;
+    for server in [&source, &scene.on_target().await?] {
+        server.batch_execute(HABITS).await.context("the role's own settings")?;
+    }
     let mut serve = scene.product.serve("a", None)?;
     serve.ready().await?;
     scene.complete("start", LONG).await?;
-    let (here, there) = (acts_by_itself(&source).await?, acts_by_itself(&scene.on_target().await?).await?);
+    let there = scene.on_target().await?;
+    there.batch_execute(PLAIN).await?;
+    let (here, there) = (acts_by_itself(&source).await?, acts_by_itself(&there).await?);
     ensure!(here == there && here.len() == 5, "at the source {here:#?}, at the target {there:#?}");
     equal(&scene).await?;
     write(&serve, &source, 30).await?;
@@ -200,6 +218,7 @@ async fn a_nasty_schema_goes_there_and_back() -> Result<()> {
     scene.complete("cutover", LONG).await?;
     equal(&scene).await?;
     let target = scene.on_target().await?;
+    target.batch_execute(PLAIN).await?;
     write(&serve, &target, 40).await?;
     let stamped = "select count(*) from odd.made where w = 140 and note = 'stamped 140'";
     ensure!(

@@ -27,7 +27,9 @@ const PINS: &str = "set timezone = 'UTC'; set datestyle = 'ISO, YMD'; set interv
      set extra_float_digits = 3; set bytea_output = 'hex'; set client_encoding = 'UTF8'; \
      set statement_timeout = 0; set idle_in_transaction_session_timeout = 0; set search_path = pg_catalog; \
      set default_transaction_isolation = 'read committed'; set default_transaction_read_only = off; \
-     set standard_conforming_strings = on; set xmloption = 'content'";
+     set standard_conforming_strings = on; set xmloption = 'content'; set array_nulls = on; \
+     set quote_all_identifiers = off; set transform_null_equals = off; set lock_timeout = 0; \
+     select set_config(name, '0', false) from pg_settings where name = 'idle_session_timeout'";
 
 /// What a server is: `system_identifier`, `database_oid`, `timeline`, and whether it is a standby. The timeline is the one
 /// that it writes: that of its newest checkpoint lags behind a promotion.

@@ -40,7 +40,7 @@ const ACTIVE_PAUSE: Duration = Duration::from_millis(50);
 const MAX_MESSAGE: usize = 1 << 31;
 
 /// What sessions are pinned to, as startup parameters.
-const PINS: [(&str, &str); 10] = [
+const PINS: [(&str, &str); 14] = [
     ("client_encoding", "UTF8"),
     ("TimeZone", "UTC"),
     ("DateStyle", "ISO, YMD"),
@@ -51,6 +51,10 @@ const PINS: [(&str, &str); 10] = [
     ("statement_timeout", "0"),
     ("idle_in_transaction_session_timeout", "0"),
     ("standard_conforming_strings", "on"),
+    ("array_nulls", "on"),
+    ("quote_all_identifiers", "off"),
+    ("lock_timeout", "0"),
+    ("idle_session_timeout", "0"),
 ];
 
 /// Either kind of socket.
