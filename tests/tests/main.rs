@@ -2,6 +2,7 @@
 //! different subjects wait for their servers side by side. `cargo test --test scenarios lever::` runs one file's.
 
 mod approvals;
+mod beside_others;
 mod bot_check;
 mod bypass;
 mod crash_matrix;

@@ -13,17 +13,21 @@
 //! crash between the two leaves a row that was raised by this very intent, which its next attempt goes on from.
 //!
 //! A foreign key and a check lock what they look at against writers only until they are there; so the first transaction
-//! makes them unproven, beside no batch, and the second proves them, beside all. That proof is the one of rule 13: what is
+//! makes them unproven, beside no batch, and the second proves them, beside all. What a foreign key refers to may be another
+//! phase's, and live: that lock is waited for briefly ([`crate::postgres::brief`]). The proof's own locks are in no
+//! writer's way. That proof is the one of rule 13: what is
 //! applied is applied without foreign keys, so rows without their parent are possible until it has looked.
 
 use journal::{EffectSpec, Evidence, SchemaObject, TableName};
+use runtime::Clock;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, GenericClient, Transaction};
 
+use crate::postgres::brief::{PATIENCE, Tries, be_brief, had, is_in_the_way};
 use crate::postgres::database::Database;
 use crate::postgres::quote::{ident, literal, table as quoted};
 use crate::postgres::receipt::{acted, admit_in_parts, leave, share_gate};
-use crate::postgres::tables::PATIENCE;
+use crate::postgres::writers::{BESIDE_NOBODY, BESIDE_READERS};
 use crate::seams::{Acted, Authority, EffectError};
 
 /// The catalog's end of a constraint's definition that was not proven.
@@ -33,17 +37,21 @@ const UNPROVEN: &str = "NOT VALID";
 const NOTICE_A_LOST_CLIENT: &str = "do $$ begin perform set_config('client_connection_check_interval', '2s', true); \
                                     exception when others then null; end $$";
 
+/// How long what is the phase's own is waited for. The application writes to none of it on this side.
+const PATIENCE_WITH_OURS: &str = "set local lock_timeout = '30s'";
+
 /// Builds the object, with its receipt.
 pub(super) async fn act(
     database: &Database,
     (spec, under): (&EffectSpec, Authority),
     object: &SchemaObject,
+    clock: &dyn Clock,
 ) -> Acted {
     let mut session = match database.session().await {
         Ok(session) => session,
         Err(cause) => return Acted::Unknown(EffectError(cause.0)),
     };
-    match try_act(&mut session, database, (spec, under), object).await {
+    match build(&mut session, database, (spec, under), (object, clock)).await {
         Ok(ended) => {
             session.done();
             ended
@@ -56,37 +64,92 @@ pub(super) async fn act(
     }
 }
 
-async fn try_act(
+async fn build(
+    client: &mut Client,
+    database: &Database,
+    (spec, under): (&EffectSpec, Authority),
+    (object, clock): (&SchemaObject, &dyn Clock),
+) -> Result<Acted, tokio_postgres::Error> {
+    let mut tries = Tries::new(clock, PATIENCE);
+    loop {
+        if let Some(ended) = try_build(client, database, (spec, under), object).await? {
+            return Ok(ended);
+        }
+        if tries.are_over(clock) {
+            let modes: &[&str] = if is_foreign_key(object) { &BESIDE_READERS } else { &BESIDE_NOBODY };
+            let told = tries.told(client, (&both_ends(client, object).await?, modes)).await?;
+            return Ok(Acted::Definite(EffectError(told)));
+        }
+        tries.pause(clock).await;
+    }
+}
+
+/// None: a lock was not had in time, and nothing was done.
+async fn try_build(
     client: &mut Client,
     database: &Database,
     (spec, under): (&EffectSpec, Authority),
     object: &SchemaObject,
-) -> Result<Acted, tokio_postgres::Error> {
+) -> Result<Option<Acted>, tokio_postgres::Error> {
     let tx = client.transaction().await?;
     if let Some(ended) = admit_in_parts(&tx, database.migration(), spec, under).await?.ended() {
-        return Ok(ended);
+        return Ok(Some(ended));
     }
-    let statement = match proof(object) {
-        Some(proof) => {
-            tx.batch_execute(PATIENCE).await?;
-            if !exists(&tx, object).await? {
-                tx.batch_execute(&format!("{} {UNPROVEN}", object.statement)).await?;
-            }
-            proof
+    let proof = proof(object);
+    if proof.is_some() && !exists(&tx, object).await? {
+        be_brief(&tx).await?;
+        if !had(tx.batch_execute(&format!("{} {UNPROVEN}", object.statement)).await)? {
+            return Ok(None);
         }
-        None => object.statement.clone(),
-    };
+    }
     tx.commit().await?;
 
     let tx = client.transaction().await?;
     if let Some(refused) = share_gate(&tx, database.migration(), spec, under).await? {
-        return Ok(Acted::Definite(refused));
+        return Ok(Some(Acted::Definite(refused)));
     }
-    tx.batch_execute(&format!("{PATIENCE}; {NOTICE_A_LOST_CLIENT}")).await?;
-    let evidence = built(&tx, object, &statement).await?;
+    tx.batch_execute(&format!("{PATIENCE_WITH_OURS}; {NOTICE_A_LOST_CLIENT}")).await?;
+    // A foreign key that nobody proves is made here, and meets who uses its other end.
+    let is_made_here = is_foreign_key(object) && proof.is_none();
+    if is_made_here {
+        be_brief(&tx).await?;
+    }
+    let statement = proof.as_deref().unwrap_or(&object.statement);
+    let evidence = match built(&tx, object, statement).await {
+        Err(error) if is_made_here && is_in_the_way(&error) => return Ok(None),
+        other => other?,
+    };
     leave(&tx, database.migration(), spec, under, &evidence).await?;
     tx.commit().await?;
-    Ok(Acted::Done(evidence))
+    Ok(Some(Acted::Done(evidence)))
+}
+
+/// The object's table and, of a foreign key, what it refers to.
+async fn both_ends(
+    client: &impl GenericClient,
+    object: &SchemaObject,
+) -> Result<Vec<TableName>, tokio_postgres::Error> {
+    let mut ends = vec![object.table.clone()];
+    if let Some(parent) = referred(&object.statement).filter(|_| is_foreign_key(object)) {
+        let sql = "select n.nspname::text, c.relname::text from pg_class c join pg_namespace n on n.oid = c.relnamespace \
+                   where c.oid = to_regclass($1)";
+        if let Some(row) = client.query_opt(sql, &[&parent]).await? {
+            ends.push(TableName { schema: row.get(0), table: row.get(1) });
+        }
+    }
+    Ok(ends)
+}
+
+/// The table that a foreign key's definition refers to, as it is written there.
+fn referred(statement: &str) -> Option<&str> {
+    let outside = |text: &str, word: &str| {
+        text.match_indices(word)
+            .map(|(at, _)| at)
+            .find(|at| text.get(..*at).is_some_and(|before| before.matches('"').count() % 2 == 0))
+    };
+    const WORD: &str = " REFERENCES ";
+    let rest = statement.get(outside(statement, WORD)? + WORD.len()..)?;
+    rest.get(..outside(rest, "(")?)
 }
 
 async fn built(
@@ -201,5 +264,14 @@ mod tests {
         assert!(proof(&object("check constraint", "check (a > 0)")).is_some());
         assert_eq!(proof(&object("check constraint", "check (a > 0) NOT VALID")), None);
         assert_eq!(proof(&object("unique constraint", "unique (a)")), None);
+    }
+
+    #[test]
+    fn what_a_foreign_key_refers_to_is_read_whatever_the_names_are() {
+        let plain = "alter table \"b\".\"c\" add constraint \"k\" FOREIGN KEY (pid) REFERENCES a.parent(id) ON DELETE CASCADE";
+        assert_eq!(referred(plain), Some("a.parent"));
+        let odd = "alter table t add constraint \" REFERENCES x(\" FOREIGN KEY (\"a\"\"(\") REFERENCES \"A (b)\".\"\"\"p\"(id)";
+        assert_eq!(referred(odd), Some("\"A (b)\".\"\"\"p\""));
+        assert_eq!(referred("create index on t (a)"), None);
     }
 }

@@ -25,20 +25,17 @@ use std::time::Duration;
 
 use journal::{EffectSpec, Evidence, Finding, GateMode, MigrationName, PhaseName, PlanHash, Side, TableName};
 use runtime::Clock;
-use runtime::retry::Backoff;
 use tokio_postgres::{Client, GenericClient, Transaction};
 
+use crate::postgres::brief::{Tries, be_brief, is_in_the_way};
 use crate::postgres::database::Database;
 use crate::postgres::quote::{self, ident, literal};
 use crate::postgres::receipt::{self, acted, admit, leave, lock_gate};
-use crate::postgres::writers;
+use crate::postgres::writers::{self, BESIDE_NOBODY, BESIDE_READERS};
 use crate::seams::{Acted, Authority, EffectError, Probe};
 
 /// What the fence raises: `object_not_in_prerequisite_state`.
 pub const REFUSED: &str = "55000";
-
-/// How long one table's lock is waited for while the application's writers queue behind us.
-const TABLE_LOCK_TIMEOUT: &str = "set local lock_timeout = '200ms'";
 
 /// How long one act goes on trying before it names who is in the way.
 const PATIENCE: Duration = Duration::from_secs(8);
@@ -357,19 +354,13 @@ pub async fn remove(
     ended
 }
 
-/// Whether a lock was not had in time, or at the price of a deadlock: another try may have it.
-fn is_in_the_way(error: &tokio_postgres::Error) -> bool {
-    error.code().is_some_and(|code| matches!(code.code(), "55P03" | "40P01"))
-}
-
 /// Names who holds the table. Unknown, so that the loop probes and tries again.
-async fn blocked(client: &Client, on: &TableName) -> Result<Acted, tokio_postgres::Error> {
-    let holders = writers::holders(client, std::slice::from_ref(on)).await?;
-    let named: Vec<String> = holders.values().map(ToString::to_string).collect();
-    let who = if named.is_empty() { "nobody that can be seen now".to_owned() } else { named.join("; ") };
-    let what = format!("the lock on {on} was not had within {PATIENCE:?}; in its way: {who}");
-    tracing::warn!(table = %on, %who, "a fence trigger waits for writers");
-    Ok(Acted::Unknown(EffectError(what)))
+async fn blocked(
+    client: &Client,
+    tries: &Tries,
+    (on, modes): (&TableName, &[&str]),
+) -> Result<Acted, tokio_postgres::Error> {
+    Ok(Acted::Unknown(EffectError(tries.told(client, (std::slice::from_ref(on), modes)).await?)))
 }
 
 struct Work<'w> {
@@ -396,8 +387,7 @@ impl Work<'_> {
         if let Some(ended) = self.follow(client).await? {
             return Ok(ended);
         }
-        let began = clock.monotonic();
-        let mut pause = Backoff::new(Duration::from_millis(50), Duration::from_secs(1));
+        let mut tries = Tries::new(clock, PATIENCE);
         loop {
             let gaps = gaps(client, self.database, &self.spec.phase, self.tables).await?;
             let Some(gap) = gaps.iter().find(|gap| !gap.is_partition || gap.suffix == "trn") else {
@@ -412,10 +402,13 @@ impl Work<'_> {
                 Ok(None) => {}
                 Ok(Some(ended)) => return Ok(ended),
                 Err(error) if is_in_the_way(&error) => {
-                    if clock.monotonic() - began >= PATIENCE {
-                        return blocked(client, &gap.on).await;
+                    if tries.are_over(clock) {
+                        let told = blocked(client, &tries, (&gap.on, &BESIDE_READERS)).await?;
+                        // The loop comes back at once.
+                        tries.pause(clock).await;
+                        return Ok(told);
                     }
-                    clock.sleep(pause.wait()).await;
+                    tries.pause(clock).await;
                 }
                 Err(error) => return Err(error),
             }
@@ -484,7 +477,7 @@ impl Work<'_> {
         if let Err(ended) = self.current(&tx).await? {
             return Ok(Some(ended));
         }
-        tx.batch_execute(TABLE_LOCK_TIMEOUT).await?;
+        be_brief(&tx).await?;
         tx.batch_execute(sql).await?;
         tx.commit().await?;
         Ok(None)
@@ -532,8 +525,7 @@ impl Work<'_> {
     }
 
     async fn remove(&self, client: &mut Client, clock: &dyn Clock) -> Result<Acted, tokio_postgres::Error> {
-        let began = clock.monotonic();
-        let mut pause = Backoff::new(Duration::from_millis(50), Duration::from_secs(1));
+        let mut tries = Tries::new(clock, PATIENCE);
         loop {
             let standing = self.standing(client).await?;
             let Some((on, _)) = standing.first() else { break };
@@ -548,10 +540,13 @@ impl Work<'_> {
                 Ok(None) => {}
                 Ok(Some(ended)) => return Ok(ended),
                 Err(error) if is_in_the_way(&error) => {
-                    if clock.monotonic() - began >= PATIENCE {
-                        return blocked(client, on).await;
+                    if tries.are_over(clock) {
+                        let told = blocked(client, &tries, (on, &BESIDE_NOBODY)).await?;
+                        // The loop comes back at once.
+                        tries.pause(clock).await;
+                        return Ok(told);
                     }
-                    clock.sleep(pause.wait()).await;
+                    tries.pause(clock).await;
                 }
                 Err(error) => return Err(error),
             }

@@ -4,6 +4,7 @@ pub mod address;
 pub mod anew;
 pub mod apply;
 pub mod behaviour;
+mod brief;
 mod build;
 pub mod catalog;
 pub mod changes;

@@ -184,7 +184,7 @@ impl Receiver for DatabaseReceiver {
             }
             Effect::RemoveFence { tables, .. } => fence::remove(database, spec, (tables, under), clock).await,
             Effect::CreateTables { .. } | Effect::AddSchemaObject { .. } | Effect::DropTables { .. } => {
-                tables::act(database, spec, under).await
+                tables::act(database, spec, under, clock).await
             }
             _ => Acted::Definite(EffectError(self.misplaced(spec))),
         }

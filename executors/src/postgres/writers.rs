@@ -118,6 +118,32 @@ impl fmt::Display for WriteHolder {
     }
 }
 
+/// The locks that a write takes, and those that are stronger.
+const WRITE_LOCKS: [&str; 5] =
+    ["RowExclusiveLock", "ShareLock", "ShareRowExclusiveLock", "ExclusiveLock", "AccessExclusiveLock"];
+
+/// The locks that making a trigger or a foreign key waits for: those of writers, and of a vacuum.
+pub(crate) const BESIDE_READERS: [&str; 6] = [
+    "RowExclusiveLock",
+    "ShareUpdateExclusiveLock",
+    "ShareLock",
+    "ShareRowExclusiveLock",
+    "ExclusiveLock",
+    "AccessExclusiveLock",
+];
+
+/// The locks that dropping waits for: every one.
+pub(crate) const BESIDE_NOBODY: [&str; 8] = [
+    "AccessShareLock",
+    "RowShareLock",
+    "RowExclusiveLock",
+    "ShareUpdateExclusiveLock",
+    "ShareLock",
+    "ShareRowExclusiveLock",
+    "ExclusiveLock",
+    "AccessExclusiveLock",
+];
+
 /// The holders of a write lock on the tables and what inherits from them, by virtual transaction id.
 ///
 /// # Errors
@@ -125,6 +151,18 @@ impl fmt::Display for WriteHolder {
 pub async fn holders(
     client: &impl GenericClient,
     tables: &[TableName],
+) -> Result<BTreeMap<String, WriteHolder>, tokio_postgres::Error> {
+    lock_holders(client, tables, &WRITE_LOCKS).await
+}
+
+/// The same of locks of these modes.
+///
+/// # Errors
+/// The database's own.
+pub(crate) async fn lock_holders(
+    client: &impl GenericClient,
+    tables: &[TableName],
+    modes: &[&str],
 ) -> Result<BTreeMap<String, WriteHolder>, tokio_postgres::Error> {
     // pg_locks is read once, so that all of it is of one instant.
     let sql = format!(
@@ -134,10 +172,9 @@ pub async fn holders(
              from locks l join tree on tree.oid = l.relation \
              where l.locktype = 'relation' \
                and l.database = (select d.oid from pg_database d where d.datname = current_database()) \
-               and l.mode in ('RowExclusiveLock', 'ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock', \
-                              'AccessExclusiveLock') \
+               and l.mode = any ($3::text[]) \
              group by l.virtualtransaction) \
-         select h.vxid, h.pid, coalesce(a.usename::text, p.owner::text, 'unknown'), \
+         select h.vxid, h.pid, coalesce(a.usename::text, p.owner::text, a.backend_type, 'unknown'), \
                 coalesce(a.application_name, ''), \
                 (extract(epoch from clock_timestamp() - coalesce(a.xact_start, p.prepared)) * 1000)::bigint, \
                 p.gid, h.tables \
@@ -148,7 +185,7 @@ pub async fn holders(
                and x.transactionid = p.transaction)"
     );
     let (schemas, names) = columns(tables);
-    let rows = client.query(&sql, &[&schemas, &names]).await?;
+    let rows = client.query(&sql, &[&schemas, &names, &modes]).await?;
     Ok(rows
         .iter()
         .map(|row| {

@@ -1,4 +1,4 @@
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use executors::native::mover::Mover;
 use executors::postgres::catalog::{definitions, objects, shapes};
@@ -6,6 +6,7 @@ use executors::postgres::receipt::raise_epoch;
 use executors::postgres::tables;
 use executors::{Acted, Authority, Probe};
 use journal::{Effect, EffectSpec, Epoch, Position, SchemaObject, Side, Step};
+use runtime::SystemClock;
 use tokio_postgres::Client;
 
 use crate::fixture::{Fixture, phase, table, wait};
@@ -120,6 +121,61 @@ async fn only_tables_of_this_phase_are_dropped_and_a_strange_one_is_in_the_way()
     target.batch_execute("table shop.a").await.expect("what somebody made stays");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drop_cut_off_between_two_foreign_keys_is_ended_by_its_next_attempt() {
+    let fixture = Fixture::new().await;
+    let shop = "create schema shop; create table shop.a (id int primary key); create table shop.b (id int primary key)";
+    fixture.on(Side::Source).await.batch_execute(shop).await.unwrap();
+    let names = [table("shop.a"), table("shop.b")].to_vec();
+    let source = fixture.database(Side::Source).session().await.unwrap();
+    let made = definitions(&*source, &names).await.unwrap();
+    fixture.tables(Effect::CreateTables { tables: made }).await.unwrap();
+    let target = fixture.on(Side::Target).await;
+    target
+        .batch_execute(
+            "create schema live; create table live.p (id int primary key); create table live.q (id int primary key);
+             alter table shop.a add foreign key (id) references live.p, add foreign key (id) references shop.b;
+             alter table shop.b add foreign key (id) references live.q, add foreign key (id) references shop.a",
+        )
+        .await
+        .unwrap();
+    let reader = fixture.on(Side::Target).await;
+    reader.batch_execute("begin; select from live.q").await.unwrap();
+
+    let (database, under) = (fixture.database(Side::Target), fixture.authority());
+    let spec = fixture.spec(Step::Undo, Effect::DropTables { tables: names });
+    let ties =
+        "select count(*) from pg_constraint where contype = 'f' and confrelid::regclass::text like 'live.%'";
+    let acting = tokio::spawn({
+        let (database, spec) = (database.clone(), spec.clone());
+        async move { tables::act(&database, &spec, under, &SystemClock).await }
+    });
+    let looks = &target;
+    wait("the first tie to be cut", || async move {
+        looks.query_one(ties, &[]).await.unwrap().get::<_, i64>(0) == 1
+    })
+    .await;
+    // Meanwhile both are written to, whatever it waits for.
+    for name in ["live.p", "live.q"] {
+        let began = Instant::now();
+        target.batch_execute(&format!("insert into {name} values (1)")).await.unwrap();
+        assert!(began.elapsed() < Duration::from_secs(1), "{name} stood still for {:?}", began.elapsed());
+    }
+    acting.abort();
+    assert!(acting.await.is_err_and(|error| error.is_cancelled()), "it should have been under way");
+    assert_eq!(tables::probe(&database, &spec, under).await, Probe::Absent);
+    reader.batch_execute("commit").await.unwrap();
+
+    let Acted::Done(done) = tables::act(&database, &spec, under, &SystemClock).await else {
+        panic!("not done")
+    };
+    assert_eq!(done["dropped"], "2");
+    assert!(matches!(tables::probe(&database, &spec, under).await, Probe::Ours(_)));
+    let left = "select coalesce(string_agg(schemaname || '.' || tablename, ', ' order by 1), '') from pg_tables \
+                where schemaname in ('shop', 'live')";
+    assert_eq!(target.query_one(left, &[]).await.unwrap().get::<_, &str>(0), "live.p, live.q");
+}
+
 fn index(name: &str, of: &str) -> Effect {
     Effect::AddSchemaObject {
         object: SchemaObject {
@@ -180,7 +236,7 @@ impl Building {
     fn begin(&self, under: Authority) -> (EffectSpec, tokio::task::JoinHandle<Acted>) {
         let spec = self.fixture.spec(Step::FinalizeSchema, index("slow_one", "shop.slow(id)"));
         let (database, of) = (self.fixture.database(Side::Target), spec.clone());
-        (spec, tokio::spawn(async move { tables::act(&database, &of, under).await }))
+        (spec, tokio::spawn(async move { tables::act(&database, &of, under, &SystemClock).await }))
     }
 
     async fn waiting(&self, builders: i64) {
@@ -238,14 +294,17 @@ async fn a_builder_that_is_gone_or_late_leaves_nothing_and_the_next_one_builds()
     assert_eq!(at.indexes().await, 0);
 
     // The zombie comes back: it is refused. The new holder goes on from the same intent.
-    let Acted::Definite(refused) = tables::act(&database, &spec, first).await else {
+    let Acted::Definite(refused) = tables::act(&database, &spec, first, &SystemClock).await else {
         panic!("built by a zombie")
     };
     assert!(refused.0.contains("refused at the gate"), "{refused}");
     assert_eq!(at.indexes().await, 0);
     let second = Authority { epoch: Epoch::new(2), position: first.position };
-    assert!(matches!(tables::act(&database, &spec, second).await, Acted::Done(_)));
-    assert!(matches!(tables::act(&database, &spec, first).await, Acted::Done(_)), "it is there and ours");
+    assert!(matches!(tables::act(&database, &spec, second, &SystemClock).await, Acted::Done(_)));
+    assert!(
+        matches!(tables::act(&database, &spec, first, &SystemClock).await, Acted::Done(_)),
+        "it is there and ours"
+    );
     assert_eq!(at.indexes().await, 1);
     at.fixture.tasks.stop().await;
 }

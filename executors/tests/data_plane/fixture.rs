@@ -184,7 +184,7 @@ impl Fixture {
             Probe::Ours(evidence) => return Ok(evidence),
             other => return Err(format!("{other:?}")),
         }
-        match tables::act(&database, &spec, under).await {
+        match tables::act(&database, &spec, under, &SystemClock).await {
             Acted::Done(_) => {}
             other => return Err(format!("{other:?}")),
         }
