@@ -10,6 +10,7 @@ use journal::{Evidence, Finding, Side, TableName};
 
 use crate::postgres::catalog::unread;
 use crate::postgres::database::Database;
+use crate::postgres::sequences;
 use crate::seams::{Cause, Probe};
 
 /// How many differences a finding names.
@@ -52,8 +53,37 @@ struct Described {
 /// By table and name.
 type Found = BTreeMap<(TableName, String), Described>;
 
-/// Looks at both sides.
+/// Looks at both sides. On the way back only the sequences are compared: it is kept from nobody by columns that differ, but
+/// a sequence that cannot hold what was drawn would fail every insert.
 pub async fn probe(opening: &Database, other: &Database, tables: &[TableName]) -> Probe {
+    let differing = match sequences::differing(opening, other, tables).await {
+        Ok(differing) => differing,
+        Err(cause) => return Probe::Unreachable(cause),
+    };
+    if opening.side() == Side::Source {
+        return match sequences_differ(&differing) {
+            Some(finding) => Probe::Differs(finding),
+            None => Probe::Ours(Evidence::from([("sequences".to_owned(), "the same".to_owned())])),
+        };
+    }
+    let seen = compare(opening, other, tables).await;
+    match (seen, sequences_differ(&differing)) {
+        (Probe::Ours(_), Some(finding)) => Probe::Differs(finding),
+        (seen, _) => seen,
+    }
+}
+
+fn sequences_differ(differing: &[String]) -> Option<Finding> {
+    (!differing.is_empty()).then(|| Finding {
+        code: "SW-0406".to_owned(),
+        what: format!("the sequences differ: {}", named(differing)),
+        remedy: "The side that opens would run out of values, or give values again. Run there the statement that is \
+                 named, then `retry`. The traffic was not touched."
+            .to_owned(),
+    })
+}
+
+async fn compare(opening: &Database, other: &Database, tables: &[TableName]) -> Probe {
     let sides = futures::try_join!(
         columns(opening, tables),
         columns(other, tables),

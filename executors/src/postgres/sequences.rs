@@ -20,7 +20,7 @@ use tokio_postgres::{Client, GenericClient};
 use crate::postgres::database::Database;
 use crate::postgres::quote::{self, ident};
 use crate::postgres::receipt::{self, acted, admit, leave};
-use crate::seams::{Acted, Authority, EffectError, Probe};
+use crate::seams::{Acted, Authority, Cause, EffectError, Probe};
 
 /// How many values are left free, where there are plenty.
 const HEADROOM: i128 = 1000;
@@ -33,6 +33,8 @@ struct Sequence {
     min: i64,
     max: i64,
     cycles: bool,
+    kind: String,
+    cache: i64,
     /// The whole-number columns that draw from it.
     columns: Vec<(TableName, String)>,
 }
@@ -104,6 +106,63 @@ pub(crate) async fn few_left(
     Ok(found)
 }
 
+impl Sequence {
+    /// What it is, as `alter sequence` says it.
+    fn options(&self) -> String {
+        let Self { increment, min, max, kind, cache, .. } = self;
+        let cycle = if self.cycles { "cycle" } else { "no cycle" };
+        format!("as {kind} increment by {increment} minvalue {min} maxvalue {max} cache {cache} {cycle}")
+    }
+
+    /// The statement that makes it this one where it is another one.
+    fn alter(&self) -> String {
+        format!("alter sequence {} {}", quote::table(&self.name), self.options())
+    }
+
+    fn holds(&self, value: i128) -> bool {
+        (i128::from(self.min)..=i128::from(self.max)).contains(&value)
+    }
+}
+
+/// The sequences of tables that are not the same on the side that opens as on the other: what they are on both, with the
+/// statement that makes them the same. Where a sequence stands is not compared.
+///
+/// # Errors
+/// A side cannot be read.
+pub(crate) async fn differing(
+    opening: &Database,
+    other: &Database,
+    tables: &[TableName],
+) -> Result<Vec<String>, Cause> {
+    let (here, there) = futures::try_join!(of(opening, tables), of(other, tables))?;
+    let mut found = Vec::new();
+    for other_one in &there {
+        let twin = here.iter().find(|sequence| sequence.name == other_one.name);
+        let (name, wanted) = (&other_one.name, other_one.options());
+        match twin.map(Sequence::options) {
+            Some(options) if options == wanted => {}
+            Some(options) => found.push(format!(
+                "{name} is `{options}` at the {} and `{wanted}` at the {}: `{}`",
+                opening.side(),
+                other.side(),
+                other_one.alter()
+            )),
+            None => found
+                .push(format!("no column of the tables takes values from {name} at the {}", opening.side())),
+        }
+    }
+    Ok(found)
+}
+
+async fn of(database: &Database, tables: &[TableName]) -> Result<Vec<Sequence>, Cause> {
+    let session = database.session().await?;
+    let found = sequences(&*session, tables)
+        .await
+        .map_err(|error| database.cause("does not show its sequences", &error))?;
+    session.done();
+    Ok(found)
+}
+
 /// Which side failed: the other one has not been changed, so it is only asked again.
 enum Fault {
     Here(tokio_postgres::Error),
@@ -135,6 +194,16 @@ async fn advance(
             Some(there) => standing(there, &sequence.name).await.map_err(Fault::There)?,
             None => None,
         };
+        // Set to its own end instead, it would have nothing to give, or what was given before.
+        if let Some(value) = across.and_then(drawn).filter(|value| !sequence.holds(*value)) {
+            return Ok(Acted::Definite(EffectError(format!(
+                "the sequence {} of the {} cannot hold {value}, which was drawn on the other side (SW-0406): make it \
+                 there what it is on the other side (`{}` is what it is now)",
+                sequence.name,
+                database.side(),
+                sequence.alter()
+            ))));
+        }
         let drawn = [Some(now), across].into_iter().flatten().filter_map(drawn);
         let mut stands = Vec::new();
         for (table, column) in &sequence.columns {
@@ -227,13 +296,14 @@ async fn sequences(
                      and d.objid = ad.oid and d.refclassid = 'pg_class'::regclass \
                    where ad.adrelid = t.oid and ad.adnum = a.attnum) q on true) \
                select n.nspname::text, c.relname::text, s.seqincrement, s.seqmin, s.seqmax, s.seqcycle, \
+                      format_type(s.seqtypid, null), s.seqcache, \
                       array_agg(u.tschema::text order by u.tid, u.attname) filter (where y.typcategory = 'N'), \
                       array_agg(u.tname::text order by u.tid, u.attname) filter (where y.typcategory = 'N'), \
                       array_agg(u.attname::text order by u.tid, u.attname) filter (where y.typcategory = 'N') \
                from uses u join pg_class c on c.oid = u.seq and c.relkind = 'S' \
                join pg_namespace n on n.oid = c.relnamespace join pg_sequence s on s.seqrelid = c.oid \
                join pg_type y on y.oid = u.atttypid \
-               group by 1, 2, 3, 4, 5, 6 order by 1, 2";
+               group by 1, 2, 3, 4, 5, 6, 7, 8 order by 1, 2";
     let schemas: Vec<&str> = tables.iter().map(|table| table.schema.as_str()).collect();
     let names: Vec<&str> = tables.iter().map(|table| table.table.as_str()).collect();
     let rows = client.query(sql, &[&schemas, &names]).await?;
@@ -241,10 +311,10 @@ async fn sequences(
         .iter()
         .map(|row| {
             let list = |at: usize| row.get::<_, Option<Vec<String>>>(at).unwrap_or_default();
-            let columns = list(6)
+            let columns = list(8)
                 .into_iter()
-                .zip(list(7))
-                .zip(list(8))
+                .zip(list(9))
+                .zip(list(10))
                 .map(|((schema, table), column)| (TableName { schema, table }, column))
                 .collect();
             Sequence {
@@ -253,6 +323,8 @@ async fn sequences(
                 min: row.get(3),
                 max: row.get(4),
                 cycles: row.get(5),
+                kind: row.get(6),
+                cache: row.get(7),
                 columns,
             }
         })
@@ -296,7 +368,16 @@ mod tests {
 
     fn sequence(increment: i64, min: i64, max: i64) -> Sequence {
         let name = "public.s".parse().unwrap();
-        Sequence { name, increment, min, max, cycles: false, columns: Vec::new() }
+        Sequence {
+            name,
+            increment,
+            min,
+            max,
+            cycles: false,
+            kind: "bigint".to_owned(),
+            cache: 1,
+            columns: Vec::new(),
+        }
     }
 
     fn at(last: i64) -> Standing {

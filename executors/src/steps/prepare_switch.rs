@@ -38,10 +38,8 @@ pub(crate) fn plan(ctx: &StepContext<'_>) -> Result<Vec<Effect>, Finding> {
         stream: ctx.stream(ctx.applying()),
         limit_ms: delta_limit_ms(ctx),
     });
-    // The way back is not kept from anybody by this.
-    if from == Side::Source {
-        effects.push(Effect::CompareColumns { side: to, tables: ctx.tables() });
-    }
+    // On the way back it compares the sequences alone.
+    effects.push(Effect::CompareColumns { side: to, tables: ctx.tables() });
     effects.push(Effect::AwaitQuiet { side: from, tables: ctx.tables(), older_than_ms: LONG_WRITER_MS });
     Ok(effects)
 }
