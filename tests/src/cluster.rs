@@ -1,12 +1,12 @@
 //! One throwaway PostgreSQL cluster.
 
 mod standby;
+mod template;
 
 pub use standby::Standby;
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
@@ -80,23 +80,14 @@ impl Cluster {
     }
 
     async fn start_with(name: &str, more: &[(&str, &str)]) -> Result<Self> {
-        let mut dir = server_dir(name)?;
-        let data = dir.path().join("data");
-        let password = dir.path().join("password");
-        std::fs::write(&password, Role::Mover.password())?;
-        give(&password)?;
+        let dir = server_dir(name)?;
+        template::fill(&dir.path().join("data"), name).await?;
+        Self::launch(name, dir, more).await
+    }
+
+    /// Starts the cluster that a directory holds.
+    async fn launch(name: &str, mut dir: TempDir, more: &[(&str, &str)]) -> Result<Self> {
         let log = dir.path().join("server.log");
-        let made = server_command(&find_program("initdb")?, "KILL", dir.path())
-            .arg("-D")
-            .arg(&data)
-            .args(["-U", "mover", "-A", "scram-sha-256", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync"])
-            .arg(format!("--pwfile={}", password.display()))
-            .stdin(Stdio::null())
-            .output()
-            .context("initdb")?;
-        if !made.status.success() {
-            bail!("initdb failed: {}", String::from_utf8_lossy(&made.stderr));
-        }
         let mut last = String::new();
         // Another process may take the port between its choice and its use.
         for _ in 0..5 {
@@ -104,10 +95,7 @@ impl Cluster {
             let server = Self::run(name, dir.path(), port, more)?;
             let mut cluster = Self { name: name.to_owned(), port, server, dir };
             match cluster.come_up().await {
-                Ok(()) => {
-                    cluster.furnish().await?;
-                    return Ok(cluster);
-                }
+                Ok(()) => return Ok(cluster),
                 Err(error) => last = format!("{error:#}\n{}", tail(&log, 20)),
             }
             let Self { server, dir: kept, .. } = cluster;
@@ -155,29 +143,6 @@ impl Cluster {
                 bail!("the server ended with {status}");
             }
         }
-    }
-
-    async fn furnish(&self) -> Result<()> {
-        let client = self.open(Role::Mover, "postgres").await?;
-        client
-            .batch_execute(&format!(
-                "create role {} login password '{}'",
-                Role::App.name(),
-                Role::App.password()
-            ))
-            .await?;
-        client.batch_execute(&format!("create database {DATABASE}")).await?;
-        let client = self.connect(Role::Mover).await?;
-        // What an operator does on a new side: the application's role may use what will be made there.
-        client
-            .batch_execute(
-                "alter default privileges grant usage on schemas to app;
-                 alter default privileges grant all on tables to app;
-                 alter default privileges grant all on sequences to app;
-                 alter default privileges grant usage on types to app",
-            )
-            .await?;
-        Ok(())
     }
 
     async fn open(&self, role: Role, database: &str) -> Result<Client> {

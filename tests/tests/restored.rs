@@ -83,6 +83,7 @@ async fn an_older_copy_of_the_journal_neither_begins_anything_nor_drops_what_the
     let outcome = scene.product.journal().await?.outcome_of(request);
     ensure!(outcome.as_deref() != Some("completed"), "the retire was completed");
     workload.acknowledged(40, LONG).await?;
+    workload.rest(LONG).await?;
     scene.kept(&workload, Side::Target).await?;
     workload.stop().await;
     serve.end().await
