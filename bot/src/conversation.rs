@@ -372,7 +372,6 @@ fn of_groups(said: &Utterance<'_>, state: &State, role: Role, unread: &[(Group, 
     }
 }
 
-/// What the journal is asked; none if the command changes nothing.
 /// Whether a command lets something begin or go on, which is right only if the past is as the journal tells it. What stops
 /// or takes back is heard always.
 const fn rests_on_the_past(command: &Command) -> bool {
@@ -387,6 +386,7 @@ const fn rests_on_the_past(command: &Command) -> bool {
     )
 }
 
+/// What the journal is asked; none if the command changes nothing.
 fn body(command: &Command) -> Option<CommandBody> {
     let given = |reason: &Option<String>| reason.clone().unwrap_or_default();
     Some(match command {

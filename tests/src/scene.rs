@@ -163,6 +163,19 @@ impl Scene {
         Ok(std::fs::write(self.product.plan(), self.plan_text(&setting)?)?)
     }
 
+    /// Adds a phase with these keys to the plan's file. Its lever moves nothing.
+    ///
+    /// # Errors
+    /// The file cannot be read or written.
+    pub fn add_phase(&self, name: &str, keys: &str) -> Result<()> {
+        let plan = self.product.plan();
+        let text = std::fs::read_to_string(&plan)?;
+        let lever = "kind = \"command\"\nstop = [\"true\"]\nobserve = [\"echo\", \"source\"]\n\
+                     route = [\"true\"]\nresume = [\"true\"]\n";
+        let phase = format!("[[phase]]\nname = \"{name}\"\n{keys}\n\n[phase.lever]\n{lever}");
+        Ok(std::fs::write(&plan, format!("{text}\n{phase}"))?)
+    }
+
     /// A file of the scene's own directory.
     #[must_use]
     pub fn file(&self, name: &str) -> PathBuf {

@@ -94,16 +94,7 @@ async fn one_live_and_one_to_come() -> Result<(Scene, product::switchyard::Serve
              insert into shop.letters select n, n, 1, 'line' from generate_series(1, 100) n",
         )
         .await?;
-    let plan = scene.product.plan();
-    let text = std::fs::read_to_string(&plan)?;
-    std::fs::write(
-        &plan,
-        format!(
-            "{text}\n[[phase]]\nname = \"letters\"\ntables = [\"shop.letters\"]\nafter = [\"region-a\"]\n\n\
-             [phase.lever]\nkind = \"command\"\nstop = [\"true\"]\nobserve = [\"echo\", \"source\"]\n\
-             route = [\"true\"]\nresume = [\"true\"]\n"
-        ),
-    )?;
+    scene.add_phase("letters", "tables = [\"shop.letters\"]\nafter = [\"region-a\"]")?;
     let mut serve = scene.product.serve("a", None)?;
     serve.ready().await?;
     scene.complete("start", LONG).await?;

@@ -15,15 +15,7 @@ async fn a_phase_that_would_share_a_sequence_with_another_is_not_begun() -> Resu
             "create table shop.imports (id bigint primary key default nextval('shop.orders_id_seq'), line text)",
         )
         .await?;
-    let plan = scene.product.plan();
-    let text = std::fs::read_to_string(&plan)?;
-    std::fs::write(
-        &plan,
-        format!(
-            "{text}\n[[phase]]\nname = \"imports\"\ntables = [\"shop.imp*\"]\n\n[phase.lever]\nkind = \"command\"\n\
-             stop = [\"true\"]\nobserve = [\"true\"]\nroute = [\"true\"]\nresume = [\"true\"]\n"
-        ),
-    )?;
+    scene.add_phase("imports", "tables = [\"shop.imp*\"]")?;
     let mut serve = scene.product.serve("a", None)?;
     serve.ready().await?;
     let request = scene.ask("start").await?;

@@ -76,7 +76,7 @@ async fn build(
             return Ok(ended);
         }
         if tries.are_over(clock) {
-            let modes: &[&str] = if is_foreign_key(object) { &BESIDE_READERS } else { &BESIDE_NOBODY };
+            let modes = if is_foreign_key(object) { BESIDE_READERS } else { BESIDE_NOBODY };
             let told = tries.told(client, (&both_ends(client, object).await?, modes)).await?;
             return Ok(Acted::Definite(EffectError(told)));
         }

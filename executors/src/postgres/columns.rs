@@ -56,20 +56,16 @@ type Found = BTreeMap<(TableName, String), Described>;
 /// Looks at both sides. On the way back only the sequences are compared: it is kept from nobody by columns that differ, but
 /// a sequence that cannot hold what was drawn would fail every insert.
 pub async fn probe(opening: &Database, other: &Database, tables: &[TableName]) -> Probe {
-    let differing = match sequences::differing(opening, other, tables).await {
-        Ok(differing) => differing,
-        Err(cause) => return Probe::Unreachable(cause),
+    let seen = match opening.side() {
+        Side::Target => compare(opening, other, tables).await,
+        Side::Source => Probe::Ours(Evidence::from([("sequences".to_owned(), "the same".to_owned())])),
     };
-    if opening.side() == Side::Source {
-        return match sequences_differ(&differing) {
-            Some(finding) => Probe::Differs(finding),
-            None => Probe::Ours(Evidence::from([("sequences".to_owned(), "the same".to_owned())])),
-        };
+    if !matches!(seen, Probe::Ours(_)) {
+        return seen;
     }
-    let seen = compare(opening, other, tables).await;
-    match (seen, sequences_differ(&differing)) {
-        (Probe::Ours(_), Some(finding)) => Probe::Differs(finding),
-        (seen, _) => seen,
+    match sequences::differing(opening, other, tables).await {
+        Ok(differing) => sequences_differ(&differing).map_or(seen, Probe::Differs),
+        Err(cause) => Probe::Unreachable(cause),
     }
 }
 

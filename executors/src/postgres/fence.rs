@@ -354,13 +354,19 @@ pub async fn remove(
     ended
 }
 
-/// Names who holds the table. Unknown, so that the loop probes and tries again.
-async fn blocked(
+/// Lets the application through; once the patience is over, names who holds the table. Unknown, so that the loop probes and
+/// tries again, which it does at once.
+async fn wait(
     client: &Client,
-    tries: &Tries,
+    (tries, clock): (&mut Tries, &dyn Clock),
     (on, modes): (&TableName, &[&str]),
-) -> Result<Acted, tokio_postgres::Error> {
-    Ok(Acted::Unknown(EffectError(tries.told(client, (std::slice::from_ref(on), modes)).await?)))
+) -> Result<Option<Acted>, tokio_postgres::Error> {
+    let mut told = None;
+    if tries.are_over(clock) {
+        told = Some(tries.told(client, (std::slice::from_ref(on), modes)).await?);
+    }
+    tries.pause(clock).await;
+    Ok(told.map(|told| Acted::Unknown(EffectError(told))))
 }
 
 struct Work<'w> {
@@ -402,13 +408,9 @@ impl Work<'_> {
                 Ok(None) => {}
                 Ok(Some(ended)) => return Ok(ended),
                 Err(error) if is_in_the_way(&error) => {
-                    if tries.are_over(clock) {
-                        let told = blocked(client, &tries, (&gap.on, &BESIDE_READERS)).await?;
-                        // The loop comes back at once.
-                        tries.pause(clock).await;
+                    if let Some(told) = wait(client, (&mut tries, clock), (&gap.on, BESIDE_READERS)).await? {
                         return Ok(told);
                     }
-                    tries.pause(clock).await;
                 }
                 Err(error) => return Err(error),
             }
@@ -540,13 +542,9 @@ impl Work<'_> {
                 Ok(None) => {}
                 Ok(Some(ended)) => return Ok(ended),
                 Err(error) if is_in_the_way(&error) => {
-                    if tries.are_over(clock) {
-                        let told = blocked(client, &tries, (on, &BESIDE_NOBODY)).await?;
-                        // The loop comes back at once.
-                        tries.pause(clock).await;
+                    if let Some(told) = wait(client, (&mut tries, clock), (on, BESIDE_NOBODY)).await? {
                         return Ok(told);
                     }
-                    tries.pause(clock).await;
                 }
                 Err(error) => return Err(error),
             }

@@ -111,7 +111,7 @@ async fn keep_trying(
             Tried::Waited(on) => on,
         };
         if tries.are_over(clock) {
-            return Ok(Acted::Definite(EffectError(tries.told(client, (&on, &BESIDE_NOBODY)).await?)));
+            return Ok(Acted::Definite(EffectError(tries.told(client, (&on, BESIDE_NOBODY)).await?)));
         }
         tries.pause(clock).await;
     }

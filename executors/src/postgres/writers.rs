@@ -122,18 +122,8 @@ impl fmt::Display for WriteHolder {
 const WRITE_LOCKS: [&str; 5] =
     ["RowExclusiveLock", "ShareLock", "ShareRowExclusiveLock", "ExclusiveLock", "AccessExclusiveLock"];
 
-/// The locks that making a trigger or a foreign key waits for: those of writers, and of a vacuum.
-pub(crate) const BESIDE_READERS: [&str; 6] = [
-    "RowExclusiveLock",
-    "ShareUpdateExclusiveLock",
-    "ShareLock",
-    "ShareRowExclusiveLock",
-    "ExclusiveLock",
-    "AccessExclusiveLock",
-];
-
 /// The locks that dropping waits for: every one.
-pub(crate) const BESIDE_NOBODY: [&str; 8] = [
+pub(crate) const BESIDE_NOBODY: &[&str] = &[
     "AccessShareLock",
     "RowShareLock",
     "RowExclusiveLock",
@@ -143,6 +133,9 @@ pub(crate) const BESIDE_NOBODY: [&str; 8] = [
     "ExclusiveLock",
     "AccessExclusiveLock",
 ];
+
+/// The locks that making a trigger or a foreign key waits for: those of writers, and of a vacuum; not those of readers.
+pub(crate) const BESIDE_READERS: &[&str] = BESIDE_NOBODY.split_at(2).1;
 
 /// The holders of a write lock on the tables and what inherits from them, by virtual transaction id.
 ///

@@ -117,20 +117,18 @@ async fn compare(
     mut bare: Bare,
     (store, claim): (Arc<dyn Store>, Claim),
 ) -> Result<()> {
-    let mut all = [Times::default(), Times::default()];
+    let (mut all_ours, mut all_reference) = (Times::default(), Times::default());
     let mut ratios = Vec::new();
     for round in 0..ROUNDS {
         let (again, reference) = tokio::spawn(bare.round()).await??;
         bare = again;
         let ours = tokio::spawn(ours(Arc::clone(&store), claim.clone(), round)).await??;
         ratios.push(millis(ours.at(0.5)) / millis(reference.at(0.5)));
-        let [all_ours, all_reference] = &mut all;
         all_ours.extend(ours);
         all_reference.extend(reference);
     }
     bare.close().await?;
-    let [ours, reference] = &all;
-    let said = (ours.text(), format!("bare commit {}", reference.text()));
+    let said = (all_ours.text(), format!("bare commit {}", all_reference.text()));
     report.found(name, said, median(ratios), REACH);
     Ok(())
 }
