@@ -85,23 +85,26 @@ pub fn approvers(plan: &Plan, request: &Request) -> Vec<PersonId> {
 }
 
 /// Why a request that is open, or runs and was not consumed, counts no more.
+///
+/// Time voids only what waits. The operation's first event has reserved the approvals; from then on a person's word ends
+/// it, or its own deadline, or its end.
 pub(crate) fn binding_change(state: &State, request: &Request, now: Timestamp) -> Option<VoidReason> {
     let current = state.binding(&request.phase)?;
     if current != request.plan_hash {
         return Some(VoidReason::PlanChanged { plan_hash: current });
     }
-    if now >= request.expires_at {
+    let waits = request.status == RequestStatus::Open;
+    if waits && now >= request.expires_at {
         return Some(VoidReason::Expired);
     }
-    // Only the beginning has a last moment; what has begun may end after it.
-    if let Some(not_after) = request.not_after.filter(|_| request.status == RequestStatus::Open)
+    if let Some(not_after) = request.not_after.filter(|_| waits)
         && now > not_after
     {
         return Some(VoidReason::NotBegun { not_after });
     }
     let phase = state.phases.get(&request.phase)?;
     // What has begun carries through what was confirmed; until then another loss is another request.
-    if request.operation == Operation::FailbackTargetLost && request.status == RequestStatus::Open {
+    if request.operation == Operation::FailbackTargetLost && waits {
         let known = known_loss(&request.phase, phase).map(|loss| loss.to_string());
         if known.is_none() || known != request.confirmed_loss {
             return Some(VoidReason::LossChanged);

@@ -228,13 +228,40 @@ fn a_request_expires_before_and_after_it_has_its_approvals() {
 }
 
 #[test]
-fn an_approval_that_expires_in_the_window_undoes_the_attempt() {
+fn what_has_begun_does_not_expire() {
+    // Before the window, where it would wait for ever, and inside it, where it would undo what is about to be done.
+    for label in ["hold_traffic", "await_marker:forward", "open_gate:target"] {
+        let mut journal = started();
+        let request = approved(&mut journal);
+        journal.wait(4 * HOUR - 5);
+        until(&mut journal, label);
+        journal.wait(10);
+        journal.run().unwrap();
+        assert_eq!(*status(&journal, request), RequestStatus::Finished(Outcome::Completed), "past {label}");
+        assert_eq!(journal.phase().writer(), Writer::Target);
+    }
+}
+
+#[test]
+fn what_gives_up_for_good_does_not_expire_once_begun() {
+    let mut journal = started();
+    let request = journal.ask("ana", Operation::Retire).unwrap();
+    for who in ["ana", "ben"] {
+        journal.approve(who, request).unwrap();
+    }
+    journal.tick(&|_| false).unwrap();
+    journal.wait(48 * HOUR);
+    journal.run().unwrap();
+    assert_eq!(*status(&journal, request), RequestStatus::Finished(Outcome::Completed));
+}
+
+#[test]
+fn a_denial_past_the_expiry_still_undoes_what_runs() {
     let mut journal = started();
     let request = approved(&mut journal);
-    journal.wait(4 * HOUR - 30);
-    until(&mut journal, "await_marker:forward");
-    journal.wait(40);
-    assert!(matches!(journal.due(), Due::BeginUndo(UndoCause::StepFailed { .. })));
+    until(&mut journal, "hold_traffic");
+    journal.wait(48 * HOUR);
+    journal.deny("ben", request).unwrap();
     journal.run().unwrap();
     assert_eq!(*status(&journal, request), RequestStatus::Finished(Outcome::Undone));
     assert_eq!(journal.phase().writer(), Writer::Source);

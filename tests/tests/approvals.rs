@@ -89,6 +89,30 @@ async fn one_person_cannot_cut_over_and_two_can() -> Result<()> {
 }
 
 #[tokio::test]
+async fn a_request_that_expires_while_its_operation_waits_keeps_it_from_nothing() -> Result<()> {
+    let approvals = "[approvals.cutover]\nrequired = 2\nexpires = \"8s\"\n";
+    let scene = Scene::set(Setting { approvals, ..Setting::default() }).await?;
+    let workload = scene.workload(Pace::GENTLE);
+    let mut serve = scene.product.serve("a", None)?;
+    serve.ready().await?;
+    scene.complete("start", LONG).await?;
+    // Somebody writes for so long that the cutover waits for them before its window, past the request's expiry.
+    let writer = scene.on_source().await?;
+    writer
+        .batch_execute("begin; insert into shop.events (worker, seq, kind) values (-21, 1, 'long')")
+        .await?;
+    let request = scene.order("cutover").await?;
+    scene.reached(request, "prepare_switch", "install_fence", LONG).await?;
+    tokio::time::sleep(Duration::from_secs(9)).await;
+    ensure!(scene.product.journal().await?.outcome_of(request).is_none(), "it did not wait for the writer");
+    writer.batch_execute("rollback").await?;
+    ensure!(scene.over(request, LONG).await? == "completed", "an expiry stranded what had begun");
+    scene.sound(&workload, Side::Target).await?;
+    workload.stop().await;
+    serve.end().await
+}
+
+#[tokio::test]
 async fn requests_expire_and_a_changed_plan_voids_them() -> Result<()> {
     let approvals = "[approvals.cutover]\nrequired = 2\nexpires = \"10s\"\n\n[approvals.failback]\nrequired = 2\nexclude_requester = true\n";
     let scene = Scene::set(Setting { approvals, ..Setting::default() }).await?;

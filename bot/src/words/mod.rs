@@ -140,7 +140,7 @@ pub(crate) const fn resting(status: PhaseStatus) -> &'static str {
 /// Why a request counts no more, as a clause.
 pub(crate) fn voided(reason: &VoidReason) -> String {
     match reason {
-        VoidReason::Expired => "it expired before it had its approvals".to_owned(),
+        VoidReason::Expired => "it expired before it began".to_owned(),
         VoidReason::PlanChanged { plan_hash } => {
             format!(
                 "the plan changed (it is {} now), and approvals are for one plan alone",

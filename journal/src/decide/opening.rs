@@ -61,7 +61,7 @@ fn check_timelines(phase: &PhaseState, run: &OperationRun) -> Result<(), Refusal
     lacks("the tables were not compared since a side came back on another timeline")
 }
 
-/// The quorum, the roles, the expiry and the binding, once more, of a request whose operation runs.
+/// The quorum, the roles and the binding, once more, of a request whose operation runs.
 pub(super) fn check_quorum_again(
     state: &State,
     now: Timestamp,

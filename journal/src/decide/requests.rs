@@ -130,7 +130,6 @@ struct Times {
 
 /// When a request begins at the earliest and at the latest, and when it expires: as long as the plan says after the last
 /// moment at which it may begin, or after the first one where there is no last; the wait for a window does not count.
-/// The approvals must stand from the beginning to the opening, and this leaves them the same time whenever that is.
 fn schedule(plan: &Plan, now: Timestamp, asked: &Asked<'_>) -> Result<Times, Refusal> {
     let Asked { phase, operation, options, .. } = *asked;
     let not_before = options.not_before;

@@ -268,6 +268,11 @@ impl Gate {
 impl Log {
     /// Looks at a fact beside the rules, before it is replayed.
     fn note(&mut self, fact: &Fact) {
+        if let Fact::OperationStarted { request, .. } = fact
+            && self.state.requests.get(request).is_none_or(|asked| self.now >= asked.expires_at)
+        {
+            self.broken.insert("nothing that has expired begins");
+        }
         let Some(run) = self.state.operation(&phase()) else { return };
         match fact {
             Fact::EffectIntended { step, spec, .. } => {
@@ -281,7 +286,7 @@ impl Log {
                     }
                     // One that was proven absent may be tried again in the same operation.
                     let is_again = self.consumed.contains(&run.request) && !run.opening_failed;
-                    if is_again || !is_approved(&self.state, run.request, self.now) {
+                    if is_again || !is_approved(&self.state, run.request) {
                         self.broken.insert("a side opens by two persons' approvals of this plan, used once");
                     }
                     self.consumed.insert(run.request);
@@ -309,14 +314,14 @@ fn is_proven(run: &OperationRun) -> bool {
 }
 
 /// The rule said again, in other words than the rules have.
-fn is_approved(state: &State, request: Position, now: Timestamp) -> bool {
+fn is_approved(state: &State, request: Position) -> bool {
     let (Some(asked), Some((plan, _))) = (state.requests.get(&request), &state.plan) else { return false };
     let counts = |(person, approval): (&PersonId, &Approval)| {
         let known = plan.people.get(person).is_some_and(|known| known.roles.contains(&Role::Approver));
         known && approval.word == ApprovalWord::Approved
     };
     let persons = asked.words.iter().filter(|word| counts(*word)).count();
-    persons >= 2 && state.binding(&asked.phase) == Some(asked.plan_hash) && now < asked.expires_at
+    persons >= 2 && state.binding(&asked.phase) == Some(asked.plan_hash)
 }
 
 /// What would be appended if nobody asked: the facts of a command whose refusal is overheard.
