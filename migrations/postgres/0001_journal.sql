@@ -1,4 +1,4 @@
--- The journal: events, the commands that made them, leases, progress. Everything is in a schema of its own.
+-- The journal: events, leases, progress. Everything is in a schema of its own.
 --
 -- Nobody but the tables' owner may write: the role of a running program reads, and writes through `append`,
 -- `write_leases` and `write_reports` alone. The triggers below hold against the owner's plain statements, too. They are
@@ -32,27 +32,24 @@ create table switchyard_journal.head (
 
 insert into switchyard_journal.head (position) values (0);
 
-create table switchyard_journal.command (
-    id switchyard_journal.long_text primary key,
-    -- Of the command's canonical form: a repeat must be the same command.
-    digest switchyard_journal.hash not null,
-    first_position switchyard_journal.place not null,
-    last_position switchyard_journal.place not null
-);
-
 create table switchyard_journal.event (
     position switchyard_journal.place primary key,
     -- The canonical JSON (RFC 8785) that is hashed. The columns after the leaf are projections of it.
     bytes switchyard_journal.some_bytes not null,
     -- RFC 6962: of a zero byte and the bytes.
     leaf switchyard_journal.hash not null,
-    event_id switchyard_journal.short_text not null unique,
+    event_id switchyard_journal.short_text not null,
     command_id switchyard_journal.long_text not null,
+    -- Of the command's canonical form, at the first of its events: a repeat must be the same command.
+    digest switchyard_journal.hash,
     kind switchyard_journal.short_text not null,
     phase text,
     -- Milliseconds since 1970-01-01 UTC.
     recorded_at bigint not null
 );
+
+-- A command id is used once.
+create unique index event_command on switchyard_journal.event (command_id) where digest is not null;
 
 -- A row stays when its lease is over or released: it keeps the epoch, which is never used twice.
 create table switchyard_journal.lease (
@@ -108,10 +105,6 @@ create trigger event_stays before update or delete on switchyard_journal.event
     for each row execute function switchyard_journal.refuse();
 create trigger event_not_truncated before truncate on switchyard_journal.event
     for each statement execute function switchyard_journal.refuse();
-create trigger command_stays before update or delete on switchyard_journal.command
-    for each row execute function switchyard_journal.refuse();
-create trigger command_not_truncated before truncate on switchyard_journal.command
-    for each statement execute function switchyard_journal.refuse();
 create trigger journal_stays before update or delete on switchyard_journal.journal
     for each row execute function switchyard_journal.refuse();
 create trigger journal_not_truncated before truncate on switchyard_journal.journal
@@ -132,8 +125,6 @@ create trigger lease_grows before update on switchyard_journal.lease
 -- Always: a session in the role of a replica is refused as well.
 alter table switchyard_journal.event enable always trigger event_stays;
 alter table switchyard_journal.event enable always trigger event_not_truncated;
-alter table switchyard_journal.command enable always trigger command_stays;
-alter table switchyard_journal.command enable always trigger command_not_truncated;
 alter table switchyard_journal.journal enable always trigger journal_stays;
 alter table switchyard_journal.journal enable always trigger journal_not_truncated;
 alter table switchyard_journal.head enable always trigger head_stays;
@@ -143,11 +134,17 @@ alter table switchyard_journal.lease enable always trigger lease_stays;
 alter table switchyard_journal.lease enable always trigger lease_not_truncated;
 alter table switchyard_journal.lease enable always trigger lease_grows;
 
--- The clock that leases and events go by. A function in SQL would be read and planned anew by each call; what is called
--- below sets the path already, and nobody else's rights are used here.
+-- The clock that leases and events go by. A function in SQL would be read and planned anew by each call; names are written
+-- whole as in `append`.
 create function switchyard_journal.now_ms() returns bigint
 language plpgsql volatile
-as $$ begin return (extract(epoch from clock_timestamp()) * 1000)::bigint; end $$;
+as $$
+begin
+    return (
+        pg_catalog.date_part('epoch', pg_catalog.clock_timestamp()) operator(pg_catalog.*) 1000
+    )::pg_catalog.int8;
+end
+$$;
 
 -- Takes the head's lock until the end of the transaction, then reads what a batch has to know: the clock (what 0), a page
 -- of the newer events (1), commands seen before (2), leases (3). Under READ COMMITTED each statement has a snapshot
@@ -170,9 +167,9 @@ begin
         limit page;
     return query
         select
-            2, c.id::text, null::text, c.first_position::bigint, c.last_position::bigint, c.digest::bytea, null::bytea
-        from switchyard_journal.command c
-        where c.id = any (ids);
+            2, e.command_id::text, null::text, e.position::bigint, null::bigint, e.digest::bytea, null::bytea
+        from switchyard_journal.event e
+        where e.command_id = any (ids) and e.digest is not null;
     return query
         select 3, l.phase::text, l.holder::text, l.epoch::bigint, l.expires_at, null::bytea, null::bytea
         from switchyard_journal.lease l
@@ -186,20 +183,19 @@ $$;
 -- rest, and then nothing is written.
 --
 -- One call is one append, and mostly one event, so what does not depend on its rows is kept small: the update is the lock,
--- the primary key is the look for the commands, plans are made once, and a single row is taken out of the arrays directly.
+-- the index is the look for the commands, and a single row is taken out of the arrays directly. To set a search path for
+-- the time of a call costs a quarter of it, so every name is written whole instead, operators too: whose path the caller
+-- has then means nothing. (`unnest` of several is the grammar's, and always the system's.)
 create function switchyard_journal.append(
     expected bigint,
     decided_at bigint,
     slack bigint,
     fence_phases text[],
     fence_epochs bigint[],
-    ids text[],
-    digests bytea[],
-    firsts bigint[],
-    lasts bigint[],
     bodies bytea[],
     event_ids text[],
     command_ids text[],
+    digests bytea[],
     kinds text[],
     phases text[],
     times bigint[]
@@ -207,52 +203,61 @@ create function switchyard_journal.append(
 returns bigint
 language plpgsql
 security definer
-set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_generic_plan
 as $$
 declare
-    clock bigint;
+    clock pg_catalog.int8;
 begin
-    update switchyard_journal.head h set position = expected + cardinality(bodies) where h.position = expected;
+    update switchyard_journal.head h
+        set position = expected operator(pg_catalog.+) pg_catalog.cardinality(bodies)
+        where h.position operator(pg_catalog.=) expected;
     if not found then
-        raise exception 'event % would be not after the head', expected + 1 using errcode = 'serialization_failure';
+        raise exception 'event % would be not after the head', expected operator(pg_catalog.+) 1
+            using errcode = 'serialization_failure';
     end if;
     clock := switchyard_journal.now_ms();
-    if abs(clock - decided_at) > slack then
+    if pg_catalog.abs(clock operator(pg_catalog.-) decided_at) operator(pg_catalog.>) slack then
         raise exception 'decided at %, now it is %', decided_at, clock using errcode = 'serialization_failure';
     end if;
-    if cardinality(fence_phases) = 1 then
+    if pg_catalog.cardinality(fence_phases) operator(pg_catalog.=) 1 then
         perform 1
         from switchyard_journal.lease l
-        where l.phase = fence_phases[1] and l.epoch = fence_epochs[1] and l.expires_at > clock;
+        where l.phase operator(pg_catalog.=) fence_phases[1]
+            and l.epoch operator(pg_catalog.=) fence_epochs[1]
+            and l.expires_at operator(pg_catalog.>) clock;
         if not found then
             raise exception 'a lease is not as it was taken to be' using errcode = 'serialization_failure';
         end if;
-    elsif cardinality(fence_phases) > 1 then
+    elsif pg_catalog.cardinality(fence_phases) operator(pg_catalog.>) 1 then
         perform 1
         from unnest(fence_phases, fence_epochs) f (phase, epoch)
-        left join switchyard_journal.lease l on l.phase = f.phase
-        where l.epoch is distinct from f.epoch or l.expires_at <= clock;
+        where not exists (
+            select from switchyard_journal.lease l
+            where l.phase operator(pg_catalog.=) f.phase
+                and l.epoch operator(pg_catalog.=) f.epoch
+                and l.expires_at operator(pg_catalog.>) clock
+        );
         if found then
             raise exception 'a lease is not as it was taken to be' using errcode = 'serialization_failure';
         end if;
     end if;
-    if cardinality(ids) = 1 and cardinality(bodies) = 1 then
-        insert into switchyard_journal.command (id, digest, first_position, last_position)
-            values (ids[1], digests[1], firsts[1], lasts[1]);
-        insert into switchyard_journal.event (position, bytes, leaf, event_id, command_id, kind, phase, recorded_at)
+    if pg_catalog.cardinality(bodies) operator(pg_catalog.=) 1 then
+        insert into switchyard_journal.event
+            (position, bytes, leaf, event_id, command_id, digest, kind, phase, recorded_at)
             values (
-                expected + 1, bodies[1], sha256('\x00'::bytea || bodies[1]),
-                event_ids[1], command_ids[1], kinds[1], phases[1], times[1]
+                expected operator(pg_catalog.+) 1, bodies[1],
+                pg_catalog.sha256('\x00'::pg_catalog.bytea operator(pg_catalog.||) bodies[1]),
+                event_ids[1], command_ids[1], digests[1], kinds[1], phases[1], times[1]
             );
         return clock;
     end if;
-    insert into switchyard_journal.command (id, digest, first_position, last_position)
-        select * from unnest(ids, digests, firsts, lasts);
-    insert into switchyard_journal.event (position, bytes, leaf, event_id, command_id, kind, phase, recorded_at)
-        select expected + e.place, e.body, sha256('\x00'::bytea || e.body), e.id, e.command, e.kind, e.phase, e.at
-        from unnest(bodies, event_ids, command_ids, kinds, phases, times)
-            with ordinality e (body, id, command, kind, phase, at, place);
+    insert into switchyard_journal.event
+        (position, bytes, leaf, event_id, command_id, digest, kind, phase, recorded_at)
+        select
+            expected operator(pg_catalog.+) e.place, e.body,
+            pg_catalog.sha256('\x00'::pg_catalog.bytea operator(pg_catalog.||) e.body),
+            e.id, e.command, e.digest, e.kind, e.phase, e.at
+        from unnest(bodies, event_ids, command_ids, digests, kinds, phases, times)
+            with ordinality e (body, id, command, digest, kind, phase, at, place);
     return clock;
 end
 $$;

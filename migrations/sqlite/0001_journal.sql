@@ -1,4 +1,4 @@
--- The journal: events, the commands that made them, leases, progress.
+-- The journal: events, leases, progress.
 --
 -- The guards below are a rail: whoever has the file can drop them. They hold against every plain statement of a
 -- program that has a connection: UPDATE, DELETE, INSERT OR REPLACE, INSERT OR IGNORE, UPSERT.
@@ -12,14 +12,6 @@ create table journal (
     migration text not null check (length(migration) between 1 and 40)
 ) strict;
 
-create table command (
-    id text not null primary key check (length(id) between 1 and 200),
-    -- SHA-256 of the command's canonical form: a repeat must be the same command.
-    digest blob not null check (length(digest) = 32),
-    first_position integer not null check (first_position >= 1),
-    last_position integer not null check (last_position >= first_position)
-) strict, without rowid;
-
 create table event (
     -- Dense, from 1, in the order of commits: the trigger below admits the next position alone.
     position integer primary key check (position >= 1),
@@ -27,13 +19,18 @@ create table event (
     bytes blob not null check (length(bytes) > 0),
     -- RFC 6962: SHA-256 of a zero byte and the bytes.
     leaf blob not null check (length(leaf) = 32),
-    event_id text not null unique check (length(event_id) between 1 and 40),
-    command_id text not null references command (id),
+    event_id text not null check (length(event_id) between 1 and 40),
+    command_id text not null check (length(command_id) between 1 and 200),
+    -- SHA-256 of the command's canonical form, at the first of its events: a repeat must be the same command.
+    digest blob check (length(digest) = 32),
     kind text not null check (length(kind) > 0),
     phase text,
     -- Milliseconds since 1970-01-01 UTC.
     recorded_at integer not null
 ) strict;
+
+-- A command id is used once.
+create unique index event_command on event (command_id) where digest is not null;
 
 create trigger event_update before update on event
 begin
@@ -49,24 +46,16 @@ end;
 -- seen before the row goes in. A missing position is -1 here, which is not the next one either.
 create trigger event_insert before insert on event
 when new.position is not (select coalesce(max(position), 0) + 1 from event)
-    or exists (select 1 from event where event_id = new.event_id)
 begin
-    select raise(abort, 'the journal is append-only: an event goes to the next position under a new id');
+    select raise(abort, 'the journal is append-only: an event goes to the next position');
 end;
 
-create trigger command_update before update on command
-begin
-    select raise(abort, 'the journal is append-only: a command is never changed');
-end;
-
-create trigger command_delete before delete on command
-begin
-    select raise(abort, 'the journal is append-only: a command is never deleted');
-end;
-
-create trigger command_insert before insert on command
-when exists (select 1 from command where id = new.id)
-    or new.first_position is not (select coalesce(max(position), 0) + 1 from event)
+create trigger event_of_command before insert on event
+when case
+    when new.digest is null then
+        new.command_id is not (select command_id from event where position = new.position - 1)
+    else exists (select 1 from event where command_id = new.command_id and digest is not null)
+end
 begin
     select raise(abort, 'the journal is append-only: a command id is used once');
 end;

@@ -84,8 +84,8 @@ const POSTGRES: &[Attempt] = {
             Program,
             "the function that appends, at a position that is taken",
             "do $$ begin
-                 if switchyard_journal.append(1, switchyard_journal.now_ms(), null, '{}', '{}', '{late}',
-                     array[sha256('')], '{2}', '{2}', '{\"\\\\x7b7d\"}', '{e}', '{late}', '{plan_adopted}', '{null}', '{0}') is null
+                 if switchyard_journal.append(1, switchyard_journal.now_ms(), null, '{}', '{}', '{\"\\\\x7b7d\"}', '{e}',
+                     '{late}', array[sha256('')], '{plan_adopted}', '{null}', '{0}') is null
                  then raise exception 'not after the head'; end if;
              end $$",
             Refused("not after the head"),
@@ -251,14 +251,14 @@ const SQLITE: &[Attempt] = {
             Connection,
             "INSERT OR REPLACE, whose implicit DELETE fires no trigger",
             "insert or replace into event
-             select position, {forged}, leaf, event_id, command_id, kind, phase, recorded_at from event where position = 2",
+             select position, {forged}, leaf, event_id, command_id, digest, kind, phase, recorded_at from event where position = 2",
             Refused(APPEND_ONLY),
         ),
         Attempt(
             Connection,
-            "INSERT OR REPLACE at the next position under a known id",
+            "INSERT OR REPLACE at the next position under a known command",
             "insert or replace into event
-             select (select max(position) + 1 from event), {forged}, leaf, event_id, command_id, kind, phase, recorded_at
+             select (select max(position) + 1 from event), {forged}, leaf, event_id, command_id, digest, kind, phase, recorded_at
              from event where position = 2",
             Refused(APPEND_ONLY),
         ),
@@ -280,7 +280,7 @@ const SQLITE: &[Attempt] = {
             "the same with recursive_triggers and without foreign keys",
             "pragma recursive_triggers = on; pragma foreign_keys = off;
              insert or replace into event
-             select position, {forged}, leaf, event_id, command_id, kind, phase, recorded_at from event where position = 2",
+             select position, {forged}, leaf, event_id, command_id, digest, kind, phase, recorded_at from event where position = 2",
             Refused(APPEND_ONLY),
         ),
         Attempt(
@@ -312,7 +312,7 @@ const SQLITE: &[Attempt] = {
             FileHolder,
             "a view under the table's name",
             "alter table event rename to event_as_it_was;
-             create view event as select position, {forged} as bytes, leaf, event_id, command_id, kind, phase, recorded_at
+             create view event as select position, {forged} as bytes, leaf, event_id, command_id, digest, kind, phase, recorded_at
              from event_as_it_was",
             Found(SIGNED),
         ),

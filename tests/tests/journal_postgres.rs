@@ -128,8 +128,8 @@ const BARRIER: &str = "
             '{\"actor\":{\"by\":\"operator\"},\"body\":{\"kind\":\"version_barrier\",\"to\":\"9\"},\"command_id\":\"schema/9\",'
             '\"event_id\":\"0199c0de-0000-7000-8000-000000000001\",\"migration\":\"shop\",\"position\":\"%s\",'
             '\"recorded_at\":\"2026-01-02T03:04:05.678Z\",\"schema_version\":\"1\"}', head + 1), 'UTF8');
-        if switchyard_journal.append(head, at, null, '{}', '{}', '{schema/9}', array[sha256('')], array[head + 1],
-            array[head + 1], array[body], '{0199c0de-0000-7000-8000-000000000001}', '{schema/9}', '{version_barrier}', array[null::text], array[at]) is null
+        if switchyard_journal.append(head, at, null, '{}', '{}', array[body], '{0199c0de-0000-7000-8000-000000000001}',
+            '{schema/9}', array[sha256('')], '{version_barrier}', array[null::text], array[at]) is null
         then
             raise exception 'the head moved';
         end if;

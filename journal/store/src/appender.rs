@@ -22,19 +22,22 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use journal::{MigrationName, Position, Recorded, State, evolve};
+use journal::{CommandId, MigrationName, Position, Recorded, State, evolve};
 use runtime::failpoint;
 use runtime::retry::Backoff;
 use tokio::sync::mpsc;
 
 use crate::StoreError;
-use crate::backend::{Backend, CommandRow, Seen, Trouble, Wanted, Writer};
+use crate::backend::{Backend, Seen, Trouble, Wanted, Writer};
 use crate::batch::{Answer, Batch, Job, Leases};
 use crate::reader::Reader;
 use crate::record::{PAGE, Page};
 
 /// Members of one transaction. Bounds how long other processes wait for the lock.
 const BATCH: usize = 256;
+
+/// Events read at once of a command that was seen before: few make more.
+const FEW: u32 = 16;
 
 /// Times that a batch is tried; with a database's own waiting of 2 s each, callers hear after some ten seconds.
 const TRIES: u32 = 5;
@@ -170,11 +173,7 @@ async fn transact<B: Backend>(
     let caught_up = state.head;
     let mut batch = Batch::new(reader.migration(), state, now, Leases::Seen(leases));
     for (id, row) in commands {
-        let events = events_of(writer, reader.migration(), &row).await?;
-        if events.iter().any(|event| event.envelope.command_id != id) {
-            let what = format!("events {} to {} are not of the command {id}", row.first, row.last);
-            return Err(StoreError::Foreign(what).into());
-        }
+        let events = events_of(writer, reader.migration(), &id, row.first).await?;
         batch.known.insert(id, (row.digest, events));
     }
     let mut answers = Vec::with_capacity(jobs.len());
@@ -205,25 +204,26 @@ pub fn replay(migration: &MigrationName, state: &mut Arc<State>, page: &Page) ->
     Ok(())
 }
 
-/// The events that a command made.
+/// The events that a command made: from its first one on, as far as they are its own.
 async fn events_of<W: Writer>(
     writer: &mut W,
     migration: &MigrationName,
-    command: &CommandRow,
+    command: &CommandId,
+    first: Position,
 ) -> Result<Vec<Recorded>, Trouble> {
-    let mut events = Vec::new();
-    let mut next = command.first;
-    while next <= command.last {
-        let wanted = (command.last.get() - next.get() + 1).min(u64::from(PAGE));
-        let before = Position::new(next.get().saturating_sub(1));
-        let page = writer.events_after(before, u32::try_from(wanted).unwrap_or(PAGE)).await?;
-        if page.len() == 0 {
-            return Err(StoreError::Foreign(format!("event {next} of a command is missing")).into());
+    let (mut events, mut next) = (Vec::new(), first);
+    loop {
+        let before = events.len();
+        let page = writer.events_after(Position::new(next.get().saturating_sub(1)), FEW).await?;
+        let read = page.decode(next, migration)?;
+        events.extend(read.into_iter().take_while(|event| event.envelope.command_id == *command));
+        if events.len() - before < FEW as usize {
+            break;
         }
-        for event in page.decode(next, migration)? {
-            next = event.envelope.position.next();
-            events.push(event);
-        }
+        next = Position::new(next.get() + u64::from(FEW));
+    }
+    if events.is_empty() {
+        return Err(StoreError::Foreign(format!("event {first} is not of the command {command}")).into());
     }
     Ok(events)
 }

@@ -44,15 +44,13 @@ pub struct Wanted {
     pub phases: Vec<PhaseName>,
 }
 
-/// A command's row.
+/// What is kept of a command: it stands with the first of its events, and the others follow that one.
 #[derive(Debug, Clone)]
 pub struct CommandRow {
     /// What was asked.
     pub digest: Digest,
     /// Its first event.
     pub first: Position,
-    /// Its last event.
-    pub last: Position,
 }
 
 /// A lease's row.
@@ -93,10 +91,12 @@ pub struct Fence {
 pub struct NewEvent {
     /// The canonical bytes.
     pub bytes: Vec<u8>,
-    /// Its unique id.
+    /// Its id.
     pub event_id: String,
     /// The command that made it.
     pub command_id: CommandId,
+    /// What was asked, for the first of the command's events.
+    pub digest: Option<Digest>,
     /// Its kind.
     pub kind: &'static str,
     /// Its phase.
@@ -114,8 +114,6 @@ pub struct Written {
     pub now: Timestamp,
     /// The claims it was decided on.
     pub fences: Vec<Fence>,
-    /// The commands that made events.
-    pub commands: Vec<(CommandId, CommandRow)>,
     /// The events, at the positions after the head.
     pub events: Vec<NewEvent>,
     /// Leases as they are after it; the holder is written where hands change.

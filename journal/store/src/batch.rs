@@ -17,7 +17,7 @@ use journal::{
 use sha2::Digest as _;
 use tokio::sync::oneshot;
 
-use crate::backend::{CommandRow, Fence, LeaseRow, NewEvent, Wanted, Written, lease_row};
+use crate::backend::{Fence, LeaseRow, NewEvent, Wanted, Written, lease_row};
 use crate::phase::phase_of;
 use crate::record::{Digest, digest, event_id};
 use crate::{Claim, ExecuteError, Lease, StoreError};
@@ -341,8 +341,6 @@ impl<'m> Batch<'m> {
                 Err(error) => return Ok(Err(StoreError::from(error).into())),
             }
         }
-        let row = CommandRow { digest: about.digest, first: self.state.head.next(), last: position };
-        self.written.commands.push((about.id.clone(), row));
         let first = self.written.events.len();
         let mut recorded = Vec::with_capacity(events.len());
         for (event, bytes) in events {
@@ -351,6 +349,7 @@ impl<'m> Batch<'m> {
                 bytes,
                 event_id: event.envelope.event_id.as_str().to_owned(),
                 command_id: event.envelope.command_id.clone(),
+                digest: recorded.is_empty().then_some(about.digest),
                 kind: event.body.kind(),
                 phase: event.envelope.phase.clone(),
                 recorded_at: event.envelope.recorded_at.millis(),

@@ -1,5 +1,6 @@
 //! Events as they are stored, and the ids that the store gives.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use journal::{
@@ -26,39 +27,68 @@ pub type Digest = [u8; 32];
 /// takes to be read, so a database gives many as one.
 #[derive(Debug, Default)]
 pub struct Page {
-    bytes: Vec<u8>,
-    leaves: Vec<u8>,
-    /// Positions, and how many bytes of the two are each event's.
-    rows: Vec<(i64, usize, usize)>,
+    data: Vec<u8>,
+    rows: Vec<Row>,
 }
 
-/// What a database packed together: all bytes, all leaves, and of each event its position and both lengths.
-pub type Packed = (Option<Vec<u8>>, Option<Vec<u8>>, Vec<(i64, i64, i64)>);
+/// An event, and where its bytes and its leaf are in the page's data.
+#[derive(Debug)]
+struct Row {
+    position: i64,
+    leaf: Range<usize>,
+    bytes: Range<usize>,
+}
+
+/// The bytes of a leaf: SHA-256.
+const LEAF: usize = 32;
 
 impl Page {
-    /// A page as a database packed it.
-    pub fn unpack((bytes, leaves, rows): Packed) -> Result<Self, StoreError> {
-        let length = |of: i64| {
-            usize::try_from(of).map_err(|_| StoreError::Foreign(format!("an event is {of} bytes long")))
+    /// A page of frames: an event's position (8 bytes, big-endian), the lengths of its leaf and of its bytes (4 bytes
+    /// each), and both.
+    pub fn framed(data: Vec<u8>) -> Result<Self, StoreError> {
+        let number = |at: usize| {
+            let bytes = data.get(at..at + 4)?;
+            usize::try_from(u32::from_be_bytes(bytes.try_into().ok()?)).ok()
         };
-        let rows = rows.into_iter().map(|(at, bytes, leaf)| Ok((at, length(bytes)?, length(leaf)?)));
-        let rows: Vec<_> = rows.collect::<Result<_, StoreError>>()?;
-        let page = Self { bytes: bytes.unwrap_or_default(), leaves: leaves.unwrap_or_default(), rows };
-        let (bytes, leaves) = page.rows.iter().fold((0, 0), |(b, l), row| (b + row.1, l + row.2));
-        let is_sorted = page.rows.is_sorted_by_key(|row| row.0);
-        if (bytes, leaves) != (page.bytes.len(), page.leaves.len()) || !is_sorted {
-            return Err(StoreError::Foreign(
-                "the rows of events are not what their lengths say: the table was changed".to_owned(),
-            ));
+        let row = |at: usize| {
+            let position = i64::from_be_bytes(data.get(at..at + 8)?.try_into().ok()?);
+            let leaf = at + 16..at + 16 + number(at + 8)?;
+            let bytes = leaf.end..leaf.end + number(at + 12)?;
+            (bytes.end <= data.len()).then_some(Row { position, leaf, bytes })
+        };
+        let (mut rows, mut at) = (Vec::new(), 0);
+        while at < data.len() {
+            let row = row(at).ok_or_else(|| {
+                StoreError::Foreign("the rows of events are not what their lengths say".to_owned())
+            })?;
+            at = row.bytes.end;
+            rows.push(row);
         }
-        Ok(page)
+        Ok(Self { data, rows })
+    }
+
+    /// A page of the events from one position up to another, whose bytes stand in lines and whose leaves follow one
+    /// another. Canonical JSON has no line feed in it. `None`: it is not so; somebody was at them.
+    pub fn in_lines(first: i64, last: i64, lines: Vec<u8>, leaves: &[u8]) -> Option<Self> {
+        let (mut at, mut position) = (0, first);
+        let mut leaf = lines.len();
+        let mut rows = Vec::new();
+        for line in lines.split(|byte| *byte == b'\n') {
+            rows.push(Row { position, leaf: leaf..leaf + LEAF, bytes: at..at + line.len() });
+            (at, leaf, position) = (at + line.len() + 1, leaf + LEAF, position + 1);
+        }
+        let mut data = lines;
+        data.extend_from_slice(leaves);
+        (position == last + 1 && leaf == data.len()).then_some(Self { data, rows })
     }
 
     /// Adds the event that follows.
     pub fn push(&mut self, position: i64, bytes: &[u8], leaf: &[u8]) {
-        self.bytes.extend_from_slice(bytes);
-        self.leaves.extend_from_slice(leaf);
-        self.rows.push((position, bytes.len(), leaf.len()));
+        let at = self.data.len();
+        self.data.extend_from_slice(leaf);
+        self.data.extend_from_slice(bytes);
+        let middle = at + leaf.len();
+        self.rows.push(Row { position, leaf: at..middle, bytes: middle..self.data.len() });
     }
 
     /// How many events there are.
@@ -68,12 +98,11 @@ impl Page {
 
     /// The events.
     pub fn rows(&self) -> impl Iterator<Item = EventRow<'_>> {
-        let (mut bytes, mut leaves) = (self.bytes.as_slice(), self.leaves.as_slice());
-        self.rows.iter().map_while(move |(position, length, leaf_length)| {
-            let (these, rest) = bytes.split_at_checked(*length)?;
-            let (leaf, rest_of_leaves) = leaves.split_at_checked(*leaf_length)?;
-            (bytes, leaves) = (rest, rest_of_leaves);
-            Some(EventRow { position: *position, bytes: these, leaf })
+        let part = |range: &Range<usize>| self.data.get(range.clone()).unwrap_or_default();
+        self.rows.iter().map(move |row| EventRow {
+            position: row.position,
+            bytes: part(&row.bytes),
+            leaf: part(&row.leaf),
         })
     }
 
@@ -129,11 +158,11 @@ impl EventRow<'_> {
 }
 
 /// A command's row as the store's.
-pub fn command_row(digest: &[u8], first: i64, last: i64) -> Result<CommandRow, StoreError> {
+pub fn command_row(digest: &[u8], first: i64) -> Result<CommandRow, StoreError> {
     let digest: Digest = digest
         .try_into()
         .map_err(|_| StoreError::Foreign("a command's digest is not 32 bytes long".to_owned()))?;
-    Ok(CommandRow { digest, first: Position::new(plain(first)?), last: Position::new(plain(last)?) })
+    Ok(CommandRow { digest, first: Position::new(plain(first)?) })
 }
 
 /// A command's digest: SHA-256 of the canonical form of who asks and what, numbers as strings. Id, claim and origin are

@@ -25,7 +25,9 @@ use journal_store::{Instance, Mailroom as _, PostgresMailroom, PostgresStore, St
 use product::cluster::{Role, open};
 use runtime::{Clock, Secret, SystemClock};
 use server::OnServer;
-use suite::{Backend, TERM, TestClock, adopt, assert_sound, clock, id, migration, phase, planned, request};
+use suite::{
+    Backend, TERM, TestClock, adopt, assert_sound, clock, holder, id, migration, phase, planned, request,
+};
 
 #[async_trait]
 impl Backend for OnServer {
@@ -57,11 +59,10 @@ impl Backend for OnServer {
             "delete from switchyard_journal.event where position = 2",
             "delete from switchyard_journal.event",
             "truncate switchyard_journal.event",
-            "truncate switchyard_journal.event, switchyard_journal.command cascade",
-            "insert into switchyard_journal.event select {next}, bytes, leaf, 'aa', command_id, kind, phase, recorded_at from switchyard_journal.event where position = 2",
+            "truncate switchyard_journal.event, switchyard_journal.head cascade",
+            "insert into switchyard_journal.event select {next}, bytes, leaf, 'aa', command_id, digest, kind, phase, recorded_at from switchyard_journal.event where position = 2",
             "insert into switchyard_journal.event select * from switchyard_journal.event where position = 2 on conflict (position) do update set bytes = '{}'",
-            "update switchyard_journal.command set digest = sha256('')",
-            "delete from switchyard_journal.command where id = 'ask'",
+            "update switchyard_journal.event set digest = sha256('')",
             "update switchyard_journal.head set position = 1",
             "update switchyard_journal.head set position = 9",
             "delete from switchyard_journal.head",
@@ -263,6 +264,61 @@ async fn appends_tails_and_leases_survive_the_loss_of_every_connection() {
     assert!(store.renew(&lease).await.unwrap());
     tokio::time::timeout(Duration::from_secs(20), seen).await.expect("all 202 events").unwrap();
     assert_sound(&*store).await;
+}
+
+/// Operators and functions that stand before the system's on the path of whoever calls, and do something else.
+const TRAPS: &str = "
+    create schema trap;
+    grant usage on schema trap to public;
+    create function trap.spring(bigint, bigint) returns boolean language plpgsql
+        as $$ begin raise exception 'trapped'; end $$;
+    create function trap.spring_sum(bigint, integer) returns bigint language plpgsql
+        as $$ begin raise exception 'trapped'; end $$;
+    create function trap.spring_text(text, text) returns boolean language plpgsql
+        as $$ begin raise exception 'trapped'; end $$;
+    create function trap.spring_bytes(bytea, bytea) returns bytea language plpgsql
+        as $$ begin raise exception 'trapped'; end $$;
+    create operator trap.= (leftarg = bigint, rightarg = bigint, function = trap.spring);
+    create operator trap.> (leftarg = bigint, rightarg = bigint, function = trap.spring);
+    create operator trap.= (leftarg = text, rightarg = text, function = trap.spring_text);
+    create operator trap.+ (leftarg = bigint, rightarg = integer, function = trap.spring_sum);
+    create operator trap.|| (leftarg = bytea, rightarg = bytea, function = trap.spring_bytes);
+    create function trap.cardinality(anyarray) returns integer language plpgsql
+        as $$ begin raise exception 'trapped'; end $$;
+    create function trap.sha256(bytea) returns bytea language plpgsql
+        as $$ begin raise exception 'trapped'; end $$;
+    create function trap.clock_timestamp() returns timestamptz language plpgsql
+        as $$ begin raise exception 'trapped'; end $$;
+    create function trap.unnest(anyarray) returns setof anyelement language plpgsql
+        as $$ begin raise exception 'trapped'; end $$;
+";
+
+/// One event, then two, of a phase that is held.
+const APPENDS: &str = "
+    set search_path = trap, pg_catalog;
+    select switchyard_journal.append(
+        (select position from switchyard_journal.head), switchyard_journal.now_ms(), 250, '{a}', '{1}',
+        '{\"\\\\x7b7d\"}', '{e}', '{one}', '{null}', '{x}', '{a}', '{0}');
+    select switchyard_journal.append(
+        (select position from switchyard_journal.head), switchyard_journal.now_ms(), null, '{a,a}', '{1,1}',
+        '{\"\\\\x7b7d\",\"\\\\x7b7d\"}', '{e,f}', '{two,two}', '{null,null}', '{x,x}', '{a,a}', '{0,0}');
+";
+
+#[tokio::test]
+async fn whose_path_the_caller_has_means_nothing_to_what_appends() {
+    let backend = OnServer::new().await;
+    let store = backend.open(clock()).await;
+    planned(&*store).await;
+    store.claim(&phase("a"), &holder("one"), TERM).await.unwrap().expect("the lease is free");
+    let head = store.state().await.unwrap().head;
+    backend.superuser().await.batch_execute(TRAPS).await.unwrap();
+    let caller = open(backend.url().expose()).await.unwrap();
+    caller.batch_execute(APPENDS).await.unwrap();
+    let trapped = caller.batch_execute("select 1::bigint + 1").await.unwrap_err();
+    assert!(format!("{trapped:?}").contains("trapped"), "the traps are set: {trapped:?}");
+    let count = "select count(*) from switchyard_journal.event";
+    let events: i64 = backend.superuser().await.query_one(count, &[]).await.unwrap().get(0);
+    assert_eq!(events, i64::try_from(head.get()).unwrap() + 3);
 }
 
 #[tokio::test]

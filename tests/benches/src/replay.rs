@@ -228,11 +228,6 @@ async fn fill_file(file: &mut sqlx::SqliteConnection) -> Result<()> {
     let mut position = 1;
     while position <= EVENTS {
         let mut tx = file.begin().await?;
-        sqlx::query("insert into command values (?1, zeroblob(32), ?2, ?2)")
-            .bind(format!("c{position}"))
-            .bind(i64::try_from(position)?)
-            .execute(&mut *tx)
-            .await?;
         let first = position;
         for _ in 0..50 {
             let mut rows = Vec::new();
@@ -244,13 +239,18 @@ async fn fill_file(file: &mut sqlx::SqliteConnection) -> Result<()> {
                 break;
             }
             let mut insert = QueryBuilder::new(
-                "insert into event (position, bytes, leaf, event_id, command_id, kind, phase, recorded_at) ",
+                "insert into event (position, bytes, leaf, event_id, command_id, digest, kind, phase, recorded_at) ",
             );
             insert.push_values(rows, |mut row, (at, bytes)| {
                 let leaf = merkle::leaf(&bytes).to_vec();
                 let number = i64::try_from(at).unwrap_or(i64::MAX);
                 row.push_bind(number).push_bind(bytes).push_bind(leaf).push_bind(format!("{at}"));
-                row.push_bind(format!("c{first}")).push_bind("x").push_bind("region-a").push_bind(number);
+                let digest = (at == first).then(|| vec![0_u8; 32]);
+                row.push_bind(format!("c{first}"))
+                    .push_bind(digest)
+                    .push_bind("x")
+                    .push_bind("region-a")
+                    .push_bind(number);
             });
             insert.build().execute(&mut *tx).await?;
         }
@@ -296,8 +296,9 @@ async fn fill_server(session: &mut sqlx::PgConnection) -> Result<()> {
         }
         let number = i64::try_from(first)?;
         let written: Option<i64> = sqlx::query_scalar(
-            "select switchyard_journal.append($1 - 1, 0, null, '{}', '{}', array['c' || $1], array[sha256('')],
-                 array[$1], array[$1 - 1 + cardinality($2)], $2, $3, array_fill('c' || $1, array[cardinality($2)]),
+            "select switchyard_journal.append($1 - 1, 0, null, '{}', '{}', $2, $3,
+                 array_fill('c' || $1, array[cardinality($2)]),
+                 array[sha256('')] || array_fill(null::bytea, array[cardinality($2) - 1]),
                  array_fill('x'::text, array[cardinality($2)]), array_fill('region-a'::text, array[cardinality($2)]),
                  array_fill(0::bigint, array[cardinality($2)]))",
         )

@@ -108,6 +108,8 @@ pub(crate) fn options(url: &Secret) -> Result<PgConnectOptions, StoreError> {
             ("lock_timeout", "3s"),
             ("idle_in_transaction_session_timeout", "10s"),
             ("default_transaction_isolation", "read committed"),
+            // The same few statements for ever: none of them is planned again.
+            ("plan_cache_mode", "force_generic_plan"),
             // Where the other machine is gone without a word, its sessions and their locks end in half a minute.
             ("tcp_keepalives_idle", "10"),
             ("tcp_keepalives_interval", "5"),

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use journal::{CommandId, Epoch, PhaseName, Position, Timestamp, merkle};
+use journal::{Epoch, PhaseName, Position, Timestamp, merkle};
 use runtime::Clock;
 use sqlx::sqlite::{Sqlite, SqliteArguments};
 use sqlx::{Arguments as _, AssertSqlSafe, SqliteConnection};
@@ -46,29 +46,47 @@ pub(super) async fn events_after(
     after: Position,
     limit: u32,
 ) -> Result<Page, Trouble> {
+    let after = number(after.get())?;
     // As text, which is put together without a look at what it is; blobs cannot be.
-    let (bytes, leaves, numbers): (Option<Vec<u8>>, Option<Vec<u8>>, Option<String>) = sqlx::query_as(
-        "select group_concat(cast(bytes as text), ''), group_concat(cast(leaf as text), ''),
-                group_concat(format('%d %d %d', position, octet_length(bytes), octet_length(leaf)), ' ')
+    let (lines, leaves, last): (Option<Vec<u8>>, Option<Vec<u8>>, Option<i64>) = sqlx::query_as(
+        "select group_concat(cast(bytes as text), char(10)), group_concat(cast(leaf as text), ''), max(position)
          from (select position, bytes, leaf
                from event
                where position > ?1
                order by position
                limit ?2)",
     )
-    .bind(number(after.get())?)
+    .bind(after)
     .bind(i64::from(limit))
-    .fetch_one(connection)
+    .fetch_one(&mut *connection)
     .await?;
-    let numbers = numbers.unwrap_or_default();
-    let mut numbers = numbers.split(' ').map_while(|text| text.parse::<i64>().ok());
-    let mut rows = Vec::new();
-    while let (Some(position), Some(length), Some(leaf_length)) =
-        (numbers.next(), numbers.next(), numbers.next())
+    let Some(last) = last else { return Ok(Page::default()) };
+    if let (Some(lines), Some(leaves)) = (lines, leaves)
+        && let Some(page) = Page::in_lines(after + 1, last, lines, &leaves)
     {
-        rows.push((position, length, leaf_length));
+        return Ok(page);
     }
-    Ok(Page::unpack((bytes, leaves, rows))?)
+    row_by_row(connection, after, limit).await
+}
+
+/// The same, of a table that somebody was at: what is missing or changed is found at its place.
+async fn row_by_row(connection: &mut SqliteConnection, after: i64, limit: u32) -> Result<Page, Trouble> {
+    let rows: Vec<(i64, Vec<u8>, Vec<u8>)> = sqlx::query_as(
+        "select position, cast(coalesce(bytes, '') as blob), cast(coalesce(leaf, '') as blob)
+         from event
+         where position > ?1
+         order by position
+         limit ?2",
+    )
+    .bind(after)
+    .bind(i64::from(limit))
+    .fetch_all(connection)
+    .await?;
+    let mut page = Page::default();
+    for (position, bytes, leaf) in rows {
+        page.push(position, &bytes, &leaf);
+    }
+    Ok(page)
 }
 
 /// How long after its decision a batch may get the lock that it did not wait for, in milliseconds.
@@ -137,24 +155,17 @@ impl Script {
         self.arguments.add(value).map_err(|error| sqlx::Error::Encode(error).into())
     }
 
-    fn command(&mut self, id: &CommandId, row: &CommandRow) -> Result<(), Trouble> {
-        self.add("insert into command (id, digest, first_position, last_position) values (?, ?, ?, ?);");
-        self.bind(id.as_str())?;
-        self.bind(row.digest.as_slice())?;
-        self.bind(number(row.first.get())?)?;
-        self.bind(number(row.last.get())?)
-    }
-
     fn event(&mut self, position: Position, event: &NewEvent) -> Result<(), Trouble> {
         self.add(
-            "insert into event (position, bytes, leaf, event_id, command_id, kind, phase, recorded_at)
-             values (?, ?, ?, ?, ?, ?, ?, ?);",
+            "insert into event (position, bytes, leaf, event_id, command_id, digest, kind, phase, recorded_at)
+             values (?, ?, ?, ?, ?, ?, ?, ?, ?);",
         );
         self.bind(number(position.get())?)?;
         self.bind(event.bytes.as_slice())?;
         self.bind(merkle::leaf(&event.bytes).as_slice())?;
         self.bind(event.event_id.as_str())?;
         self.bind(event.command_id.as_str())?;
+        self.bind(event.digest.as_ref().map(<[u8; 32]>::as_slice))?;
         self.bind(event.kind)?;
         self.bind(event.phase.as_ref().map(PhaseName::as_str))?;
         self.bind(event.recorded_at)
@@ -219,16 +230,12 @@ impl SqliteWriter {
     /// Adds all rows to what has to go before them, and sends what is too much for one turn.
     async fn rows(&mut self, mut script: Script, written: &Written) -> Result<Script, Trouble> {
         let mut position = written.head;
-        let mut events = written.events.iter().peekable();
-        for (id, row) in &written.commands {
+        for event in &written.events {
             if script.is_full() {
                 std::mem::take(&mut script).run(&mut self.connection).await?;
             }
-            script.command(id, row)?;
-            while let Some(event) = events.next_if(|event| event.command_id == *id) {
-                position = position.next();
-                script.event(position, event)?;
-            }
+            position = position.next();
+            script.event(position, event)?;
         }
         for (phase, row) in &written.leases {
             script.lease(phase, row)?;
@@ -247,12 +254,12 @@ impl SqliteWriter {
     }
 
     async fn command(&mut self, id: &str) -> Result<Option<CommandRow>, Trouble> {
-        let row: Option<(Vec<u8>, i64, i64)> =
-            sqlx::query_as("select digest, first_position, last_position from command where id = ?1")
+        let row: Option<(Vec<u8>, i64)> =
+            sqlx::query_as("select digest, position from event where command_id = ?1 and digest is not null")
                 .bind(id)
                 .fetch_optional(&mut self.connection)
                 .await?;
-        row.map(|(digest, first, last)| command_row(&digest, first, last)).transpose().map_err(Trouble::from)
+        row.map(|(digest, first)| command_row(&digest, first)).transpose().map_err(Trouble::from)
     }
 
     async fn lease(&mut self, phase: &PhaseName) -> Result<Option<LeaseRow>, Trouble> {
@@ -320,7 +327,7 @@ impl Writer for SqliteWriter {
 
 #[cfg(test)]
 mod tests {
-    use journal::MigrationName;
+    use journal::{CommandId, MigrationName};
     use runtime::SystemClock;
     use sqlx::ConnectOptions as _;
 
@@ -329,20 +336,17 @@ mod tests {
     use crate::backend::Fence;
 
     fn batch(number: u64, decided_at: Timestamp, fences: Vec<Fence>) -> Written {
-        let command_id = CommandId::new(format!("c{number}")).unwrap();
-        let at = Position::new(number);
-        let row = CommandRow { digest: [7; 32], first: at, last: at };
         let event = NewEvent {
             bytes: b"{}".to_vec(),
             event_id: format!("e{number}"),
-            command_id: command_id.clone(),
+            command_id: CommandId::new(format!("c{number}")).unwrap(),
+            digest: Some([7; 32]),
             kind: "x",
             phase: None,
             recorded_at: 0,
         };
         let head = Position::new(number - 1);
-        let (commands, events) = (vec![(command_id, row)], vec![event]);
-        Written { head, now: decided_at, fences, commands, events, ..Written::default() }
+        Written { head, now: decided_at, fences, events: vec![event], ..Written::default() }
     }
 
     #[tokio::test]

@@ -304,6 +304,39 @@ pub async fn facts_about_requests_of_several_phases_carry_their_own_phase<B: Bac
     assert_sound(&*store).await;
 }
 
+pub async fn a_command_of_many_events_answers_again_with_all_of_them_and_no_other<B: Backend>() {
+    let phases = (0..31).map(|number| format!("p{number}"));
+    let more: String = phases
+        .clone()
+        .map(|name| {
+            let lever =
+                r#"{ kind = "command", stop = ["x"], observe = ["x"], route = ["x"], resume = ["x"] }"#;
+            format!("[[phase]]\nname = \"{name}\"\ntables = [\"shop.{name}\"]\nlever = {lever}\n")
+        })
+        .collect();
+    let revision = |number: u64| {
+        let text = format!("{}\n{more}", plan(number));
+        by("ana", CommandBody::AdoptPlan { text, authors: Vec::new() })
+    };
+    // Fifteen that are voided and the plan: as many as are read at once.
+    for asked in [15, 31] {
+        let backend = B::new().await;
+        let store = backend.open(clock()).await;
+        planned(&*store).await;
+        store.execute(id("wide"), None, revision(1)).await.unwrap();
+        for name in phases.clone().take(asked) {
+            store.execute(id(format!("ask.{name}")), None, request(&name)).await.unwrap();
+        }
+        let made = store.execute(id("new"), None, revision(2)).await.unwrap();
+        assert_eq!(made.len(), asked + 1);
+        for number in 3..20 {
+            store.execute(id(format!("more.{number}")), None, revision(number)).await.unwrap();
+        }
+        let elsewhere = backend.open(clock()).await;
+        assert_eq!(elsewhere.execute(id("new"), None, revision(2)).await.unwrap(), made);
+    }
+}
+
 pub async fn a_plan_of_another_migration_is_refused_from_the_first_on<B: Backend>() {
     let backend = B::new().await;
     let store = backend.open(clock()).await;
@@ -559,6 +592,7 @@ macro_rules! conformance {
             a_command_id_answers_the_same_command_again_and_refuses_another,
             callers_at_once_are_decided_one_after_the_other_and_a_refused_one_fails_alone,
             facts_about_requests_of_several_phases_carry_their_own_phase,
+            a_command_of_many_events_answers_again_with_all_of_them_and_no_other,
             a_plan_of_another_migration_is_refused_from_the_first_on,
             a_lease_is_held_by_one_and_each_change_of_hands_is_an_event_under_a_new_epoch,
             executors_at_once_get_one_lease_between_them,
