@@ -138,6 +138,17 @@ async fn a_plan_is_made_from_a_source_and_is_right_once_it_is_filled_in() -> Res
              create trigger sold after insert on shop.sale for each row execute function shop.sold()"
         ))
         .await?;
+    source
+        .batch_execute(
+            "create view shop.recent as select * from shop.notes;
+             create materialized view shop.tally as select count(*) from shop.recent;
+             create view shop.same as select 1 as one;
+             create rule quiet as on delete to shop.stock do instead nothing;
+             create foreign data wrapper nowhere;
+             create server away foreign data wrapper nowhere;
+             create foreign table shop.remote (id bigint) server away",
+        )
+        .await?;
     scene.on_target().await?.batch_execute(&format!("create schema shop; {sold}")).await?;
     let init =
         ["plan", "init", "--source", "env:SHOP_SOURCE", "--target", "env:SHOP_TARGET", "-o", "begun.toml"];
@@ -159,6 +170,15 @@ async fn a_plan_is_made_from_a_source_and_is_right_once_it_is_filled_in() -> Res
         "{written}"
     );
     ensure!(written.contains("# witness = "), "{written}");
+    for left in [
+        "#   shop.remote  ",
+        "#   view shop.recent, over shop.notes\n",
+        "#   materialized view shop.tally, over shop.notes\n",
+        "#   rule quiet of shop.stock\n",
+    ] {
+        ensure!(written.contains(left), "{left} is not named: {written}");
+    }
+    ensure!(!written.contains("shop.same"), "a view over no table is named: {written}");
 
     let tied = written.split("[[phase]]").filter(|phase| phase.contains("shares shop.number")).count();
     ensure!(tied == 1, "a sequence's tables are in {tied} phases: {written}");
@@ -190,6 +210,9 @@ async fn a_plan_is_made_from_a_source_and_is_right_once_it_is_filled_in() -> Res
     })?;
     let (code, text) = run(&scene, &["plan", "check", "begun.toml", "--connect"])?;
     ensure!(code == 0, "{text}\n{written}");
+    for left in ["view shop.recent", "materialized view shop.tally", "rule quiet of shop.stock"] {
+        ensure!(text.contains(left), "{left} is not told of: {text}");
+    }
     let (code, text) = run(&scene, &["plan", "init", "--source", "postgres://u:pw-LEAK@h/d"])?;
     ensure!(code == 2 && text.contains("env:NAME") && !text.contains("u:"), "{code}: {text}");
     let (code, text) = run(&scene, &["plan", "init", "--source", "env:NOBODY_SET_THIS"])?;

@@ -64,11 +64,12 @@ pub async fn run(args: Init) -> Result<Exit, Failure> {
     let session = database.session().await.map_err(|cause| away(cause.to_string()))?;
     let failed = |error| away(database.cause("does not list its tables", &error).to_string());
     let tables = survey::inventory(&session).await.map_err(failed)?;
+    let readers = survey::readers(&session).await.map_err(failed)?;
     let migration = match given {
         Some(given) => given,
         None => name(&slug(&survey::database_name(&session).await.map_err(failed)?))?,
     };
-    let plan = words::plan_begun(&migration, (&source, &target), &tables);
+    let plan = words::plan_begun(&migration, (&source, &target), (&tables, &readers));
     let Some(file) = args.output else {
         output::say(plan.trim_end());
         return Ok(Exit::Done);

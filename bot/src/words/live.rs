@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use executors::TrafficState;
 use executors::postgres::live::Seen;
-use executors::postgres::survey::{Inventory, Obstacle, groups};
+use executors::postgres::survey::{Inventory, Obstacle, Reader, groups};
 use journal::quote::ident;
 use journal::{Finding, MigrationName, PhaseName, SecretRef, TableName};
 
@@ -140,6 +140,7 @@ fn is_writable(table: &TableName) -> bool {
 fn remedy(table: &Inventory) -> String {
     let name = format!("{}.{}", ident(&table.table.schema), ident(&table.table.table));
     match table.obstacle {
+        Some(Obstacle::Foreign) => "a foreign table: its rows are on another server".to_owned(),
         Some(Obstacle::Partitioned) => "partitioned: this version moves ordinary tables only".to_owned(),
         Some(Obstacle::Inherits) => {
             "part of an inheritance tree: this version moves ordinary tables only".to_owned()
@@ -181,7 +182,7 @@ fn phase_name(table: &str, taken: &mut BTreeSet<String>) -> String {
 pub fn plan_begun(
     migration: &MigrationName,
     (source, target): (&SecretRef, &SecretRef),
-    tables: &[Inventory],
+    (tables, readers): (&[Inventory], &[Reader]),
 ) -> String {
     let total: i64 = tables.iter().map(|table| table.bytes).sum();
     let mut text = format!(
@@ -233,6 +234,17 @@ pub fn plan_begun(
         text.push_str("\n# These are in no phase, since they cannot be moved as they are:\n#\n");
         for table in left {
             let line = format!("{}  {}, {}; {}", table.table, bytes(table.bytes), rows(table), remedy(table));
+            let _written = writeln!(text, "#   {}", aside(&line));
+        }
+    }
+    if !readers.is_empty() {
+        text.push_str("\n# No phase brings these to the target: make them there before its cutover.\n#\n");
+        for reader in readers {
+            let over: Vec<String> = reader.over.iter().map(ToString::to_string).collect();
+            let line = match reader.over.contains(&reader.name) {
+                true => reader.to_string(),
+                false => format!("{reader}, over {}", over.join(", ")),
+            };
             let _written = writeln!(text, "#   {}", aside(&line));
         }
     }

@@ -19,11 +19,12 @@ pub(crate) async fn look(sides: &Sides<'_>, found: &mut Found) -> Result<(), Err
         in_the_way(sides.target, table, found).await?;
         foreign_keys(sides, table, oid, found).await?;
         large_objects(sides.source, table, oid, found).await?;
-        triggers_and_rules(sides.source, table, oid, found).await?;
+        triggers(sides.source, table, oid, found).await?;
     }
     found.about(Subject::Phase(sides.phase.clone()));
     needs(sides, &oids, found).await?;
     row_security(sides, &oids, found).await?;
+    readers(sides, found).await?;
     for (sequence, left) in few_left(sides.source, sides.tables).await? {
         found.warn(format!(
             "the sequence {sequence} has {left} values left; a switch may skip a hundredth of them"
@@ -233,12 +234,7 @@ async fn large_objects(source: &Client, table: &TableName, oid: u32, found: &mut
     Ok(())
 }
 
-async fn triggers_and_rules(
-    source: &Client,
-    table: &TableName,
-    oid: u32,
-    found: &mut Found,
-) -> Result<(), Error> {
+async fn triggers(source: &Client, table: &TableName, oid: u32, found: &mut Found) -> Result<(), Error> {
     let triggers = "select tgname::text from pg_trigger \
                     where tgrelid = $1 and not tgisinternal and tgname not like 'switchyard%' \
                       and tgname not like '\\_switchyard%' and tgenabled in ('A', 'R') order by 1";
@@ -251,11 +247,27 @@ async fn triggers_and_rules(
             format!("alter table {} enable trigger {trigger}.", quoted(table)),
         );
     }
-    let rules =
-        "select rulename::text from pg_rewrite where ev_class = $1 and rulename <> '_RETURN' order by 1";
-    let rules: Vec<String> = source.query(rules, &[&oid]).await?.iter().map(|row| row.get(0)).collect();
-    if !rules.is_empty() {
-        found.warn(format!("rules of {table} ({}) are not made at the target", rules.join(", ")));
+    Ok(())
+}
+
+/// Views over the phase's tables and rules of them, which nobody makes at the target. One that is there is its owner's.
+async fn readers(sides: &Sides<'_>, found: &mut Found) -> Result<(), Error> {
+    let mut absent = Vec::new();
+    for reader in survey::readers(sides.source).await? {
+        if reader.over.is_disjoint(&sides.tables.iter().cloned().collect()) {
+            continue;
+        }
+        let there = format!("select to_regclass({}) is not null", literal(&quoted(&reader.name)));
+        let is_view = !reader.kind.starts_with("rule");
+        if !(is_view && sides.target.query_one(&there, &[]).await?.get::<_, bool>(0)) {
+            absent.push(reader.to_string());
+        }
+    }
+    if !absent.is_empty() {
+        found.warn(format!(
+            "not made at the target, where the application may look for them: {}",
+            absent.join(", ")
+        ));
     }
     Ok(())
 }

@@ -182,6 +182,8 @@ pub struct Inventory {
 /// Why a table cannot be moved as it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Obstacle {
+    /// It is a foreign table: its rows are elsewhere.
+    Foreign,
     /// It is a partitioned table, or a partition.
     Partitioned,
     /// It is part of an inheritance tree.
@@ -223,9 +225,10 @@ pub async fn inventory(client: &Client) -> Result<Vec<Inventory>, Error> {
                  array(select p.prosrc from pg_trigger g join pg_proc p on p.oid = g.tgfoid \
                    where g.tgrelid = c.oid and not g.tgisinternal), \
                  exists (select from pg_trigger g \
-                   where g.tgrelid = c.oid and not g.tgisinternal and g.tgenabled in ('A', 'R')) \
+                   where g.tgrelid = c.oid and not g.tgisinternal and g.tgenabled in ('A', 'R')), \
+                 c.relkind = 'f' \
                from pg_class c join pg_namespace n on n.oid = c.relnamespace \
-               where c.relkind in ('r', 'p') and c.relpersistence <> 't' \
+               where c.relkind in ('r', 'p', 'f') and c.relpersistence <> 't' \
                  and n.nspname not in ('information_schema', '_switchyard') and n.nspname not like 'pg\\_%' \
                order by n.nspname collate \"C\", c.relname collate \"C\"";
     let shared = shared_sequences(client).await?;
@@ -237,6 +240,7 @@ pub async fn inventory(client: &Client) -> Result<Vec<Inventory>, Error> {
         let key: Vec<String> = row.get(4);
         let references: Vec<String> = row.get(5);
         let obstacle = match () {
+            () if row.get(13) => Some(Obstacle::Foreign),
             () if row.get(6) => Some(Obstacle::Partitioned),
             () if row.get(7) => Some(Obstacle::Inherits),
             () if row.get(8) => Some(Obstacle::Unlogged),
@@ -266,6 +270,66 @@ pub async fn inventory(client: &Client) -> Result<Vec<Inventory>, Error> {
     }
     bind(&mut tables);
     Ok(tables)
+}
+
+/// A view that reads tables, or a rule of one: what no phase brings to the target.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reader {
+    /// What it is: `view`, `materialized view`, or `rule NAME of`.
+    pub kind: String,
+    /// The view, or the rule's table.
+    pub name: TableName,
+    /// The tables that it reads, through other views too.
+    pub over: BTreeSet<TableName>,
+}
+
+/// As people read it.
+impl std::fmt::Display for Reader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {}", self.kind, self.name)
+    }
+}
+
+/// The views and materialized views that read a table outside the system's schemas and ours, and the rules of such tables.
+///
+/// # Errors
+/// The catalog cannot be read.
+pub async fn readers(client: &Client) -> Result<Vec<Reader>, Error> {
+    let sql = "with recursive reads (reader, relation) as ( \
+                 select r.ev_class, d.refobjid from pg_rewrite r join pg_depend d \
+                   on d.classid = 'pg_rewrite'::regclass and d.objid = r.oid and d.refclassid = 'pg_class'::regclass \
+                 where r.rulename = '_RETURN' and d.refobjid <> r.ev_class \
+                 union \
+                 select b.reader, d.refobjid from reads b join pg_rewrite r on r.ev_class = b.relation and r.rulename = '_RETURN' \
+                 join pg_depend d on d.classid = 'pg_rewrite'::regclass and d.objid = r.oid \
+                   and d.refclassid = 'pg_class'::regclass and d.refobjid <> r.ev_class), \
+               found (kind, reader, relation) as ( \
+                 select case c.relkind when 'm' then 'materialized view' else 'view' end, b.reader, b.relation \
+                 from reads b join pg_class c on c.oid = b.reader and c.relkind in ('v', 'm') \
+                 union all \
+                 select 'rule ' || r.rulename || ' of', r.ev_class, r.ev_class from pg_rewrite r where r.rulename <> '_RETURN') \
+               select found.kind, n.nspname::text, c.relname::text, \
+                 array_agg(distinct tn.nspname::text || '.' || t.relname::text) \
+               from found join pg_class c on c.oid = found.reader join pg_namespace n on n.oid = c.relnamespace \
+               join pg_class t on t.oid = found.relation and t.relkind in ('r', 'p', 'f') \
+               join pg_namespace tn on tn.oid = t.relnamespace \
+               where tn.nspname not in ('information_schema', '_switchyard') and tn.nspname not like 'pg\\_%' \
+                 and n.nspname not in ('information_schema', '_switchyard') and n.nspname not like 'pg\\_%' \
+               group by found.kind, n.nspname, c.relname \
+               order by n.nspname collate \"C\", c.relname collate \"C\", found.kind collate \"C\"";
+    let rows = client.query(sql, &[]).await?;
+    Ok(rows
+        .iter()
+        .map(|row| {
+            let over: Vec<String> = row.get(3);
+            let name = TableName { schema: row.get(1), table: row.get(2) };
+            Reader {
+                kind: row.get(0),
+                name,
+                over: over.iter().filter_map(|name| name.parse().ok()).collect(),
+            }
+        })
+        .collect())
 }
 
 /// Finds the tables that cannot be moved because one that they reference cannot.
