@@ -462,7 +462,8 @@ impl Work<'_> {
             (receipt::signed(self.under.epoch.get()), receipt::signed(self.under.position.get()));
         if epoch < row.epoch || position <= row.position {
             return refused(format!(
-                "refused at the gate: epoch {epoch} and position {position} come after epoch {} and position {}",
+                "refused at the gate: it has seen epoch {} and position {}, and epoch {epoch} and position {position} are \
+                 not after that",
                 row.epoch, row.position
             ));
         }

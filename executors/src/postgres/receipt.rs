@@ -164,7 +164,8 @@ async fn admit_above(
     let (epoch, position) = (row.epoch, row.position);
     if signed(under.epoch.get()) < epoch || position > at_most {
         return Ok(Admission::Refused(EffectError(format!(
-            "refused at the gate: epoch {} and position {} come after epoch {epoch} and position {position}",
+            "refused at the gate: it has seen epoch {epoch} and position {position}, and epoch {} and position {} are not \
+             after that",
             under.epoch, under.position
         ))));
     }
