@@ -35,6 +35,7 @@ mod rights;
 mod same_words;
 mod shared_sequence;
 mod slack;
+mod slow_target;
 mod spoiled_cell;
 mod stopped;
 mod target_lost;

@@ -453,7 +453,7 @@ pub async fn apply_until(
     }
     let mut changes = PgChanges::connect(parts.side(direction.from()), spec, row, &*parts.clock).await?;
     changes.end_at(until);
-    let mut is_over = false;
+    let (mut is_over, mut size) = (false, FEW_CHANGES);
     while !is_over {
         let (mut transactions, mut count) = (Vec::new(), 0);
         let mut item = Some(changes.next().await);
@@ -466,13 +466,19 @@ pub async fn apply_until(
                 StreamItem::Idle(Checkpoint::Lsn(at)) if at < until => {}
                 StreamItem::Transaction(_) | StreamItem::Idle(_) => is_over = true,
             }
-            item = if is_over || count >= MAX_CHANGES { None } else { changes.ready() };
+            item = if is_over || count >= size || transactions.len() >= MAX_TRANSACTIONS {
+                None
+            } else {
+                changes.ready()
+            };
         }
         let end = if is_over { Some(until) } else { transactions.last().map(end_of) };
         if let Some(end) = end {
             let (previous, end_at) = (Checkpoint::Lsn(row), Checkpoint::Lsn(end));
             let batch = Batch { transactions, previous, end: end_at };
+            let began = parts.clock.monotonic();
             let (durable, _) = applier.commit(mode, &batch).await?;
+            size = next_size(size, parts.clock.monotonic().duration_since(began));
             changes.confirm(durable).await?;
             row = end;
         }
