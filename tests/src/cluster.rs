@@ -170,6 +170,12 @@ impl Cluster {
         self.url_of(role, DATABASE)
     }
 
+    /// The same over another port that leads to it.
+    #[must_use]
+    pub fn url_at(&self, role: Role, port: u16) -> String {
+        format!("postgres://{}:{}@127.0.0.1:{port}/{DATABASE}", role.name(), role.password())
+    }
+
     /// Its port on 127.0.0.1.
     #[must_use]
     pub const fn port(&self) -> u16 {

@@ -7,6 +7,7 @@ pub mod cluster;
 pub mod compare;
 pub mod doubles;
 pub mod events;
+pub mod link;
 pub mod pgbouncer;
 pub mod process;
 pub mod records;

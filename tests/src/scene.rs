@@ -11,6 +11,7 @@ use tokio_postgres::Client;
 use crate::cluster::{Cluster, Role};
 use crate::compare::{Comparison, compare, compare_schema};
 use crate::events::Journal;
+use crate::link::Link;
 use crate::pgbouncer::{Pgbouncer, connect_string};
 use crate::process::find_program;
 use crate::shop::{Size, build, table_list};
@@ -65,6 +66,8 @@ pub struct Setting {
     pub has_town: bool,
     /// `failback_deadline`.
     pub failback_deadline: &'static str,
+    /// Whether the product reaches the source over a link that can die.
+    pub has_link: bool,
 }
 
 impl Default for Setting {
@@ -81,6 +84,7 @@ impl Default for Setting {
             approvals: "",
             has_town: false,
             failback_deadline: "hold",
+            has_link: false,
         }
     }
 }
@@ -109,6 +113,8 @@ pub struct Scene {
     /// The server of the journal, if it is in one.
     pub journal: Option<Cluster>,
     setting: Setting,
+    /// The link to the source, if the product reaches it over one.
+    pub link: Option<Link>,
     dir: TempDir,
 }
 
@@ -122,8 +128,12 @@ impl Scene {
         build(&source.connect(Role::Mover).await?, setting.size).await.context("building the shop")?;
         let pgbouncer = Pgbouncer::start(&source).await?;
         let dir = tempfile::Builder::new().prefix("switchyard-product-").tempdir()?;
+        let link = if setting.has_link { Some(Link::to(source.port()).await?) } else { None };
         let mut environment = vec![
-            ("SHOP_SOURCE".to_owned(), source.url(Role::Mover)),
+            (
+                "SHOP_SOURCE".to_owned(),
+                source.url_at(Role::Mover, link.as_ref().map_or(source.port(), Link::port)),
+            ),
             ("SHOP_TARGET".to_owned(), target.url(Role::Mover)),
             ("SHOP_PGBOUNCER".to_owned(), pgbouncer.admin_url()),
         ];
@@ -144,7 +154,7 @@ impl Scene {
             product.hear_with(file);
         }
         product.make_key().await?;
-        let mut scene = Self { product, pgbouncer, source, target, town, journal, setting, dir };
+        let mut scene = Self { product, pgbouncer, source, target, town, journal, setting, link, dir };
         let plan = scene.plan_text(&scene.setting)?;
         std::fs::write(scene.product.plan(), &plan)?;
         if let Some(town) = &mut scene.town {

@@ -6,8 +6,10 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -17,10 +19,15 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio_postgres::config::SslMode;
-use tokio_postgres::{Client, Config, Connection, Socket};
+use tokio::net::UnixStream;
+use tokio::time::timeout;
+use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
+use tokio_postgres::tls::TlsConnect;
+use tokio_postgres::{Client, Config, Connection, SimpleQueryMessage, Socket};
 use tokio_postgres_rustls::MakeRustlsConnect;
 use tokio_rustls::TlsConnector;
+
+use super::line::{Line, Plain, Pulse, Tls, Wire, tcp};
 
 /// What of a connection string is read here, and kept from the driver, which refuses what it does not know.
 const OURS: [&str; 8] = [
@@ -38,6 +45,26 @@ const OURS: [&str; 8] = [
 /// A connection of the driver, in the one shape it has here.
 pub type Driven =
     Connection<Socket, <MakeRustlsConnect as tokio_postgres::tls::MakeTlsConnect<Socket>>::Stream>;
+
+/// The same over a line whose silence is noticed.
+pub(crate) type Lined = Connection<Wire, <Tls as TlsConnect<Wire>>::Stream>;
+
+/// How long one host may take to let us in.
+pub(crate) const HOST_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Why no host let us in: of the last that was tried.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConnectError {
+    /// The way there.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    /// The server, or the driver.
+    #[error("{}", super::database::chain(.0))]
+    Server(#[from] tokio_postgres::Error),
+    /// It does not answer, or is not what the connection string wants.
+    #[error("{0}")]
+    Refused(&'static str),
+}
 
 /// How a server is reached.
 #[derive(Clone)]
@@ -106,6 +133,103 @@ impl Address {
     /// The driver's.
     pub async fn connect(&self) -> Result<(Client, Driven), tokio_postgres::Error> {
         self.config.connect(MakeRustlsConnect::new(ClientConfig::clone(&self.tls))).await
+    }
+
+    /// Connects over a line whose silence is noticed: to the first host that lets us in, as the driver does it.
+    ///
+    /// # Errors
+    /// None does.
+    pub(crate) async fn line(&self) -> Result<(Client, Lined, Pulse), ConnectError> {
+        let mut last = ConnectError::Refused("the connection string names no host");
+        for at in 0..self.hosts() {
+            match timeout(HOST_PATIENCE, self.line_to(at)).await {
+                Ok(Ok(connected)) => return Ok(connected),
+                Ok(Err(error)) => last = error,
+                Err(_) => last = ConnectError::Refused("no answer within 5 s"),
+            }
+        }
+        Err(last)
+    }
+
+    async fn line_to(&self, at: usize) -> Result<(Client, Lined, Pulse), ConnectError> {
+        let pulse = Pulse::default();
+        let wire = Line::new(self.dial(at).await?, pulse.clone());
+        let tls = Tls::new(&self.tls, &self.name(at), pulse.clone())?;
+        let (client, mut connection) = self.config.connect_raw(wire, tls).await?;
+        let wanted = self.config.get_target_session_attrs();
+        if wanted != TargetSessionAttrs::Any {
+            let answer = tokio::select! {
+                answer = client.simple_query("show transaction_read_only") => answer?,
+                ended = &mut connection => {
+                    ended?;
+                    return Err(ConnectError::Refused("it ended the connection"));
+                }
+            };
+            let is_read_only = answer
+                .iter()
+                .any(|message| matches!(message, SimpleQueryMessage::Row(row) if row.get(0) == Some("on")));
+            match (is_read_only, wanted) {
+                (true, TargetSessionAttrs::ReadWrite) => {
+                    return Err(ConnectError::Refused("it takes no writes"));
+                }
+                (false, TargetSessionAttrs::ReadOnly) => {
+                    return Err(ConnectError::Refused("it takes writes"));
+                }
+                _ => {}
+            }
+        }
+        Ok((client, connection, pulse))
+    }
+
+    /// How many hosts the connection string names.
+    pub(crate) fn hosts(&self) -> usize {
+        self.config.get_hosts().len().max(self.config.get_hostaddrs().len())
+    }
+
+    fn port(&self, at: usize) -> u16 {
+        let ports = self.config.get_ports();
+        *ports.get(at).or_else(|| ports.first()).unwrap_or(&5432)
+    }
+
+    /// The name of a host, as its certificate has it.
+    pub(crate) fn name(&self, at: usize) -> String {
+        match (self.config.get_hosts().get(at), self.config.get_hostaddrs().get(at)) {
+            (Some(Host::Tcp(name)), _) => name.clone(),
+            (_, Some(address)) => address.to_string(),
+            (Some(Host::Unix(folder)), None) => folder.display().to_string(),
+            (None, None) => String::new(),
+        }
+    }
+
+    /// A socket to one of the hosts; nothing is said yet.
+    ///
+    /// # Errors
+    /// It cannot be reached.
+    pub(crate) async fn dial(&self, at: usize) -> io::Result<Plain> {
+        let port = self.port(at);
+        Ok(match (self.config.get_hosts().get(at), self.config.get_hostaddrs().get(at)) {
+            (_, Some(address)) => Plain::Tcp(tcp((*address, port)).await?),
+            (Some(Host::Tcp(name)), None) => Plain::Tcp(tcp((name.as_str(), port)).await?),
+            (Some(Host::Unix(folder)), None) => {
+                Plain::Unix(UnixStream::connect(folder.join(format!(".s.PGSQL.{port}"))).await?)
+            }
+            (None, None) => return Err(io::Error::other("the connection string names no host")),
+        })
+    }
+
+    /// Whether one of the hosts is reached by the file of a socket, on which nobody speaks TLS.
+    pub(crate) fn is_local(&self, at: usize) -> bool {
+        let named = self.config.get_hosts().get(at);
+        matches!(named, Some(Host::Unix(_))) && self.config.get_hostaddrs().get(at).is_none()
+    }
+
+    /// The place, for people: each host with its port, and the database. Never who is let in there, nor by what.
+    #[must_use]
+    pub fn place(&self) -> String {
+        let hosts: Vec<String> =
+            (0..self.hosts()).map(|at| format!("{}:{}", self.name(at), self.port(at))).collect();
+        let database = self.config.get_dbname().or_else(|| self.config.get_user()).unwrap_or("unnamed");
+        format!("{}, database {database}", hosts.join(" or "))
     }
 
     /// Wraps a socket on which the server has agreed to speak TLS.
@@ -373,6 +497,18 @@ mod tests {
         let config: Config = rest.parse().unwrap();
         assert_eq!(config.get_password(), Some("it's = ours".as_bytes()));
         assert_eq!(config.get_dbname(), Some("d b"));
+    }
+
+    #[test]
+    fn a_place_is_named_without_who_is_let_in() {
+        for (text, place) in [
+            ("postgres://mover:geheim@db.example:6432/shop", "db.example:6432, database shop"),
+            ("host=a,b port=1,2 user=mover password=geheim", "a:1 or b:2, database mover"),
+            ("host=a hostaddr=10.0.0.7 dbname=shop", "a:5432, database shop"),
+            ("host=/run/postgresql dbname=shop", "/run/postgresql:5432, database shop"),
+        ] {
+            assert_eq!(Address::parse(text).unwrap().place(), place);
+        }
     }
 
     #[test]

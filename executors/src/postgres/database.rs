@@ -5,18 +5,23 @@
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use journal::{Evidence, MigrationName, Side, Timeline};
 use runtime::{Scrubber, Secret};
 use tokio_postgres::Client;
 
-use crate::postgres::address::Address;
+use crate::postgres::address::{Address, ConnectError, Lined};
+use crate::postgres::line::Pulse;
+use crate::postgres::watch::{Silences, watch};
 use crate::seams::Cause;
 
-/// How long one connection may take to be made.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a connection may take to be made, until the server has said who it is.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(12);
+
+/// After this long without use a connection is asked whether it lives before it is used, and it has as long to answer.
+const RESTED: Duration = Duration::from_secs(2);
 
 /// How many idle connections are kept.
 const MAX_IDLE: usize = 6;
@@ -31,13 +36,13 @@ const PINS: &str = "set timezone = 'UTC'; set datestyle = 'ISO, YMD'; set interv
      set quote_all_identifiers = off; set transform_null_equals = off; set lock_timeout = 0; \
      select set_config(name, '0', false) from pg_settings where name = 'idle_session_timeout'";
 
-/// What a server is: `system_identifier`, `database_oid`, `timeline`, and whether it is a standby. The timeline is the one
-/// that it writes: that of its newest checkpoint lags behind a promotion.
+/// What a server is: `system_identifier`, `database_oid`, `timeline`, whether it is a standby, and which of its processes
+/// this is. The timeline is the one that it writes: that of its newest checkpoint lags behind a promotion.
 pub(crate) const IDENTITY_SQL: &str = "select (select system_identifier::text from pg_control_system()), \
      (select oid::text from pg_database where datname = current_database()), \
      case when pg_is_in_recovery() then (select timeline_id::text from pg_control_checkpoint()) \
           else ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int::text end, \
-     pg_is_in_recovery()::text";
+     pg_is_in_recovery()::text, pg_backend_pid()::text";
 
 const IDENTITY: [&str; 3] = ["system_identifier", "database_oid", "timeline"];
 
@@ -52,7 +57,9 @@ struct Shared {
     migration: MigrationName,
     address: Address,
     scrubber: Scrubber,
-    idle: Mutex<Vec<Client>>,
+    idle: Mutex<Vec<(Client, Pulse)>>,
+    /// What is waited for in silence.
+    pub(super) silences: Silences,
     /// `system_identifier`, `database_oid`: what first contact saw; every later connection is held against it.
     identity: Mutex<Option<Evidence>>,
     /// The timeline that the newest connection met.
@@ -67,7 +74,7 @@ impl fmt::Debug for Database {
 
 /// A connection in use.
 pub struct Session {
-    client: Option<Client>,
+    client: Option<(Client, Pulse)>,
     home: Database,
 }
 
@@ -92,21 +99,14 @@ impl Database {
         let mut address = Address::parse(url.expose()).map_err(|why| {
             Cause(scrubber.scrub(&format!("the {side}'s connection string cannot be read: {why}")))
         })?;
-        let config = address.config_mut();
-        config.connect_timeout(CONNECT_TIMEOUT);
-        // A server that is silently gone must not hang an undo: the kernel tells within some seconds.
-        config
-            .keepalives(true)
-            .keepalives_idle(Duration::from_secs(5))
-            .keepalives_interval(Duration::from_secs(2));
-        config.keepalives_retries(3).tcp_user_timeout(Duration::from_secs(10));
-        config.application_name(format!("switchyard {migration}"));
+        address.config_mut().application_name(format!("switchyard {migration}"));
         let shared = Shared {
             side,
             migration,
             address,
             scrubber: scrubber.clone(),
             idle: Mutex::default(),
+            silences: Silences::default(),
             identity: Mutex::default(),
             timeline: Mutex::default(),
         };
@@ -138,11 +138,24 @@ impl Database {
     pub async fn session(&self) -> Result<Session, Cause> {
         loop {
             let idle = self.shared.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-            match idle {
-                Some(client) if client.is_closed() => {}
-                Some(client) => return Ok(Session { client: Some(client), home: self.clone() }),
-                None => return Ok(Session { client: Some(self.connect().await?), home: self.clone() }),
-            }
+            let client = match idle {
+                Some((client, _)) if client.is_closed() => continue,
+                Some((client, pulse)) if pulse.idle() > RESTED => {
+                    let asked = tokio::time::timeout(RESTED, client.simple_query("")).await;
+                    if !matches!(asked, Ok(Ok(_))) {
+                        // What this one has met, the others have too.
+                        self.shared.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
+                        continue;
+                    }
+                    (client, pulse)
+                }
+                Some(idle) => idle,
+                None => {
+                    let (client, pulse, _) = self.connect_lined().await?;
+                    (client, pulse)
+                }
+            };
+            return Ok(Session { client: Some(client), home: self.clone() });
         }
     }
 
@@ -159,22 +172,65 @@ impl Database {
     /// # Errors
     /// As [`Database::session`].
     pub async fn connect_seen(&self) -> Result<(Client, Option<Timeline>), Cause> {
-        let connecting = self.shared.address.connect();
-        let (client, connection) = tokio::time::timeout(CONNECT_TIMEOUT * 2, connecting)
-            .await
-            .map_err(|_| Cause(format!("the {} does not answer within {CONNECT_TIMEOUT:?}", self.side())))?
-            .map_err(|error| self.cause("cannot be reached", &error))?;
-        // The driver's own task ends when the client is dropped.
-        let scrubber = self.shared.scrubber.clone();
-        let side = self.side();
+        let (client, _, timeline) = self.connect_lined().await?;
+        Ok((client, timeline))
+    }
+
+    async fn connect_lined(&self) -> Result<(Client, Pulse, Option<Timeline>), Cause> {
+        let silent = || Cause(format!("{} does not answer within {CONNECT_TIMEOUT:?}", self.named()));
+        tokio::time::timeout(CONNECT_TIMEOUT, self.connect_at_last()).await.map_err(|_| silent())?
+    }
+
+    async fn connect_at_last(&self) -> Result<(Client, Pulse, Option<Timeline>), Cause> {
+        let (client, connection, pulse) = self.line().await.map_err(|error| Cause(self.unreached(&error)))?;
+        let (home, watched) = (self.clone(), pulse.clone());
+        let pid = Arc::new(OnceLock::new());
+        let known = Arc::clone(&pid);
+        // The driver's own task ends when the client is dropped, or when the connection is found to be dead.
         tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%side, error = %scrubber.scrub(&chain(&error)), "connection ended");
+            let side = home.side();
+            tokio::select! {
+                ended = connection => if let Err(error) = ended {
+                    tracing::debug!(%side, error = %home.scrub(&chain(&error)), "connection ended");
+                },
+                why = watch(home.clone(), watched, known) => {
+                    tracing::warn!(%side, %why, "a connection is given up");
+                }
             }
         });
         client.batch_execute(PINS).await.map_err(|error| self.cause("refuses a setting", &error))?;
-        let timeline = self.meet(&self.ask(&client).await?)?;
-        Ok((client, timeline))
+        let row = self.ask(&client).await?;
+        if let Some(process) = backend(&row) {
+            let _first = pid.set(process).is_ok();
+        }
+        let timeline = self.meet(&row)?;
+        Ok((client, pulse, timeline))
+    }
+
+    /// A connection as it comes, that somebody has to drive.
+    pub(super) async fn line(&self) -> Result<(Client, Lined, Pulse), ConnectError> {
+        self.shared.address.line().await
+    }
+
+    /// Why no connection was made, for people.
+    pub(super) fn unreached(&self, error: &ConnectError) -> String {
+        self.shared.scrubber.scrub(&format!("{} cannot be reached: {error}", self.named()))
+    }
+
+    /// This side and its place, for people.
+    #[must_use]
+    pub fn named(&self) -> String {
+        self.shared.scrubber.scrub(&format!("the {} ({})", self.side(), self.shared.address.place()))
+    }
+
+    /// For whom something waits in silence, and since when, for people.
+    #[must_use]
+    pub fn waits(&self) -> Option<String> {
+        self.shared.silences.longest()
+    }
+
+    pub(super) fn silences(&self) -> &Silences {
+        &self.shared.silences
     }
 
     async fn ask(&self, client: &Client) -> Result<Vec<Option<String>>, Cause> {
@@ -246,10 +302,10 @@ impl Database {
 impl Session {
     /// Gives the connection back for the next user. Not called, it is closed.
     pub fn done(mut self) {
-        if let Some(client) = self.client.take() {
+        if let Some((client, pulse)) = self.client.take() {
             let mut idle = self.home.shared.idle.lock().unwrap_or_else(PoisonError::into_inner);
             if idle.len() < MAX_IDLE && !client.is_closed() {
-                idle.push(client);
+                idle.push((client, pulse));
             }
         }
     }
@@ -260,15 +316,20 @@ impl Deref for Session {
 
     #[expect(clippy::expect_used, reason = "the client is only taken by done, which takes the session")]
     fn deref(&self) -> &Client {
-        self.client.as_ref().expect("a session in use has its client")
+        self.client.as_ref().map(|(client, _)| client).expect("a session in use has its client")
     }
 }
 
 impl DerefMut for Session {
     #[expect(clippy::expect_used, reason = "the client is only taken by done, which takes the session")]
     fn deref_mut(&mut self) -> &mut Client {
-        self.client.as_mut().expect("a session in use has its client")
+        self.client.as_mut().map(|(client, _)| client).expect("a session in use has its client")
     }
+}
+
+/// The server's process, of the columns of [`IDENTITY_SQL`].
+pub(crate) fn backend(row: &[Option<String>]) -> Option<i32> {
+    row.get(4)?.as_ref()?.parse().ok()
 }
 
 fn identity(row: &[Option<String>]) -> Evidence {

@@ -18,8 +18,9 @@ use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
 use crate::postgres::database::Database;
+use crate::postgres::line::Socket;
 use crate::postgres::pgoutput::{Malformed, Reader};
-use crate::postgres::wire::{Frame, ServerError, Socket, WireError, server_error, take_frame};
+use crate::postgres::wire::{Frame, ServerError, WireError, server_error, take_frame};
 use crate::seams::Cause;
 
 /// How many bytes are read ahead.

@@ -19,6 +19,7 @@ pub mod feed;
 pub mod fence;
 pub mod gate;
 pub mod home;
+mod line;
 pub mod live;
 pub mod marker;
 pub mod meets;
@@ -37,6 +38,7 @@ pub mod stream_row;
 pub mod survey;
 pub mod tables;
 pub mod trial;
+mod watch;
 pub mod wire;
 pub mod writers;
 

@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::io;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -13,18 +14,17 @@ use postgres_protocol::authentication::md5_hash;
 use postgres_protocol::authentication::sasl::{ChannelBinding, SCRAM_SHA_256, ScramSha256};
 use postgres_protocol::message::frontend;
 use runtime::Clock;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpStream, UnixStream};
-use tokio_postgres::config::{Host, SslMode};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio_postgres::config::SslMode;
 
-use crate::postgres::database::{Database, IDENTITY_SQL};
+use crate::postgres::address::HOST_PATIENCE;
+use crate::postgres::database::{Database, IDENTITY_SQL, backend};
 use crate::postgres::feed::Feed;
+use crate::postgres::line::{Line, Pulse, Socket};
 use crate::postgres::pgoutput::{Malformed, Reader};
+use crate::postgres::watch::watch;
 use crate::postgres::{quote, stream_row};
 use crate::seams::Cause;
-
-/// How long one host may take to answer.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long a slot may be read by another before its reader is ended, if it is one of ours: a dead process's walsender
 /// goes within moments, that of a stopped one does not.
@@ -56,11 +56,6 @@ const PINS: [(&str, &str); 14] = [
     ("lock_timeout", "0"),
     ("idle_session_timeout", "0"),
 ];
-
-/// Either kind of socket.
-pub(crate) trait Socket: AsyncRead + AsyncWrite + Unpin + Send {}
-
-impl<T: AsyncRead + AsyncWrite + Unpin + Send> Socket for T {}
 
 /// A message as it came.
 #[derive(Debug)]
@@ -160,6 +155,10 @@ pub struct ReplicationConnection {
     busy: bool,
     /// The timeline that it met.
     timeline: Option<Timeline>,
+    /// What passes over it.
+    pulse: Pulse,
+    /// The server's process.
+    pid: Arc<OnceLock<i32>>,
 }
 
 impl fmt::Debug for ReplicationConnection {
@@ -175,9 +174,14 @@ impl ReplicationConnection {
     /// The server cannot be reached or refuses, or is not the one seen on first contact.
     pub async fn connect(home: &Database) -> Result<Self, Cause> {
         let mut opened = Self::open(home).await?;
-        let rows = opened.query(IDENTITY_SQL).await;
+        let asked = tokio::time::timeout(HOST_PATIENCE, opened.query(IDENTITY_SQL)).await;
+        let rows = asked.unwrap_or_else(|_| Err(WireError::Refused("no answer".to_owned())));
         let rows = rows.map_err(|error| cause(home, "does not say who it is", &error))?;
-        opened.timeline = home.meet(rows.first().map(Vec::as_slice).unwrap_or_default())?;
+        let row = rows.first().map(Vec::as_slice).unwrap_or_default();
+        opened.timeline = home.meet(row)?;
+        if let Some(process) = backend(row) {
+            let _first = opened.pid.set(process).is_ok();
+        }
         Ok(opened)
     }
 
@@ -203,33 +207,29 @@ impl ReplicationConnection {
     }
 
     async fn open(home: &Database) -> Result<Self, Cause> {
-        let config = home.address().config();
+        let address = home.address();
         let mut last = WireError::Refused("the connection string names no host".to_owned());
-        for (at, host) in config.get_hosts().iter().enumerate() {
-            let port = *config.get_ports().get(at).or_else(|| config.get_ports().first()).unwrap_or(&5432);
-            let opened = tokio::time::timeout(CONNECT_TIMEOUT, async {
-                let io: Box<dyn Socket> = match (host, config.get_hostaddrs().get(at)) {
-                    (Host::Tcp(name), Some(at)) => secured(home, name, tcp((*at, port)).await?).await?,
-                    (Host::Unix(_), Some(at)) => {
-                        secured(home, &at.to_string(), tcp((*at, port)).await?).await?
-                    }
-                    (Host::Tcp(name), None) => secured(home, name, tcp((name.as_str(), port)).await?).await?,
-                    (Host::Unix(folder), None) => {
-                        Box::new(UnixStream::connect(folder.join(format!(".s.PGSQL.{port}"))).await?)
-                    }
-                };
-                let buf = BytesMut::with_capacity(64 * 1024);
-                let mut opened = Self { home: home.clone(), io, buf, busy: false, timeline: None };
+        for at in 0..address.hosts() {
+            let opened = tokio::time::timeout(HOST_PATIENCE, async {
+                let mut io: Box<dyn Socket> = Box::new(address.dial(at).await?);
+                if !address.is_local(at) {
+                    io = secured(home, &address.name(at), io).await?;
+                }
+                let (buf, pulse) = (BytesMut::with_capacity(64 * 1024), Pulse::default());
+                let io = Box::new(Line::new(io, pulse.clone()));
+                let pid = Arc::default();
+                let mut opened =
+                    Self { home: home.clone(), io, buf, busy: false, timeline: None, pulse, pid };
                 opened.start_up().await?;
                 Ok(opened)
             });
             match opened.await {
                 Ok(Ok(opened)) => return Ok(opened),
                 Ok(Err(error)) => last = error,
-                Err(_) => last = WireError::Refused(format!("no answer within {CONNECT_TIMEOUT:?}")),
+                Err(_) => last = WireError::Refused(format!("no answer within {HOST_PATIENCE:?}")),
             }
         }
-        Err(cause(home, "takes no replication connection", &last))
+        Err(Cause(home.scrub(&format!("{} takes no replication connection: {last}", home.named()))))
     }
 
     async fn start_up(&mut self) -> Result<(), WireError> {
@@ -369,6 +369,14 @@ impl ReplicationConnection {
     }
 
     async fn copy_both(&mut self, sql: &str) -> Result<(), WireError> {
+        let watching = watch(self.home.clone(), self.pulse.clone(), Arc::clone(&self.pid));
+        tokio::select! {
+            answer = self.begin_both(sql) => answer,
+            why = watching => Err(WireError::Refused(why)),
+        }
+    }
+
+    async fn begin_both(&mut self, sql: &str) -> Result<(), WireError> {
         self.send_query(sql).await?;
         let mut refused = None;
         loop {
@@ -388,7 +396,16 @@ impl ReplicationConnection {
         }
     }
 
+    /// A query that may take long, as a new slot that waits for writers does: bounded by the server's word on it.
     async fn query(&mut self, sql: &str) -> Result<Vec<Vec<Option<String>>>, WireError> {
+        let watching = watch(self.home.clone(), self.pulse.clone(), Arc::clone(&self.pid));
+        tokio::select! {
+            answer = self.ask(sql) => answer,
+            why = watching => Err(WireError::Refused(why)),
+        }
+    }
+
+    async fn ask(&mut self, sql: &str) -> Result<Vec<Vec<Option<String>>>, WireError> {
         self.send_query(sql).await?;
         let (mut rows, mut refused) = (Vec::new(), None);
         loop {
@@ -435,17 +452,15 @@ fn forked(history: &str, was: Timeline) -> Option<Lsn> {
         .find_map(|(timeline, place)| if timeline == was { place.parse().ok() } else { None })
 }
 
-async fn tcp(address: impl tokio::net::ToSocketAddrs) -> io::Result<TcpStream> {
-    let stream = TcpStream::connect(address).await?;
-    stream.set_nodelay(true)?;
-    Ok(stream)
-}
-
 /// Asks the server for TLS, as the connection string wants it, before anything else is said.
-async fn secured(home: &Database, host: &str, mut stream: TcpStream) -> Result<Box<dyn Socket>, WireError> {
+async fn secured(
+    home: &Database,
+    host: &str,
+    mut stream: Box<dyn Socket>,
+) -> Result<Box<dyn Socket>, WireError> {
     let mode = home.address().config().get_ssl_mode();
     if mode == SslMode::Disable {
-        return Ok(Box::new(stream));
+        return Ok(stream);
     }
     let mut ask = BytesMut::new();
     frontend::ssl_request(&mut ask);
@@ -456,7 +471,7 @@ async fn secured(home: &Database, host: &str, mut stream: TcpStream) -> Result<B
         _ if mode == SslMode::Require => {
             Err(WireError::Refused("the server speaks no TLS, and sslmode asks for it".to_owned()))
         }
-        _ => Ok(Box::new(stream)),
+        _ => Ok(stream),
     }
 }
 
