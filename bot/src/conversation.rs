@@ -11,7 +11,7 @@ use journal::{
     Actor, Command as JournalCommand, CommandBody, CommandId, Group, Origin, PersonId, PhaseName, Position,
     Refusal, Role, State, merkle,
 };
-use journal_store::{ExecuteError, Store, StoreError, each_event, each_stored};
+use journal_store::{BEHIND, ExecuteError, Store, StoreError, each_event, each_stored};
 
 use crate::groups::{Groups, Seen};
 use crate::language::{Command, Dialect, Heard, read};
@@ -194,8 +194,13 @@ impl Conversation {
             let text = self.told(said, command).await?;
             return Ok(Yes { text, follow: None, made: None });
         };
-        if let Some(text) = self.contradiction().filter(|_| rests_on_the_past(command)) {
-            return Err(No { text, code: words::CONTRADICTED.to_owned() });
+        if rests_on_the_past(command) {
+            if let Some(text) = self.contradiction() {
+                return Err(No { text, code: words::CONTRADICTED.to_owned() });
+            }
+            if let Some(seen) = self.behind().await? {
+                return Err(No { text: words::journal_is_behind(&seen), code: words::BEHIND.to_owned() });
+            }
         }
         let id = CommandId::new(format!("{}.{index}", said.id))
             .map_err(|error| No { text: error.to_string(), code: words::MALFORMED.to_owned() })?;
@@ -253,6 +258,12 @@ impl Conversation {
     /// Why the journal cannot be believed, if a log checkpoint contradicts it.
     fn contradiction(&self) -> Option<String> {
         self.proof.as_ref()?.contradiction()
+    }
+
+    /// What a database shows of the journal's age, where it shows it to be an old copy.
+    async fn behind(&self) -> Result<Option<String>, StoreError> {
+        let reported = self.store.reported().await?;
+        Ok(reported.into_values().find_map(|mut reported| reported.progress.observed.remove(BEHIND)))
     }
 
     /// The log checkpoint that goes with an answer about an approval or a switch: so whoever keeps the answer is a witness.

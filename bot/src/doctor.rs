@@ -25,6 +25,8 @@ pub struct Seen {
     pub lever: Result<LeverSeen, String>,
     /// Why streams are down, by the journal's last word of them, where it could be asked.
     pub down: BTreeMap<Direction, String>,
+    /// What shows the journal to be an old copy, where it could be asked.
+    pub behind: Vec<Finding>,
 }
 
 /// A lever, as one look found it.
@@ -102,6 +104,8 @@ pub enum Wrong {
     LeverHolds(Side),
     /// The lever is not as a switch needs it.
     Lever(Finding),
+    /// The journal is an old copy.
+    Behind(Finding),
 }
 
 /// Everything about one phase.
@@ -196,7 +200,7 @@ impl Seen {
     }
 
     fn wrong(&self, source: Accepts, target: Accepts) -> Vec<Wrong> {
-        let mut wrong = Vec::new();
+        let mut wrong: Vec<_> = self.behind.iter().cloned().map(Wrong::Behind).collect();
         for (side, accepts) in [(Side::Source, source), (Side::Target, target)] {
             match self.side(side) {
                 Ok(seen) => of_side(&mut wrong, side, seen, accepts),
@@ -317,6 +321,7 @@ mod tests {
             target: Ok(target),
             lever: at(TrafficState::Target),
             down: BTreeMap::new(),
+            behind: Vec::new(),
         }
     }
 
@@ -338,6 +343,7 @@ mod tests {
             target: Ok(SideSeen { missing_tables: vec!["t".to_owned()], ..SideSeen::default() }),
             lever: at(TrafficState::Source),
             down: BTreeMap::new(),
+            behind: Vec::new(),
         };
         assert_eq!(codes(fresh), Vec::<String>::new());
     }

@@ -9,8 +9,9 @@ use anyhow::Context as _;
 use async_trait::async_trait;
 use journal::plan::TablePattern;
 use journal::{
-    Actor, Command, CommandBody, Direction, Epoch, Evidence, Found, Holder, Party, PhaseName, PhasePlan,
-    Plan, Quarantine, Side, Step, StreamHealth, StreamMode, StreamName, StreamSpec, TableName, Timeline,
+    Actor, Command, CommandBody, Direction, Epoch, Evidence, Found, GateRow, Holder, Party, PhaseName,
+    PhasePlan, Plan, Quarantine, Side, Step, StreamHealth, StreamMode, StreamName, StreamSpec, TableName,
+    Timeline,
 };
 use journal_store::{ExecuteError, Store};
 use runtime::retry::Backoff;
@@ -30,7 +31,7 @@ use crate::postgres::database::Database;
 use crate::postgres::receipt::{answers, raise_epoch};
 use crate::postgres::receiver::DatabaseReceiver;
 use crate::postgres::survey::SharedSequence;
-use crate::postgres::{definitions, facts, stream_row, survey};
+use crate::postgres::{definitions, facts, gate, stream_row, survey};
 use crate::seams::{Authority, Cause, Lever, Observed, Receiver};
 
 /// How long the source may take to say where a stream stands.
@@ -215,6 +216,10 @@ impl Hands for PhaseHands {
             shared.map_err(|error| self.plane.source.cause("does not list its sequences", &error))?;
         session.done();
         Ok(shared)
+    }
+
+    async fn gate(&self, side: Side) -> Result<Option<GateRow>, Cause> {
+        gate::row(self.plane.side(side), &self.phase).await
     }
 
     async fn raise_epoch(&self, side: Side, epoch: Epoch) -> Result<bool, Cause> {

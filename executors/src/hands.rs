@@ -7,7 +7,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use journal::plan::TablePattern;
 use journal::{
-    Direction, Epoch, Evidence, Found, Party, Quarantine, Side, Step, StreamSpec, TableName, Timeline,
+    Direction, Epoch, Evidence, Found, GateRow, Party, Quarantine, Side, Step, StreamSpec, TableName,
+    Timeline,
 };
 
 use crate::postgres::survey::SharedSequence;
@@ -27,6 +28,9 @@ pub(crate) trait Hands: Debug + Send + Sync {
 
     /// The source's sequences that several tables take values from.
     async fn sequences(&self) -> Result<Vec<SharedSequence>, Cause>;
+
+    /// The phase's gate row at a side, as it stands.
+    async fn gate(&self, side: Side) -> Result<Option<GateRow>, Cause>;
 
     /// Raises the phase's epoch at a side. `false`: a newer one was there.
     async fn raise_epoch(&self, side: Side, epoch: Epoch) -> Result<bool, Cause>;

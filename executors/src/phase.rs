@@ -27,8 +27,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use journal::{CommandId, Holder, NameError, PhaseName, PlanHash, Refusal, Side};
-use journal_store::{Lease, Progress, Store};
+use journal::{CommandId, Finding, Holder, NameError, PhaseName, PlanHash, Refusal, Side, behind};
+use journal_store::{BEHIND, Lease, Progress, Store};
 use runtime::retry::Backoff;
 use runtime::{Clock, Tasks};
 
@@ -116,6 +116,7 @@ enum Halt {
 struct Shared {
     doing: Mutex<Option<String>>,
     raised: Mutex<BTreeSet<Side>>,
+    behind: Mutex<BTreeMap<Side, Finding>>,
 }
 
 impl Shared {
@@ -127,6 +128,26 @@ impl Shared {
             }
             *doing = text;
         }
+    }
+
+    /// What a side showed of the journal's age.
+    fn behind(&self, side: Side, finding: Option<Finding>) {
+        let mut behind = self.behind.lock().unwrap_or_else(PoisonError::into_inner);
+        match finding {
+            Some(finding) => behind.insert(side, finding),
+            None => behind.remove(&side),
+        };
+    }
+
+    /// Why nothing can be done by this journal.
+    fn is_behind(&self) -> Option<Finding> {
+        self.behind.lock().unwrap_or_else(PoisonError::into_inner).values().next().cloned()
+    }
+
+    /// Whether both sides have been looked at under this lease.
+    fn is_looked_at(&self) -> bool {
+        let raised = self.raised.lock().unwrap_or_else(PoisonError::into_inner);
+        Side::ALL.iter().all(|side| raised.contains(side)) || self.is_behind().is_some()
     }
 
     fn told(&self) -> Option<String> {
@@ -222,10 +243,21 @@ impl PhaseLoop {
         }
     }
 
-    /// Raises the epoch at one side, once a lease. `false`: a newer one was there, so the lease is lost.
+    /// Raises the epoch at one side, once a lease. `false`: a newer one was there, so the lease is lost. Before that the
+    /// side shows whether this journal is older than what was done there: then nothing is done by it.
     async fn raise(&self, side: Side, lease: &Lease, shared: &Shared) -> Result<bool, Cause> {
         if shared.raised.lock().unwrap_or_else(PoisonError::into_inner).contains(&side) {
             return Ok(true);
+        }
+        if let Some(row) = self.hands.gate(side).await? {
+            // Read after the row, so that it has all that the row can name.
+            let state = self.store.state().await.map_err(|error| Cause(error.to_string()))?;
+            let finding = behind(&state, &self.name, side, row);
+            shared.behind(side, finding.clone());
+            if let Some(finding) = finding {
+                tracing::error!(phase = %self.name, %finding, "nothing is done by this journal");
+                return Err(Cause(finding.to_string()));
+            }
         }
         let raised = self.hands.raise_epoch(side, lease.epoch).await?;
         if raised {
@@ -250,7 +282,11 @@ impl PhaseLoop {
                 }
                 Err(_) => None,
             };
-            let observed = tokio::time::timeout(REPORT_IDLE, self.hands.facts()).await.unwrap_or_default();
+            let mut observed =
+                tokio::time::timeout(REPORT_IDLE, self.hands.facts()).await.unwrap_or_default();
+            if let Some(finding) = shared.is_behind() {
+                observed.insert(BEHIND.to_owned(), finding.to_string());
+            }
             if let Err(error) = self.store.report(&self.name, Progress { lag_ms, doing, observed }).await {
                 tracing::debug!(phase = %self.name, %error, "progress not reported");
             }

@@ -5,6 +5,7 @@
 //! schema version begins, by [`barrier`].
 
 mod approvals;
+mod behind;
 mod canonical;
 mod command;
 mod decide;
@@ -34,6 +35,7 @@ mod windows;
 mod witnessed;
 
 pub use approvals::{Wait, approvers, is_confirmed, memberships, waits};
+pub use behind::{GateRow, behind};
 pub use canonical::{CanonicalError, to_canonical, to_canonical_texts};
 pub use command::{Actor, Command, CommandBody, EffectOutcome, Found, RequestOptions};
 pub use decide::decide;

@@ -26,49 +26,91 @@ fn put(journal: &Path, copy: &Path) -> Result<()> {
     Ok(())
 }
 
+/// The slots of ours on both sides.
+async fn slots(scene: &Scene) -> Result<(i64, i64)> {
+    let sql = "select count(*) from pg_replication_slots where slot_name like 'switchyard%'";
+    let source = scene.on_source().await?.query_one(sql, &[]).await?.get(0);
+    let target = scene.on_target().await?.query_one(sql, &[]).await?.get(0);
+    Ok((source, target))
+}
+
+/// Status says so, and nothing is begun, approved or released.
+async fn refused_with(scene: &Scene, code: &str) -> Result<()> {
+    wait_until(LONG, "status to say that the journal cannot be believed", async || {
+        let said = scene.product.chat("anna", "/migrate status").await?.text;
+        Ok(if said.contains(code) { Seen::Done(()) } else { Seen::NotYet(said) })
+    })
+    .await?;
+    let said = ["retire", "cutover", "verify"].map(|word| format!("/migrate {PHASE} {word}"));
+    for begins in said.into_iter().chain(["/migrate release".to_owned()]) {
+        let refused = scene.product.chat("anna", &begins).await?;
+        ensure!(!refused.accepted && refused.text.contains(code), "`{begins}`: {}", refused.text);
+    }
+    Ok(())
+}
+
 #[tokio::test]
-async fn an_older_copy_of_the_journal_neither_begins_anything_nor_drops_what_the_application_writes()
--> Result<()> {
+async fn an_older_copy_of_the_journal_begins_nothing_and_the_newest_goes_on() -> Result<()> {
     let scene = Scene::set(Setting::default()).await?;
     let workload = scene.workload(Pace::GENTLE);
     let mut serve = scene.product.serve("a", None)?;
     serve.ready().await?;
     scene.complete("start", LONG).await?;
     serve.end().await?;
-    let (journal, copy) = (scene.file("journal.db"), scene.file("copy.db"));
-    put(&journal, &copy)?;
+    let (journal, old, newest) = (scene.file("journal.db"), scene.file("old.db"), scene.file("newest.db"));
+    put(&journal, &old)?;
 
     let mut serve = scene.product.serve("a", None)?;
     serve.ready().await?;
     scene.complete("cutover", LONG).await?;
-    let true_head = scene.head().await;
+    let kept = slots(&scene).await?;
     serve.end().await?;
-    put(&copy, &journal)?;
+    put(&journal, &newest)?;
+    put(&old, &journal)?;
 
     // What was signed contradicts it: that is said, and nothing is begun.
     let mut serve = scene.product.serve("a", None)?;
     serve.ready().await?;
-    wait_until(LONG, "status to say that the journal is contradicted", async || {
-        let said = scene.product.chat("anna", "/migrate status").await?.text;
-        Ok(if said.contains("SW-0655") { Seen::Done(()) } else { Seen::NotYet(said) })
-    })
-    .await?;
-    for begins in [format!("/migrate {PHASE} retire"), format!("/migrate {PHASE} cutover")] {
-        let refused = scene.product.chat("anna", &begins).await?;
-        ensure!(!refused.accepted && refused.text.contains("SW-0655"), "`{begins}`: {}", refused.text);
-    }
-    scene.say("anna", "/migrate hold --reason 'the journal is an old copy'").await?;
+    refused_with(&scene, "SW-0655").await?;
     serve.end().await?;
 
-    // With the witness lost as well nothing contradicts it; then the gate does, once the journal is as long as the true one.
-    std::fs::remove_file(scene.file("witness.txt"))?;
+    // With the witness lost as well the gates contradict it.
+    let witness = scene.file("witness.txt");
+    std::fs::rename(&witness, scene.file("witness.kept"))?;
     let mut serve = scene.product.serve("a", None)?;
     serve.ready().await?;
-    scene.say("anna", "/migrate release").await?;
-    while scene.head().await < true_head + 10 {
-        scene.say("anna", "/migrate hold --reason 'to pass the time'").await?;
-        scene.say("anna", "/migrate release").await?;
-    }
+    refused_with(&scene, "SW-0660").await?;
+    let status = scene.product.status().await?.to_string();
+    ensure!(status.contains("SW-0660"), "{status}");
+    let (in_order, doctor) = scene.product.doctor().await?;
+    ensure!(!in_order && doctor.to_string().contains("SW-0660"), "{doctor}");
+    serve.end().await?;
+    ensure!(slots(&scene).await? == kept, "a way was dropped: {kept:?}, {:?}", slots(&scene).await?);
+
+    // The newest copy goes on, and has lost nothing.
+    put(&newest, &journal)?;
+    std::fs::rename(scene.file("witness.kept"), &witness)?;
+    let mut serve = scene.product.serve("a", None)?;
+    serve.ready().await?;
+    scene.complete("failback", LONG).await?;
+    let status = scene.product.status().await?.to_string();
+    ensure!(!status.contains("SW-0660"), "{status}");
+    workload.acknowledged(40, LONG).await?;
+    workload.rest(LONG).await?;
+    scene.kept(&workload, Side::Source).await?;
+    workload.stop().await;
+    serve.end().await
+}
+
+#[tokio::test]
+async fn what_the_application_writes_is_not_dropped_whatever_the_journal_says() -> Result<()> {
+    let scene = Scene::set(Setting::default()).await?;
+    let mut serve = scene.product.serve("a", None)?;
+    serve.ready().await?;
+    scene.complete("start", LONG).await?;
+    // As a newer copy of the journal would have left it, after this one was looked at.
+    let open = "update _switchyard.gate set mode = 'open'";
+    scene.on_target().await?.execute(open, &[]).await?;
     let request = scene.order("retire").await?;
     let found = wait_until(LONG, "the dropping to be refused", async || {
         let journal = scene.product.journal().await?;
@@ -82,9 +124,5 @@ async fn an_older_copy_of_the_journal_neither_begins_anything_nor_drops_what_the
     ensure!(found.contains("the target is the open side"), "{found}");
     let outcome = scene.product.journal().await?.outcome_of(request);
     ensure!(outcome.as_deref() != Some("completed"), "the retire was completed");
-    workload.acknowledged(40, LONG).await?;
-    workload.rest(LONG).await?;
-    scene.kept(&workload, Side::Target).await?;
-    workload.stop().await;
     serve.end().await
 }

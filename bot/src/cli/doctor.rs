@@ -8,7 +8,7 @@ use executors::Examined;
 use executors::levers::{Served, lever};
 use executors::postgres::{database::Database, doctor as seen};
 use futures::future::join3;
-use journal::{Direction, PhaseName, Side, StreamHealth, TableName};
+use journal::{Direction, Finding, PhaseName, PhasePlan, Side, State, StreamHealth, TableName, behind};
 use runtime::{Scrubber, SystemClock};
 
 use super::exit::{Exit, Failure};
@@ -38,7 +38,7 @@ pub struct Args {
 const AFTER_HELP: &str = "\
 Asks both databases and the lever, needs neither the journal nor a server, and changes nothing: gates, fences, slots,
 origins, checkpoints, who can write where, what disagrees, and what to do. Where the journal can be read, it is asked
-why a stream is down.
+why a stream is down, and held against the gates: an old copy of it is found.
 
 Examples:
   switchyard doctor --plan switchyard.toml
@@ -56,8 +56,8 @@ pub async fn run(args: Args) -> Result<Exit, Failure> {
     let folder = read.folder();
     let side_of = |side| database(side, (&read.plan, &folder), &scrubber);
     let (source, target) = (side_of(Side::Source), side_of(Side::Target));
-    let down = down(&read).await;
-    let mut phases: Vec<Report> = Vec::new();
+    let before = journalled(&read).await;
+    let mut looked = Vec::new();
     for phase in &read.plan.phases {
         let served = Served {
             migration: read.plan.migration.clone(),
@@ -73,19 +73,30 @@ pub async fn run(args: Args) -> Result<Exit, Failure> {
             let looked = tokio::time::timeout(PATIENCE, lever.examine()).await;
             looked.map_err(|_| words::no_answer(PATIENCE))
         };
-        // Where the source does not say what its patterns match, the tables that are named are looked at.
+        // Where the source does not say what its patterns match, the journal knows what they matched, or else the
+        // tables that are named are looked at.
         let tables = match &source {
             Ok(source) => tokio::time::timeout(PATIENCE, seen::tables(source, phase)).await.ok(),
             Err(_) => None,
         };
-        let tables = tables.and_then(Result::ok).unwrap_or_else(|| phase.tables.clone());
+        let tables = tables.and_then(Result::ok).unwrap_or_else(|| known_tables(before.as_deref(), phase));
         let look = |database| side(database, &phase.name, &tables);
         let (source, target, lever) = join3(look(&source), look(&target), lever).await;
         let lever = lever.map(examined);
-        let down = down.get(&phase.name).cloned().unwrap_or_default();
-        let seen = Seen { phase: phase.name.to_string(), source, target, lever, down };
-        phases.push(seen.report(tables.len()));
+        let (down, behind) = (BTreeMap::new(), Vec::new());
+        let seen = Seen { phase: phase.name.to_string(), source, target, lever, down, behind };
+        looked.push((&phase.name, seen, tables.len()));
     }
+    // After the gates, so that it has all that they can name.
+    let state = journalled(&read).await;
+    let report = |(phase, mut seen, tables): (&PhaseName, Seen, usize)| {
+        if let Some(state) = &state {
+            seen.down = down(state, phase);
+            seen.behind = old_copy(state, phase, &seen);
+        }
+        seen.report(tables)
+    };
+    let phases: Vec<Report> = looked.into_iter().map(report).collect();
     if args.json {
         let json = serde_json::json!({ "v": 1, "migration": read.plan.migration, "phases": phases });
         output::say(&json.to_string());
@@ -102,11 +113,28 @@ pub async fn run(args: Args) -> Result<Exit, Failure> {
     })
 }
 
-/// Why streams are down, by the journal's last word of them. Nothing is known where it cannot be read: all else is looked at
-/// without it.
-async fn down(read: &Read) -> BTreeMap<PhaseName, BTreeMap<Direction, String>> {
+/// What the journal says. Nothing where it cannot be read: all else is looked at without it.
+async fn journalled(read: &Read) -> Option<Arc<State>> {
     let reading = async { read.open().await.ok()?.state().await.ok() };
-    let Ok(Some(state)) = tokio::time::timeout(JOURNAL, reading).await else { return BTreeMap::new() };
+    tokio::time::timeout(JOURNAL, reading).await.ok().flatten()
+}
+
+/// The phase's tables without the source: as the journal has them since `start`, or as the plan names them.
+fn known_tables(state: Option<&State>, phase: &PhasePlan) -> Vec<TableName> {
+    let known = state.and_then(|state| state.phases.get(&phase.name)).map(|phase| phase.tables.clone());
+    known.filter(|tables| !tables.is_empty()).unwrap_or_else(|| phase.tables.clone())
+}
+
+/// Where a gate shows the journal to be an old copy.
+fn old_copy(state: &State, phase: &PhaseName, seen: &Seen) -> Vec<Finding> {
+    let shows = |(side, seen): (Side, &Result<seen::SideSeen, String>)| {
+        behind(state, phase, side, seen.as_ref().ok()?.gate.as_ref()?.row())
+    };
+    [(Side::Source, &seen.source), (Side::Target, &seen.target)].into_iter().filter_map(shows).collect()
+}
+
+/// Why streams are down, by the journal's last word of them.
+fn down(state: &State, phase: &PhaseName) -> BTreeMap<Direction, String> {
     let why = |direction: Direction, health: Option<&StreamHealth>| match health? {
         StreamHealth::Stopped { finding } => {
             Some(words::stream_is_down(direction, &format!("[{}] {}", finding.code, finding.what)))
@@ -114,13 +142,12 @@ async fn down(read: &Read) -> BTreeMap<PhaseName, BTreeMap<Direction, String>> {
         StreamHealth::Broken { error } => Some(words::stream_is_down(direction, error)),
         StreamHealth::CaughtUp | StreamHealth::Lagging => None,
     };
-    let of_phase = |streams: &BTreeMap<Direction, journal::StreamState>| {
-        streams
-            .iter()
-            .filter_map(|(direction, stream)| Some((*direction, why(*direction, stream.health.as_ref())?)))
-            .collect()
-    };
-    state.phases.iter().map(|(name, phase)| (name.clone(), of_phase(&phase.streams))).collect()
+    let streams = state.phases.get(phase).map(|phase| &phase.streams);
+    streams
+        .into_iter()
+        .flatten()
+        .filter_map(|(direction, stream)| Some((*direction, why(*direction, stream.health.as_ref())?)))
+        .collect()
 }
 
 /// A lever's own words count twice where it does not say how it stands: they are why.

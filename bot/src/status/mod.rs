@@ -127,6 +127,9 @@ pub struct PhaseReport {
     pub lag_ms: Option<u64>,
     /// Its requests: the live ones, then some that are over.
     pub requests: Vec<RequestReport>,
+    /// What shows the journal to be older than what was done in a database: then nothing else here need be true.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub behind: Option<String>,
     /// What a person has to look at.
     pub blocked: Option<Finding>,
     /// Whether the operation is paused.

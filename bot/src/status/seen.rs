@@ -8,7 +8,7 @@ use journal::{
     Plan, Request, RequestStatus, Side, State, StreamHealth, Timestamp, UndoCause, due, is_past_return,
     known_loss, stream_in_the_way,
 };
-use journal_store::Reported;
+use journal_store::{BEHIND, Reported};
 
 use super::{
     BreachReport, GateReport, GlassReport, LossReport, Next, PhaseReport, RequestReport, StreamReport,
@@ -39,7 +39,8 @@ impl Seen<'_> {
         let is_stale = self.reported.is_none_or(|reported| self.now.since(reported.at) > silence);
         let progress = self.reported.map(|reported| &reported.progress);
         let lag_ms = progress.filter(|_| !is_stale).and_then(|progress| progress.lag_ms);
-        let observed = progress.map(|progress| progress.observed.clone()).unwrap_or_default();
+        let mut observed = progress.map(|progress| progress.observed.clone()).unwrap_or_default();
+        let behind = observed.remove(BEHIND);
         let is_shown = |key: &str| key.starts_with("gate.") || key.starts_with("slot.");
         PhaseReport {
             name: self.name.to_string(),
@@ -50,6 +51,7 @@ impl Seen<'_> {
             writer: phase.writer(),
             lag_ms,
             requests: self.requests(),
+            behind,
             blocked: run.and_then(|run| run.blocked.clone()),
             paused: run.is_some_and(|run| run.paused),
             hold: phase.hold.as_ref().map(|hold| hold.reason.clone()),

@@ -23,7 +23,7 @@ pub fn wrong(wrong: &Wrong) -> Finding {
             format!("{what} cannot be seen: {why}"),
             "Bring it back, or correct its secret, then look again. Until then nothing said here of it counts.",
         ),
-        Wrong::Lever(found) => found.clone(),
+        Wrong::Lever(found) | Wrong::Behind(found) => found.clone(),
         Wrong::Standby(side) => {
             finding("SW-0551", format!("the {side} is a standby"), "Point the plan's secret at the primary.")
         }

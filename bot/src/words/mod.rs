@@ -53,9 +53,9 @@ pub use plan::{
 pub use platforms::*;
 pub use problem::problem;
 pub use proof::{
-    CONTRADICTED, audit_proven, bad_key_name, bad_verifier_key, checked as journal_checked, checkpoint_line,
-    key_not_written, new_key, no_key, no_signing_key, no_witness, nothing_witnessed, publisher_refuses,
-    witness_failed,
+    BEHIND, CONTRADICTED, audit_proven, bad_key_name, bad_verifier_key, checked as journal_checked,
+    checkpoint_line, journal_is_behind, key_not_written, new_key, no_key, no_signing_key, no_witness,
+    nothing_witnessed, publisher_refuses, witness_failed,
 };
 pub use pulls::*;
 pub use refusal::{no_phase_in_the_journal, refusal};

@@ -128,6 +128,15 @@ pub fn publisher_refuses(error: &DeskError) -> String {
     }
 }
 
+/// The code of [`journal_is_behind`].
+pub const BEHIND: &str = "SW-0660";
+
+/// Why nothing is asked of a journal that a database shows to be an old copy.
+#[must_use]
+pub fn journal_is_behind(seen: &str) -> String {
+    format!("Nothing is begun or approved, and nothing goes on: {seen}")
+}
+
 /// The reply to `audit`.
 #[must_use]
 pub fn audit_proven(proof: &Proof, newest: &Witnessed) -> String {

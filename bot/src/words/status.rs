@@ -117,6 +117,9 @@ fn breaches(text: &mut String, phase: &PhaseReport, now: Timestamp) {
 
 /// What a person has to look at.
 fn trouble(text: &mut String, phase: &PhaseReport, now: Timestamp) {
+    if let Some(behind) = &phase.behind {
+        row(text, "WRONG", behind);
+    }
     if let Some(blocked) = &phase.blocked {
         row(text, "BLOCKED", &format!("{} ({})", blocked.what, blocked.code));
         row(text, "  remedy", &blocked.remedy);

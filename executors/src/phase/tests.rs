@@ -1,6 +1,7 @@
 //! The loop against a real journal and receivers that pretend.
 
 mod away;
+mod old_journal;
 mod timelines;
 
 use std::collections::BTreeMap;
@@ -12,9 +13,9 @@ use futures::stream::BoxStream;
 use journal::plan::TablePattern;
 use journal::{
     Actor, Command, CommandBody, CommandId, Direction, Effect, EffectId, EffectSpec, Epoch, Evidence, Fact,
-    Finding, Found, Holder, Operation, Outcome, Party, PersonId, PhaseName, PhaseStatus, Plan, Position,
-    Quarantine, Recorded, RequestOptions, RequestStatus, SchemaObject, Side, State, Step, StreamSpec,
-    TableDefinition, TableName, Timeline, Timestamp, UndoCause,
+    Finding, Found, GateRow, Holder, Operation, Outcome, Party, PersonId, PhaseName, PhaseStatus, Plan,
+    Position, Quarantine, Recorded, RequestOptions, RequestStatus, SchemaObject, Side, State, Step,
+    StreamSpec, TableDefinition, TableName, Timeline, Timestamp, UndoCause,
 };
 use journal_store::{ExecuteError, Reported, SqliteStore, StoreError};
 use runtime::SystemClock;
@@ -71,6 +72,8 @@ struct World {
     tricks: Mutex<BTreeMap<String, Trick>>,
     streams_stopped: AtomicBool,
     raised: Mutex<Vec<(Side, Epoch)>>,
+    /// The gate rows that are shown.
+    rows: Mutex<BTreeMap<Side, GateRow>>,
     /// The highest position each side has admitted.
     positions: Mutex<BTreeMap<Side, Position>>,
     /// Sides that answer no write.
@@ -190,6 +193,10 @@ impl Hands for Pretend {
     async fn matching(&self, patterns: &[TablePattern]) -> Result<Vec<TableName>, Cause> {
         let there = ["shop.orders", "shop.order_lines"].map(|name| name.parse::<TableName>().unwrap());
         Ok(there.into_iter().filter(|table| patterns.iter().any(|each| each.matches(table))).collect())
+    }
+
+    async fn gate(&self, side: Side) -> Result<Option<GateRow>, Cause> {
+        Ok(self.0.rows.lock().unwrap().get(&side).copied())
     }
 
     async fn raise_epoch(&self, side: Side, epoch: Epoch) -> Result<bool, Cause> {

@@ -20,6 +20,9 @@ use super::{Halt, LOOK_AGAIN, OBSERVE_AGAIN, PhaseLoop, Shared, command_id};
 use crate::protocol::{Turn, settle, turn};
 use crate::seams::{Authority, Cause, EffectError, Observed};
 
+/// How long both sides have at most to be looked at before anything is done under a lease.
+const FIRST_LOOK: Duration = Duration::from_secs(1);
+
 /// The loop's work under one lease.
 pub(super) struct Work<'a> {
     pub(super) home: &'a PhaseLoop,
@@ -61,6 +64,7 @@ impl<'a> Work<'a> {
 
     /// Does what is due until the lease is lost.
     pub(super) async fn run(&mut self) {
+        self.look_first().await;
         loop {
             let (state, now) = match self.look().await {
                 Ok(seen) => seen,
@@ -82,8 +86,32 @@ impl<'a> Work<'a> {
         }
     }
 
+    /// Gives both sides a moment to show whether the journal is older than what was done there, unless an operation's
+    /// window is open, in which every moment counts and each effect is refused by the gate's row in any case.
+    async fn look_first(&mut self) {
+        let clock = &self.home.clock;
+        let began = clock.monotonic();
+        while !self.shared.is_looked_at() && clock.monotonic().saturating_duration_since(began) < FIRST_LOOK {
+            let Ok(state) = self.home.store.state().await else { return };
+            let in_a_window = running(&state, &self.home.name).is_some_and(|(_, run)| run.stopped.is_some());
+            if in_a_window {
+                return;
+            }
+            clock.sleep(OBSERVE_AGAIN).await;
+        }
+    }
+
     /// Does the one thing that is due.
     async fn turn(&mut self, state: &State, now: Timestamp) -> Result<(), Halt> {
+        if self.shared.is_behind().is_some() {
+            if self.streams.as_ref().is_none_or(|streams| !streams.is_empty()) {
+                self.home.hands.set_streams(self.lease.epoch, Vec::new(), LOOK_AGAIN);
+                self.streams = Some(Vec::new());
+            }
+            self.shared.doing(None);
+            self.wake(LOOK_AGAIN).await;
+            return Ok(());
+        }
         self.prove(state).await?;
         if self.tell_timelines(state).await? {
             return Ok(());

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use journal::{Direction, GateMode, Generation, PhaseName, PhasePlan, Side, TableName, slot_name};
+use journal::{
+    Direction, Epoch, GateMode, GateRow, Generation, PhaseName, PhasePlan, Position, Side, TableName,
+    slot_name,
+};
 use serde::Serialize;
 use tokio_postgres::{Error, Transaction};
 
@@ -66,6 +69,20 @@ pub struct GateSeen {
     pub position: i64,
     /// When its mode was set.
     pub changed_at: String,
+}
+
+impl GateSeen {
+    /// The same, as the journal is held against it.
+    #[must_use]
+    pub fn row(&self) -> GateRow {
+        let number = |value: i64| u64::try_from(value).unwrap_or_default();
+        let is_open = self.mode == GateMode::Open.word();
+        GateRow {
+            mode: if is_open { GateMode::Open } else { GateMode::Closed },
+            epoch: Epoch::new(number(self.epoch)),
+            position: Position::new(number(self.position)),
+        }
+    }
 }
 
 /// The fence as it stands.

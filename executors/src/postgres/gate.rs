@@ -17,7 +17,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use journal::{Effect, EffectSpec, Evidence, Finding, GateMode, PhaseName, TableName};
+use journal::{
+    Effect, EffectSpec, Epoch, Evidence, Finding, GateMode, GateRow, PhaseName, Position, TableName,
+};
 use runtime::Clock;
 use tokio_postgres::{Client, GenericClient};
 
@@ -140,6 +142,27 @@ async fn turn(
     leave(&tx, migration, spec, under, &evidence).await?;
     tx.commit().await?;
     Ok(Acted::Done(evidence))
+}
+
+/// The gate's row as it stands, without locking it. None: there is none.
+///
+/// # Errors
+/// The database cannot be asked.
+pub async fn row(database: &Database, phase: &PhaseName) -> Result<Option<GateRow>, Cause> {
+    let session = database.session().await?;
+    let sql = "select mode, epoch, position from _switchyard.gate where migration = $1 and phase = $2";
+    let row = match session.query_opt(sql, &[&database.migration().as_str(), &phase.as_str()]).await {
+        Ok(row) => row,
+        Err(error) if receipt::is_missing(&error) => None,
+        Err(error) => return Err(database.cause("does not show its gate", &error)),
+    };
+    session.done();
+    let number = |value: i64| u64::try_from(value).unwrap_or_default();
+    Ok(row.map(|row| GateRow {
+        mode: if row.get::<_, &str>(0) == word(GateMode::Open) { GateMode::Open } else { GateMode::Closed },
+        epoch: Epoch::new(number(row.get(1))),
+        position: Position::new(number(row.get(2))),
+    }))
 }
 
 /// The gate's mode as its row says now, without locking it. None: there is no row, which means closed.

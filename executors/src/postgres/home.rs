@@ -78,8 +78,5 @@ async fn install(
 /// A mode as it stands in the gate row.
 #[must_use]
 pub const fn word(mode: GateMode) -> &'static str {
-    match mode {
-        GateMode::Open => "open",
-        GateMode::Closed => "closed",
-    }
+    mode.word()
 }

@@ -117,9 +117,12 @@ pub struct Progress {
     /// What is being done, for people: `copying shop.orders: 3 of 12 chunks`.
     pub doing: Option<String>,
     /// Other facts as last probed, by name: `gate.source`, `gate.target`, `slot.forward.retained_bytes`,
-    /// `blockers`, `lever`.
+    /// `blockers`, `lever`, and [`BEHIND`].
     pub observed: BTreeMap<String, String>,
 }
+
+/// The fact that a database shows the journal to be older than what was done there: the finding, in words.
+pub const BEHIND: &str = "journal";
 
 /// A progress report with its time.
 #[derive(Debug, Clone, PartialEq, Eq)]
