@@ -33,6 +33,7 @@ mod restored;
 mod rig;
 mod rights;
 mod same_words;
+mod settings;
 mod shared_sequence;
 mod slack;
 mod slow_target;

@@ -10,7 +10,7 @@ use journal::{Evidence, Finding, Side, TableName};
 
 use crate::postgres::catalog::unread;
 use crate::postgres::database::Database;
-use crate::postgres::sequences;
+use crate::postgres::{sequences, settings};
 use crate::seams::{Cause, Probe};
 
 /// How many differences a finding names.
@@ -63,10 +63,20 @@ pub async fn probe(opening: &Database, other: &Database, tables: &[TableName]) -
     if !matches!(seen, Probe::Ours(_)) {
         return seen;
     }
+    match settings::refuses_writes(opening).await {
+        Ok(None) => {}
+        Ok(Some(finding)) => return Probe::Differs(untouched(finding)),
+        Err(cause) => return Probe::Unreachable(cause),
+    }
     match sequences::differing(opening, other, tables).await {
         Ok(differing) => sequences_differ(&differing).map_or(seen, Probe::Differs),
         Err(cause) => Probe::Unreachable(cause),
     }
+}
+
+fn untouched(mut finding: Finding) -> Finding {
+    finding.remedy.push_str(" Then `retry`. The traffic was not touched.");
+    finding
 }
 
 fn sequences_differ(differing: &[String]) -> Option<Finding> {

@@ -33,6 +33,7 @@ pub mod receipt;
 pub mod receiver;
 pub mod sequences;
 mod sets;
+mod settings;
 pub mod snapshot;
 pub mod stream_row;
 pub mod survey;

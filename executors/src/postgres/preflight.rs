@@ -12,8 +12,8 @@ use runtime::Clock;
 use tokio_postgres::{Client, GenericClient};
 
 use crate::postgres::database::{Database, chain};
-use crate::postgres::preflight_tables;
 use crate::postgres::quote::ident;
+use crate::postgres::{preflight_tables, settings};
 use crate::seams::{Acted, Cause, Probe};
 
 /// How many slots one phase holds at a side at once: its own, a fill's and a comparison's.
@@ -173,6 +173,7 @@ pub(crate) async fn servers(
     if let [source, target] = servers.as_slice() {
         alike(source, target, found);
     }
+    settings::look(source, target, found).await?;
     Ok(())
 }
 
