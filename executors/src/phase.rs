@@ -31,6 +31,7 @@ use journal::{CommandId, Finding, Holder, NameError, PhaseName, PlanHash, Refusa
 use journal_store::{BEHIND, Lease, Progress, Store};
 use runtime::retry::Backoff;
 use runtime::{Clock, Tasks};
+use tokio::task::JoinSet;
 
 use self::memory::Memory;
 use self::work::{Work, running};
@@ -199,13 +200,18 @@ impl PhaseLoop {
 
     /// Works under a lease until it is lost or the tasks stop.
     async fn hold(&self, tenure: Tenure, memory: &Memory) -> End {
+        let tenure = Arc::new(tenure);
         tracing::info!(phase = %self.name, epoch = %tenure.lease.epoch, "lease taken");
         self.leases.set(&self.name, Some(tenure.lease.clone()));
         let shared = Shared::default();
         let mut work = Work::new(self, &tenure.lease, (&shared, memory));
+        // A task of its own: a very large value keeps this one busy for longer than a term, and is not a holder that is gone.
+        let mut keeping = JoinSet::new();
+        let (kept, store, clock) = (Arc::clone(&tenure), Arc::clone(&self.store), Arc::clone(&self.clock));
+        keeping.spawn(async move { kept.keep(&store, &clock).await });
         let end = tokio::select! {
             biased;
-            () = tenure.keep(&self.store, &self.clock) => End::Lost,
+            _ended = keeping.join_next() => End::Lost,
             () = self.tasks.stopping() => End::Stopping,
             () = tenure.within(&self.clock, Box::pin(work.run())) => End::Lost,
             () = Box::pin(self.raise_both(&tenure.lease, &shared)) => End::Lost,
@@ -249,15 +255,14 @@ impl PhaseLoop {
         if shared.raised.lock().unwrap_or_else(PoisonError::into_inner).contains(&side) {
             return Ok(true);
         }
-        if let Some(row) = self.hands.gate(side).await? {
-            // Read after the row, so that it has all that the row can name.
-            let state = self.store.state().await.map_err(|error| Cause(error.to_string()))?;
-            let finding = behind(&state, &self.name, side, row);
-            shared.behind(side, finding.clone());
-            if let Some(finding) = finding {
-                tracing::error!(phase = %self.name, %finding, "nothing is done by this journal");
-                return Err(Cause(finding.to_string()));
-            }
+        let row = self.hands.gate(side).await?;
+        // Read after the row, so that it has all that the row can name.
+        let state = self.store.state().await.map_err(|error| Cause(error.to_string()))?;
+        let finding = row.and_then(|row| behind(&state, &self.name, side, row));
+        shared.behind(side, finding.clone());
+        if let Some(finding) = finding {
+            tracing::error!(phase = %self.name, %finding, "nothing is done by this journal");
+            return Err(Cause(finding.to_string()));
         }
         let raised = self.hands.raise_epoch(side, lease.epoch).await?;
         if raised {

@@ -1,6 +1,7 @@
 //! The loop against a real journal and receivers that pretend.
 
 mod away;
+mod busy;
 mod old_journal;
 mod timelines;
 
@@ -62,6 +63,8 @@ enum Trick {
     LoseAnswer,
     /// Its probe finds something else.
     Differ,
+    /// Its act keeps its thread busy for longer than a term, once.
+    Busy,
 }
 
 /// Both databases, the mover and the lever at once: what was done is there.
@@ -148,6 +151,13 @@ impl Receiver for World {
         match trick {
             Some(Trick::Hang) => std::future::pending::<()>().await,
             Some(Trick::Definite) => return Acted::Definite(EffectError("permission denied".to_owned())),
+            Some(Trick::Busy) => {
+                self.tricks.lock().unwrap().remove(&format!("{}/{}", spec.step, spec.effect.label()));
+                let until = Instant::now() + busy::FOR;
+                while Instant::now() < until {
+                    std::hint::spin_loop();
+                }
+            }
             Some(Trick::LoseAnswer | Trick::Differ) | None => {}
         }
         let mut evidence: Evidence =
