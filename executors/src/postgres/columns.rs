@@ -2,7 +2,7 @@
 //!
 //! The stream tells columns that are missing, and the comparison tells values that differ. What a row gets that does not
 //! say it, from a default or an identity, is told by neither until it has been written. Nor is a constraint that is missing
-//! there, or an index: both were made at `start`, and either side may have been changed since.
+//! there, or an index, a trigger or a policy: they were made at `start`, and either side may have been changed since.
 
 use std::collections::BTreeMap;
 
@@ -27,7 +27,8 @@ const COLUMNS: &str = "select a.attname::text, \
      where n.nspname = $1 and c.relname = $2 and a.attnum > 0 and not a.attisdropped";
 
 /// A constraint's or an index's name, its kind in words, what it is, and whether that text tells one from another: an
-/// expression's may come back from the catalog in other words than it came from there.
+/// expression's may come back from the catalog in other words than it came from there. Then what else decides on a row or
+/// on who may have it: triggers that are not ours, row security and its policies, and what others than the owner may do.
 const OBJECTS: &str = "select k.conname::text, \
        case k.contype when 'p' then 'primary key' when 'u' then 'unique constraint' when 'f' then 'foreign key' \
                       when 'x' then 'exclusion constraint' else 'check constraint' end, \
@@ -40,7 +41,29 @@ const OBJECTS: &str = "select k.conname::text, \
      from pg_index i join pg_class x on x.oid = i.indexrelid join pg_class c on c.oid = i.indrelid \
      join pg_namespace n on n.oid = c.relnamespace \
      where n.nspname = $1 and c.relname = $2 and i.indisvalid \
-       and not exists (select from pg_constraint k where k.conindid = i.indexrelid and k.contype in ('p', 'u', 'x'))";
+       and not exists (select from pg_constraint k where k.conindid = i.indexrelid and k.contype in ('p', 'u', 'x')) \
+     union all \
+     select t.tgname::text, 'trigger', pg_get_triggerdef(t.oid), t.tgqual is null \
+     from pg_trigger t join pg_class c on c.oid = t.tgrelid join pg_namespace n on n.oid = c.relnamespace \
+     join pg_proc f on f.oid = t.tgfoid join pg_namespace o on o.oid = f.pronamespace \
+     where n.nspname = $1 and c.relname = $2 and not t.tgisinternal and t.tgparentid = 0 and o.nspname <> '_switchyard' \
+     union all \
+     select w.name, 'row security', w.name, true \
+     from pg_class c join pg_namespace n on n.oid = c.relnamespace, \
+          lateral (values ('enabled', c.relrowsecurity), ('forced', c.relforcerowsecurity)) w (name, is_on) \
+     where n.nspname = $1 and c.relname = $2 and w.is_on \
+     union all \
+     select p.polname::text, 'policy', concat_ws(' ', p.polcmd, p.polpermissive, pg_get_expr(p.polqual, p.polrelid), \
+            'check', pg_get_expr(p.polwithcheck, p.polrelid)), false \
+     from pg_policy p join pg_class c on c.oid = p.polrelid join pg_namespace n on n.oid = c.relnamespace \
+     where n.nspname = $1 and c.relname = $2 \
+     union all \
+     select 'of ' || coalesce(r.rolname::text, 'public'), 'rights', \
+            string_agg(a.privilege_type, ', ' order by a.privilege_type), true \
+     from pg_class c join pg_namespace n on n.oid = c.relnamespace, \
+          lateral aclexplode(c.relacl) a left join pg_roles r on r.oid = a.grantee \
+     where n.nspname = $1 and c.relname = $2 and a.grantee <> c.relowner \
+     group by r.rolname";
 
 /// What a table's column or object is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,8 +73,19 @@ struct Described {
     is_exact: bool,
 }
 
-/// By table and name.
-type Found = BTreeMap<(TableName, String), Described>;
+/// By table, namespace and name: a trigger may be called as a constraint is.
+type Found = BTreeMap<(TableName, &'static str, String), Described>;
+
+/// Among what a name is the only one.
+fn namespace(kind: &str) -> &'static str {
+    match kind {
+        "trigger" => "triggers",
+        "policy" => "policies",
+        "row security" => "row security",
+        "rights" => "rights",
+        _ => "constraints and indexes",
+    }
+}
 
 /// Looks at both sides. On the way back only the sequences are compared: it is kept from nobody by columns that differ, but
 /// a sequence that cannot hold what was drawn would fail every insert.
@@ -124,17 +158,20 @@ async fn compare(opening: &Database, other: &Database, tables: &[TableName]) -> 
             code: "SW-0405".to_owned(),
             what: format!("the {one} lacks what the {two} demands of its rows: {}", named(&lacking)),
             remedy: "The application's rows would be held to less there, and what they break would not come back. Make \
-                     the constraints the same on both sides (`alter table`, `create unique index`), then `retry`. The \
-                     traffic was not touched."
+                     it the same on both sides (`alter table`, `create unique index`, `create trigger`, `create policy`), \
+                     then `retry`. The traffic was not touched."
                 .to_owned(),
         });
     }
     let mut evidence = Evidence::from([
         ("columns".to_owned(), here.len().to_string()),
-        ("constraints_and_indexes".to_owned(), made_here.len().to_string()),
+        (
+            "constraints_and_indexes".to_owned(),
+            made_here.keys().filter(|(_, among, _)| *among == namespace("")).count().to_string(),
+        ),
     ]);
     if !odd.is_empty() {
-        tracing::warn!(side = %one, odd = %odd.join("; "), "indexes or constraints differ");
+        tracing::warn!(side = %one, odd = %odd.join("; "), "what belongs to the tables differs");
         evidence.insert("warning".to_owned(), named(&odd));
     }
     Probe::Ours(evidence)
@@ -156,9 +193,9 @@ struct Objects {
 
 fn compared(opening: &Found, other: &Found, (one, two): (Side, Side)) -> Objects {
     let mut objects = Objects::default();
-    for (key @ (table, name), there) in other {
+    for (key @ (table, _, name), there) in other {
         let kind = &there.kind;
-        let constrains = kind != "index";
+        let constrains = !["index", "rights"].contains(&kind.as_str());
         match opening.get(key) {
             None if constrains => objects.lacking.push(format!("{kind} {name} of {table}")),
             None => objects.odd.push(format!("{kind} {name} of {table} is not at the {one}")),
@@ -176,7 +213,7 @@ fn compared(opening: &Found, other: &Found, (one, two): (Side, Side)) -> Objects
             }
         }
     }
-    for (key @ (table, name), here) in opening {
+    for (key @ (table, _, name), here) in opening {
         if !other.contains_key(key) {
             objects.odd.push(format!("{} {name} of {table} is at the {one} alone", here.kind));
         }
@@ -194,7 +231,7 @@ async fn objects(database: &Database, tables: &[TableName]) -> Result<Found, Cau
             .map_err(|error| unread(&format!("the indexes and constraints of {table}"), &error))?;
         found.extend(rows.iter().map(|row| {
             let described = Described { kind: row.get(1), definition: row.get(2), is_exact: row.get(3) };
-            ((table.clone(), row.get(0)), described)
+            ((table.clone(), namespace(&described.kind), row.get(0)), described)
         }));
     }
     session.done();

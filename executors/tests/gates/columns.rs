@@ -99,3 +99,48 @@ async fn a_constraint_that_one_side_lacks_is_named_before_a_switch_and_a_plain_i
         assert!(finding.what.contains(expected), "{expected} is not in: {}", finding.what);
     }
 }
+
+#[tokio::test]
+async fn triggers_and_row_security_that_one_side_lacks_are_named_before_a_switch_and_rights_are_told() {
+    let (source, target) = Fixture::both().await;
+    for side in [&source, &target] {
+        let mover = side.mover().await;
+        mover
+            .batch_execute(
+                "drop table t; create table t (id int primary key, a text);
+                 create function f() returns trigger language plpgsql as 'begin return new; end';
+                 create trigger kept before insert on t for each row execute function f()",
+            )
+            .await
+            .unwrap();
+        side.prepare(GateMode::Closed).await;
+    }
+    let compare = || Effect::CompareColumns { side: target.side, tables: tables() };
+    let seen = target.done(compare()).await.unwrap();
+    assert_eq!((seen["constraints_and_indexes"].as_str(), seen.get("warning")), ("1", None));
+
+    source.mover().await.batch_execute("grant select on t to public").await.unwrap();
+    let seen = target.done(compare()).await.unwrap();
+    assert_eq!(seen["warning"], "rights of public of public.t is not at the target");
+
+    source
+        .mover()
+        .await
+        .batch_execute(
+            "create trigger t_pkey before insert on t for each row execute function f();
+             alter table t enable row level security, force row level security;
+             create policy own on t using (a = current_user)",
+        )
+        .await
+        .unwrap();
+    let finding = target.done(compare()).await.unwrap_err();
+    assert_eq!(finding.code, "SW-0405");
+    for expected in [
+        "trigger t_pkey of public.t",
+        "policy own of public.t",
+        "row security enabled of public.t",
+        "row security forced of public.t",
+    ] {
+        assert!(finding.what.contains(expected), "{expected} is not in: {}", finding.what);
+    }
+}
