@@ -29,6 +29,7 @@ mod patterns;
 mod plan_live;
 mod predicate;
 mod readme;
+mod replaced;
 mod restored;
 mod rig;
 mod rights;

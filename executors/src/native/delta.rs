@@ -13,6 +13,7 @@ use crate::native::TableShape;
 use crate::native::compare::{Differing, NAMED, Pair, finding};
 use crate::native::place::{Unmet, one_place};
 use crate::native::plane::Plane;
+use crate::native::unchanged::Tables;
 use crate::native::verify::{Compared, shape};
 use crate::postgres::copy::key_first;
 use crate::postgres::database::Session;
@@ -121,12 +122,15 @@ impl<'p> Still<'p> {
 pub(super) async fn verify_changed(
     plane: &Plane,
     spec: &EffectSpec,
-    tables: &[TableName],
+    (tables, stream): (&[TableName], &StreamName),
 ) -> Result<Compared, Cause> {
     let began = plane.clock.monotonic();
-    let shapes = shapes(plane, tables).await?;
     let source = stand(&plane.source).await?.session;
     let target = stand(&plane.target).await?.session;
+    if let Some(finding) = other_than_compared(plane, [&source, &target], (stream, tables)).await? {
+        return Ok(Compared::refused(finding));
+    }
+    let shapes = shapes(plane, tables).await?;
     let delta = Still::new(plane, [&source, &target], &shapes).await?.compare(spec).await?;
     end(source).await;
     end(target).await;
@@ -136,6 +140,23 @@ pub(super) async fn verify_changed(
         ("duration_ms".to_owned(), plane.clock.monotonic().duration_since(began).as_millis().to_string()),
     ]);
     Ok(Compared { evidence, finding: delta.finding(), proven: Vec::new() })
+}
+
+/// Why the keys that the streams have named are not all that may differ: a table is another one than was compared, or is not
+/// carried, or is not fenced.
+async fn other_than_compared(
+    plane: &Plane,
+    sessions: [&Session; 2],
+    of: (&StreamName, &[TableName]),
+) -> Result<Option<Finding>, Cause> {
+    let found = Tables::look(plane, sessions, of).await?;
+    if let Some(finding) = found.lacking() {
+        return Ok(Some(finding));
+    }
+    if let Some(finding) = found.changed().await? {
+        return Ok(Some(finding));
+    }
+    found.unfenced(sessions).await
 }
 
 /// Before the window: what changed is compared at one place of the stream, again and again, until what is left would be

@@ -18,6 +18,7 @@ pub mod spool;
 pub mod stream;
 pub mod stream_effects;
 pub mod streams;
+mod unchanged;
 pub mod verify;
 
 use std::sync::Arc;

@@ -144,6 +144,13 @@ impl Streams {
         running.get(name).map(|desired| desired.handle.clone())
     }
 
+    /// The publication that a stream reads which is desired here.
+    #[must_use]
+    pub fn publication(&self, name: &StreamName) -> Option<String> {
+        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        running.get(name).map(|desired| desired.spec.publication.clone())
+    }
+
     /// What is known here of drains that may never be through.
     pub(crate) const fn drains(&self) -> &Drains {
         &self.drains

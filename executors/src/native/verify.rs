@@ -26,10 +26,12 @@ use crate::native::delta::{sweep_changed, verify_changed};
 use crate::native::hash::Buckets;
 use crate::native::place::{Unmet, one_place};
 use crate::native::plane::Plane;
+use crate::native::unchanged::Tables;
 use crate::postgres::catalog::shapes;
 use crate::postgres::copy::key_first;
 use crate::postgres::database::Database;
-use crate::postgres::proof::{differs, forget_changed, leave_verdict, probe_verdict};
+use crate::postgres::proof::{differs, forget_changed, leave_verdict, probe_verdict, stand};
+use crate::postgres::snapshot::end;
 use crate::seams::{Acted, Authority, Cause, EffectError, Probe};
 
 /// How many rows of differing buckets are looked through at once: bounded memory when everything differs.
@@ -47,9 +49,9 @@ pub async fn act(plane: &Plane, spec: &EffectSpec, under: Authority) -> Acted {
             plane.doing.say(&spec.phase, format!("comparing {table} on both sides"));
             verify_table(plane, spec, (table, stream, moment)).await
         }
-        Effect::VerifyChanged { tables, .. } => {
+        Effect::VerifyChanged { tables, stream } => {
             plane.doing.say(&spec.phase, "comparing what changed on both sides".to_owned());
-            verify_changed(plane, spec, tables).await.map_err(Unmet::Cause)
+            verify_changed(plane, spec, (tables, stream)).await.map_err(Unmet::Cause)
         }
         Effect::SweepChanged { tables, stream, limit_ms } => {
             plane
@@ -89,7 +91,7 @@ pub(super) struct Compared {
 pub(super) type Proven = (Side, TableName, Direction, Lsn);
 
 impl Compared {
-    const fn refused(finding: Finding) -> Self {
+    pub(super) const fn refused(finding: Finding) -> Self {
         Self { evidence: Evidence::new(), finding: Some(finding), proven: Vec::new() }
     }
 
@@ -118,8 +120,18 @@ async fn verify_table(
 ) -> Result<Compared, Unmet> {
     let (table, stream, moment) = what;
     let began = plane.clock.monotonic();
+    let of = (stream, std::slice::from_ref(table));
+    // A table that is not there has no shape, and one that is not published is never compared at a place of the stream.
+    if let Some(finding) = lacking_now(plane, of).await? {
+        return Ok(Compared::refused(finding));
+    }
     let shape = shape(plane.side(stream.direction.from()), table).await?;
     let place = one_place(plane, stream).await?;
+    let tables = Tables::look(plane, [place.at(Side::Source), place.at(Side::Target)], of).await?;
+    if let Some(finding) = tables.lacking() {
+        place.leave().await;
+        return Ok(Compared::refused(finding));
+    }
     let met_after = plane.clock.monotonic().duration_since(began);
     let pair = Pair {
         plane,
@@ -130,7 +142,7 @@ async fn verify_table(
     };
     let (in_source, in_target) = pair.buckets().await?;
     let found = named_differences(&pair, &in_source, &in_target).await?;
-    let evidence = Evidence::from([
+    let mut evidence = Evidence::from([
         ("rows".to_owned(), in_source.total().rows.to_string()),
         ("hash".to_owned(), in_source.total().to_string()),
         ("source_lsn".to_owned(), place.lsn(Side::Source).to_string()),
@@ -139,10 +151,21 @@ async fn verify_table(
         ("met_after_ms".to_owned(), met_after.as_millis().to_string()),
         ("duration_ms".to_owned(), plane.clock.monotonic().duration_since(began).as_millis().to_string()),
     ]);
+    evidence.extend(tables.evidence(table));
     let proven = place.proven(table);
     place.leave().await;
     tracing::debug!(phase = %spec.phase, %table, equal = found.is_none(), "table compared");
     Ok(Compared { evidence, finding: found, proven })
+}
+
+/// What is not there at this moment, or is not carried.
+async fn lacking_now(plane: &Plane, of: (&StreamName, &[TableName])) -> Result<Option<Finding>, Cause> {
+    let source = stand(&plane.source).await?.session;
+    let target = stand(&plane.target).await?.session;
+    let lacking = Tables::look(plane, [&source, &target], of).await?.lacking();
+    end(source).await;
+    end(target).await;
+    Ok(lacking)
 }
 
 /// The finding of two tables in buckets; none if they are equal.

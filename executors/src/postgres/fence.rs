@@ -238,6 +238,18 @@ pub async fn defect(
     Ok(None)
 }
 
+/// What a person is told of a fence with a [`defect`].
+#[must_use]
+pub fn not_whole(database: &Database, phase: &PhaseName, defect: &str) -> Finding {
+    Finding {
+        code: "SW-0508".to_owned(),
+        what: format!("the fence of phase {phase} on the {} is not whole: {defect}", database.side()),
+        remedy: "Somebody changed it after it was made. Find out who, then start the operation again: \
+                 it makes the fence anew."
+            .to_owned(),
+    }
+}
+
 /// `InstallFence`: its receipt, and the catalog.
 pub async fn probe(database: &Database, spec: &EffectSpec, tables: &[TableName]) -> Probe {
     let mut session = match database.session().await {
@@ -268,17 +280,7 @@ async fn look(
     tx.commit().await?;
     Ok(match defect {
         None => Probe::Ours(evidence),
-        Some(what) => Probe::Differs(Finding {
-            code: "SW-0508".to_owned(),
-            what: format!(
-                "the fence of phase {} on the {} is not whole: {what}",
-                spec.phase,
-                database.side()
-            ),
-            remedy: "Somebody changed it after it was made. Find out who, then start the operation again: \
-                     it makes the fence anew."
-                .to_owned(),
-        }),
+        Some(what) => Probe::Differs(not_whole(database, &spec.phase, &what)),
     })
 }
 

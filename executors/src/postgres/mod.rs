@@ -19,6 +19,7 @@ pub mod feed;
 pub mod fence;
 pub mod gate;
 pub mod home;
+pub mod identity;
 mod line;
 pub mod live;
 pub mod marker;

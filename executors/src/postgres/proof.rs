@@ -122,6 +122,36 @@ async fn try_leave(
     Ok(admission)
 }
 
+/// The newest verdict on each of the tables, of the phase's whole comparisons.
+///
+/// # Errors
+/// The target cannot be asked.
+pub async fn newest_verdicts(
+    target: &Database,
+    phase: &PhaseName,
+    tables: &[TableName],
+) -> Result<BTreeMap<TableName, Evidence>, Cause> {
+    let labels: Vec<String> = tables.iter().map(label).collect();
+    let sql = "select distinct on (label) label, evidence from _switchyard.receipt \
+               where migration = $1 and phase = $2 and label = any ($3) order by label, position desc";
+    let session = target.session().await?;
+    let rows = session
+        .query(sql, &[&target.migration().as_str(), &phase.as_str(), &labels])
+        .await
+        .map_err(|error| target.cause("does not show what was compared", &error))?;
+    session.done();
+    let of = |table: &TableName| {
+        let row = rows.iter().find(|row| row.get::<_, &str>(0) == label(table))?;
+        Some((table.clone(), serde_json::from_str(row.get(1)).unwrap_or_default()))
+    };
+    Ok(tables.iter().filter_map(of).collect())
+}
+
+/// The label of a whole comparison of a table.
+fn label(table: &TableName) -> String {
+    format!("verify_table:{table}")
+}
+
 /// A place in a database's log, and a transaction id that every transaction committed before it is older than.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Settled {

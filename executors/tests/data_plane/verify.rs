@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use executors::native::mover::Mover;
+use executors::postgres::fence;
 use executors::{Acted, Probe, Receiver};
 use journal::{Direction, Effect, Epoch, Evidence, Finding, Side, Step, TableName};
 
@@ -31,6 +32,23 @@ async fn remember(fixture: &Fixture, side: Side, table: &str, key: &str) {
         .unwrap();
 }
 
+/// The tables compared whole, and both sides fenced, as a switch leaves them before it compares what changed.
+async fn compared_and_closed(fixture: &Fixture, mover: &Mover) {
+    let streams = &mover.plane().streams;
+    streams.set_desired(&phase(), Epoch::new(fixture.epoch), vec![fixture.stream()], Duration::from_secs(1));
+    for name in ["shop.items", "shop.orders"] {
+        whole(fixture, mover, name, "sweep").await.unwrap();
+    }
+    for side in Side::ALL {
+        let database = mover.plane().side(side);
+        let mut session = database.session().await.unwrap();
+        let tx = session.transaction().await.unwrap();
+        let tables = [table("shop.items"), table("shop.orders")];
+        fence::stand_closed(&tx, database, &phase(), tables.iter()).await.unwrap();
+        tx.commit().await.unwrap();
+    }
+}
+
 async fn changed(fixture: &Fixture, mover: &Mover) -> Result<Evidence, Finding> {
     let tables: Vec<TableName> = vec![table("shop.items"), table("shop.orders")];
     let effect = Effect::VerifyChanged { tables, stream: fixture.forward() };
@@ -41,6 +59,9 @@ async fn changed(fixture: &Fixture, mover: &Mover) -> Result<Evidence, Finding> 
 async fn what_changed_is_compared_and_a_difference_counts_for_the_intent_that_found_it() {
     let fixture = Fixture::new().await;
     let mover = loaded(&fixture).await;
+    let unproven = changed(&fixture, &mover).await.unwrap_err();
+    assert_eq!(unproven.code, "SW-0410", "{unproven}");
+    compared_and_closed(&fixture, &mover).await;
     for id in 1..=2500 {
         // More than a page, on both sides, in part the same.
         let side = if id % 2 == 0 { Side::Source } else { Side::Target };
@@ -124,6 +145,7 @@ async fn what_changed_is_compared_and_a_difference_counts_for_the_intent_that_fo
     target.batch_execute("update _switchyard.gate set position = 100000").await.unwrap();
     assert!(matches!(mover.act(&spec, late).await, Acted::Definite(_)));
     assert_eq!(mover.probe(&spec, late).await, Probe::Absent);
+    fixture.tasks.stop().await;
 }
 
 async fn whole(fixture: &Fixture, mover: &Mover, name: &str, moment: &str) -> Result<Evidence, Finding> {
