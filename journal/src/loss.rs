@@ -14,6 +14,9 @@ use crate::operation::Operation;
 use crate::state::{DISPLACED, OperationRun, PhaseState, StreamHealth};
 use crate::time::Timestamp;
 
+/// The code of a stream that does not carry what is written to a table: its place says nothing of that table.
+pub const UNCARRIED: &str = "SW-0411";
+
 /// What is known of a loss.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KnownLoss {
@@ -23,14 +26,22 @@ pub struct KnownLoss {
     pub checkpoint: Lsn,
     /// When the newest change that was applied was committed, by the target's clock; none where it is not known.
     pub newest_change_at: Option<Timestamp>,
+    /// Tables that the stream did not carry, in the finding's words: of what was written to them that time bounds nothing.
+    pub uncarried: Option<String>,
 }
 
 impl KnownLoss {
-    fn new(phase: &PhaseName, checkpoint: Lsn, newest_change_at: Option<Timestamp>) -> Self {
+    fn new(
+        phase: &PhaseName,
+        (checkpoint, newest_change_at): (Lsn, Option<Timestamp>),
+        uncarried: Option<String>,
+    ) -> Self {
         let newest = newest_change_at.map_or_else(|| "unknown".to_owned(), |at| at.to_string());
-        let digest = EffectId::of(format!("loss {phase} {checkpoint} {newest}").as_bytes()).to_string();
+        let mut told = format!("loss {phase} {checkpoint} {newest}");
+        told.extend(uncarried.iter().map(|what| format!(" {what}")));
+        let digest = EffectId::of(told.as_bytes()).to_string();
         let digits: String = digest.chars().filter(char::is_ascii_hexdigit).take(6).collect();
-        Self { word: format!("loss-{digits}"), checkpoint, newest_change_at }
+        Self { word: format!("loss-{digits}"), checkpoint, newest_change_at, uncarried }
     }
 }
 
@@ -39,9 +50,10 @@ impl fmt::Display for KnownLoss {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: applied up to {}, newest known change ", self.word, self.checkpoint)?;
         match self.newest_change_at {
-            Some(at) => write!(f, "{at}"),
-            None => f.write_str("unknown"),
+            Some(at) => write!(f, "{at}")?,
+            None => f.write_str("unknown")?,
         }
+        self.uncarried.as_ref().map_or(Ok(()), |what| write!(f, "; {what}"))
     }
 }
 
@@ -72,7 +84,11 @@ pub(crate) fn way_back(name: &PhaseName, phase: &PhaseState) -> WayBack {
         return WayBack::Unknown;
     };
     let newest = seen("newest_change_at").and_then(|text| text.parse().ok());
-    WayBack::Lost(KnownLoss::new(name, checkpoint, newest))
+    let uncarried = match &stream.health {
+        Some(StreamHealth::Stopped { finding }) if finding.code == UNCARRIED => Some(finding.what.clone()),
+        _ => None,
+    };
+    WayBack::Lost(KnownLoss::new(name, (checkpoint, newest), uncarried))
 }
 
 /// What is known of the loss, should the target of a phase be given up now. None: it is not known to be lost.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::effect::StreamMode;
-use crate::ids::{Lsn, Position, Timeline};
+use crate::ids::{Lsn, Position, TableName, Timeline};
 use crate::names::{Direction, StreamName};
 use crate::operation::{Operation, Step};
 use crate::state::{DISPLACED, Finding, PhaseState, State, StreamHealth, StreamState};
@@ -29,6 +29,8 @@ pub struct StreamSpec {
     pub timelines: [Option<Timeline>; 2],
     /// The newest change of a timeline: what runs from before it is begun anew.
     pub since: Option<Position>,
+    /// The phase's tables, whose changes it is to carry.
+    pub tables: Vec<TableName>,
 }
 
 /// The stream that an operation could not do without, if it is down: with what was found.
@@ -105,6 +107,7 @@ pub fn desired_streams(state: &State) -> BTreeMap<StreamName, StreamSpec> {
                 from: stream.from,
                 timelines: [direction.from(), direction.to()].map(|side| phase_state.probed_timeline(side)),
                 since: phase_state.timeline_changed,
+                tables: phase_state.tables.clone(),
             };
             desired.insert(name, spec);
         }

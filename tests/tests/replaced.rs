@@ -1,11 +1,12 @@
 //! A table is what was compared, or nothing opens: another one under its name, other columns and rewritten rows, between the
-//! comparison of the whole table and the closed gate.
+//! comparison of the whole table and the closed gate. And what is not replicated is named while nothing switches.
 
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use product::scene::{Scene, Setting, Side};
+use product::scene::{PHASE, Scene, Setting, Side};
 use product::switchyard::Serve;
+use product::wait::{Seen, wait_until};
 use product::workload::{Pace, Workload};
 use tokio_postgres::Client;
 
@@ -18,7 +19,11 @@ const REPLACE: &str = "begin;
     insert into shop.events_new select * from shop.events;
     grant all on shop.events_new to app;
     alter table shop.events rename to events_old;
+    alter index shop.events_pkey rename to events_old_pkey;
+    alter index shop.events_worker_seq_key rename to events_old_worker_seq_key;
     alter table shop.events_new rename to events;
+    alter index shop.events_new_pkey rename to events_pkey;
+    alter index shop.events_new_worker_seq_key rename to events_worker_seq_key;
     commit";
 
 async fn side(scene: &Scene, side: Side) -> Result<Client> {
@@ -143,5 +148,85 @@ async fn what_may_give_rows_other_values_undoes_a_switch_and_what_does_not_is_le
     serve.thaw()?;
     undone(&scene, request, ["SW-0410", "shop.products on the source has other columns"]).await?;
     scene.shows("replicating", "source").await?;
+    serve.end().await
+}
+
+/// Waits until status names the table and the code, and gives the phase as it shows it.
+async fn named(scene: &Scene, direction: &str) -> Result<String> {
+    wait_until(LONG, "status to name the table that is not replicated", async || {
+        let (_, _, phase) = scene.phase_status().await?;
+        let text = phase.to_string();
+        let is_named = text.contains("SW-0411") && text.contains("shop.events");
+        Ok(if is_named { Seen::Done(()) } else { Seen::NotYet(text) })
+    })
+    .await?;
+    // Doctor has it from the journal.
+    wait_until(LONG, "doctor to name it", async || {
+        let (_, report) = scene.product.doctor().await?;
+        let text = report.to_string();
+        let is_named =
+            text.contains(&format!("the {direction} stream is down")) && text.contains("[SW-0411]");
+        Ok(if is_named && text.contains("shop.events") { Seen::Done(()) } else { Seen::NotYet(text) })
+    })
+    .await?;
+    let (_, _, phase) = scene.phase_status().await?;
+    Ok(phase.to_string())
+}
+
+#[tokio::test]
+async fn a_table_replaced_while_it_is_replicated_is_named_and_refuses_a_cutover() -> Result<()> {
+    let (scene, workload) = on(Side::Source).await?;
+    workload.stop().await;
+    let mut serve = scene.product.serve("a", None)?;
+    serve.ready().await?;
+    scene.on_source().await?.batch_execute(REPLACE).await?;
+    let status = named(&scene, "forward").await?;
+    let answer = scene.product.chat("anna", &format!("/migrate {PHASE} cutover")).await?;
+    ensure!(!answer.accepted && answer.text.contains("SW-0540"), "{}", answer.text);
+    ensure!(answer.text.contains("SW-0411") && answer.text.contains("shop.events"), "{}", answer.text);
+    ensure!(scene.product.journal().await?.request("cutover").is_none(), "the cutover was taken");
+
+    // The remedy that is named leads on.
+    let publication: String = scene
+        .on_source()
+        .await?
+        .query_one("select pubname::text from pg_publication where pubname like 'switchyard%'", &[])
+        .await?
+        .get(0);
+    let statement = format!("alter publication \"{publication}\" add table \"shop\".\"events\"");
+    ensure!(answer.text.contains(&statement) || status.contains("alter publication"), "{}", answer.text);
+    scene.on_source().await?.batch_execute(&statement).await?;
+    wait_until(LONG, "the stream to go on", async || {
+        let (_, _, phase) = scene.phase_status().await?;
+        let text = phase.to_string();
+        Ok(if text.contains("SW-0411") { Seen::NotYet(text) } else { Seen::Done(()) })
+    })
+    .await?;
+    scene.complete("verify", LONG).await?;
+    scene.complete("cutover", LONG).await?;
+    scene.equal(Side::Target).await?;
+    serve.end().await
+}
+
+#[tokio::test]
+async fn a_lost_target_is_not_said_to_have_given_what_was_not_replicated() -> Result<()> {
+    let (mut scene, workload) = on(Side::Target).await?;
+    let mut serve = scene.product.serve("a", None)?;
+    serve.ready().await?;
+    scene.on_target().await?.batch_execute(REPLACE).await?;
+    workload.acknowledged(40, LONG).await?;
+    named(&scene, "failback").await?;
+    let failback = scene.product.chat("anna", &format!("/migrate {PHASE} failback")).await?;
+    ensure!(!failback.accepted && failback.text.contains("SW-0411"), "{}", failback.text);
+    workload.stop().await;
+    scene.target.kill9().await?;
+    let asked = format!("/migrate {PHASE} failback --target-lost");
+    let shown = wait_until(LONG, "the loss to be shown", async || {
+        let answer = scene.product.chat("anna", &asked).await?;
+        let is_shown = answer.text.contains("--confirm loss-");
+        Ok(if is_shown { Seen::Done(answer.text) } else { Seen::NotYet(answer.text) })
+    })
+    .await?;
+    ensure!(shown.contains("shop.events") && !shown.contains("is on the source"), "{shown}");
     serve.end().await
 }

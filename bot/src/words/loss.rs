@@ -6,6 +6,15 @@ use super::{instant, length};
 
 /// What is known of a loss, and what cannot be known.
 pub(crate) fn loss(loss: &KnownLoss, now: Timestamp) -> String {
+    if let Some(what) = &loss.uncarried {
+        return format!(
+            "The failback stream has stopped at checkpoint {}: {what}. Nothing says since when: whatever the target \
+             acknowledged for these tables since they left their publication is lost with it, however long ago that was, and \
+             so is what it acknowledged for the others after the stream stopped. While the target answers, put that right and \
+             compare with `verify` instead.",
+            loss.checkpoint
+        );
+    }
     match loss.newest_change_at {
         Some(at) => format!(
             "The failback stream is down. Its last applied checkpoint is {}, and the newest change known to the source was \

@@ -273,6 +273,7 @@ async fn snapshot(
         from: held.lsn(),
         timelines: Side::ALL.map(|side| plane.timelines.of(phase, side)),
         since: None,
+        tables: Vec::new(),
     };
     let rows = Arc::new(SnapshotRows::new(Arc::clone(&held)));
     let applied = apply_until(plane.streams.parts(), &stream, epoch, held.lsn(), rows).await;

@@ -82,6 +82,7 @@ impl Contact<'_> {
             // On whatever timeline it came back: it is only read.
             timelines: [None, None],
             since: None,
+            tables: Vec::new(),
         };
         let mut file =
             PeopleFile::begin(self.directory, &format!("{migration}-{}-{}", self.phase, known.position))?;

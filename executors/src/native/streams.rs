@@ -17,6 +17,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::native::available::Drains;
 use crate::native::stream::{Control, StreamHandle, StreamParts, Told, run};
+use crate::native::unchanged::{uncarried, until_uncarried};
 use crate::native::{Breach, StreamError};
 use crate::postgres::database::Database;
 
@@ -256,12 +257,24 @@ struct Keeper {
 }
 
 impl Keeper {
+    /// Runs it until it cannot go on, or does not carry a table of its phase: its place would say what is not so.
+    async fn run(&mut self) -> StreamError {
+        let from = self.parts.side(self.spec.name.direction.from());
+        if let Some(finding) = uncarried(from, &self.spec).await {
+            return StreamError::Stopped(finding);
+        }
+        tokio::select! {
+            error = run(&self.parts, (&self.spec, self.epoch), &mut self.control, &self.teller) => error,
+            finding = until_uncarried((from, &*self.parts.clock), &self.spec) => StreamError::Stopped(finding),
+        }
+    }
+
     async fn keep(mut self) {
         let mut backoff = Backoff::new(PAUSES.0, PAUSES.1);
         let mut stops = Backoff::new(STOPPED_PAUSES.0, STOPPED_PAUSES.1);
         let mut failures = 0_u32;
         loop {
-            let error = run(&self.parts, (&self.spec, self.epoch), &mut self.control, &self.teller).await;
+            let error = self.run().await;
             self.control.down(&error.to_string());
             let (was_up, has_passed) = self.teller.was_up();
             if was_up {

@@ -7,16 +7,23 @@
 //! guards: without it there is no way forth again, which is no reason not to go back.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use journal::{Direction, Evidence, Finding, GateMode, PhaseName, Side, StreamName, TableName};
+use journal::{
+    Direction, Evidence, Finding, GateMode, PhaseName, Side, StreamName, StreamSpec, TableName, UNCARRIED,
+};
+use runtime::Clock;
 
 use crate::native::plane::Plane;
-use crate::postgres::database::Session;
+use crate::postgres::database::{Database, Session};
 use crate::postgres::fence;
 use crate::postgres::identity::{Identity, identities};
 use crate::postgres::proof::newest_verdicts;
 use crate::postgres::quote::{ident, table as quoted};
 use crate::seams::Cause;
+
+/// How often it is looked whether a stream carries its tables.
+const LOOK: Duration = Duration::from_secs(2);
 
 /// How many tables a finding names.
 const NAMED: usize = 5;
@@ -83,46 +90,17 @@ impl<'p> Tables<'p> {
 
     /// What is not there, or is not carried by the stream that reads it.
     pub(super) fn lacking(&self) -> Option<Finding> {
-        let (mut gone, mut unpublished, mut statements) = (Vec::new(), Vec::new(), Vec::new());
-        for side in Side::ALL {
-            let direction = if side == Side::Source { Direction::Forward } else { Direction::Failback };
+        let mut lacking = Lacking::default();
+        for direction in Direction::ALL {
+            let side = direction.from();
             let publication = publication(self.plane, &self.stream.phase, direction).unwrap_or_default();
             for table in self.names {
-                match self.on(side, table) {
-                    None => gone.push(format!("{table} on the {side}")),
-                    Some(found) if found.is_unpublished() && self.must_carry(side) => {
-                        unpublished.push(format!("{table} on the {side} (publication {publication})"));
-                        statements.push(format!(
-                            "`alter publication {} add table {}` on the {side}",
-                            ident(&publication),
-                            quoted(table)
-                        ));
-                    }
-                    Some(_) => {}
-                }
+                let carried =
+                    self.on(side, table).map(|found| !(found.is_unpublished() && self.must_carry(side)));
+                lacking.add(table, side, (&publication, carried));
             }
         }
-        if !gone.is_empty() {
-            return Some(Finding {
-                code: "SW-0412".to_owned(),
-                what: format!("tables of the phase are not there: {}", name_all(&gone)),
-                remedy:
-                    "Somebody dropped, renamed or moved them. Give them their names back, then ask again."
-                        .to_owned(),
-            });
-        }
-        (!unpublished.is_empty()).then(|| Finding {
-            code: "SW-0411".to_owned(),
-            what: format!(
-                "what is written to these tables is not replicated, since they are not in their publication: {}",
-                name_all(&unpublished)
-            ),
-            remedy: format!(
-                "Somebody replaced the table under its name, or changed the publication. Say {}. What was written meanwhile \
-                 is not on the other side: `verify` names the rows; make them equal there, then ask again.",
-                name_all(&statements)
-            ),
-        })
+        lacking.finding()
     }
 
     /// What is another than it was when the whole table was compared last.
@@ -177,4 +155,80 @@ impl<'p> Tables<'p> {
 /// The publication that a direction's stream reads, if the stream is known here.
 fn publication(plane: &Plane, phase: &PhaseName, direction: Direction) -> Option<String> {
     plane.streams.publication(&StreamName { phase: phase.clone(), direction })
+}
+
+/// Tables that are not there or not carried, in words.
+#[derive(Debug, Default)]
+struct Lacking {
+    gone: Vec<String>,
+    uncarried: Vec<String>,
+    statements: Vec<String>,
+}
+
+impl Lacking {
+    /// A table as it was found on a side: none if it is not there, else whether its changes are carried.
+    fn add(&mut self, table: &TableName, side: Side, (publication, carried): (&str, Option<bool>)) {
+        match carried {
+            None => self.gone.push(format!("{table} on the {side}")),
+            Some(true) => {}
+            Some(false) => {
+                self.uncarried.push(format!("{table} on the {side} (publication {publication})"));
+                self.statements.push(format!(
+                    "`alter publication {} add table {}` on the {side}",
+                    ident(publication),
+                    quoted(table)
+                ));
+            }
+        }
+    }
+
+    fn finding(&self) -> Option<Finding> {
+        if !self.gone.is_empty() {
+            return Some(Finding {
+                code: "SW-0412".to_owned(),
+                what: format!("tables of the phase are not there: {}", name_all(&self.gone)),
+                remedy:
+                    "Somebody dropped, renamed or moved them. Give them their names back, then ask again."
+                        .to_owned(),
+            });
+        }
+        (!self.uncarried.is_empty()).then(|| Finding {
+            code: UNCARRIED.to_owned(),
+            what: format!(
+                "what is written to these tables is not replicated, since they are not in their publication: {}",
+                name_all(&self.uncarried)
+            ),
+            remedy: format!(
+                "Somebody replaced the table under its name, or changed the publication. Say {}. What was written meanwhile \
+                 is not on the other side: `verify` names the rows; make them equal there, then ask again.",
+                name_all(&self.statements)
+            ),
+        })
+    }
+}
+
+/// Waits until a stream is seen not to carry a table of its phase. A side that does not answer says nothing of it; nor does
+/// a publication that is gone, which the server refuses by itself.
+pub(super) async fn until_uncarried((from, clock): (&Database, &dyn Clock), spec: &StreamSpec) -> Finding {
+    loop {
+        if let Some(finding) = uncarried(from, spec).await {
+            return finding;
+        }
+        clock.sleep(LOOK).await;
+    }
+}
+
+/// What a stream is seen not to carry at this moment.
+pub(super) async fn uncarried(from: &Database, spec: &StreamSpec) -> Option<Finding> {
+    let session = from.session().await.ok()?;
+    let there = "select exists (select from pg_publication where pubname = $1)";
+    let is_there: bool = session.query_one(there, &[&spec.publication]).await.ok()?.get(0);
+    let found = identities(&*session, &spec.tables, Some(&spec.publication)).await.ok()?;
+    session.done();
+    let mut lacking = Lacking::default();
+    for table in &spec.tables {
+        let carried = found.get(table).map(|found| !found.is_unpublished());
+        lacking.add(table, spec.name.direction.from(), (&spec.publication, carried));
+    }
+    lacking.finding().filter(|_| is_there)
 }

@@ -211,6 +211,7 @@ impl Fixture {
             from: journal::Lsn::default(),
             timelines: [None, None],
             since: None,
+            tables: Vec::new(),
         }
     }
 }

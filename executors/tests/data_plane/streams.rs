@@ -94,6 +94,7 @@ impl Pair {
             from: journal::Lsn::default(),
             timelines: [None, None],
             since: None,
+            tables: Vec::new(),
         }
     }
 
