@@ -1,6 +1,7 @@
 //! The journal as `switchyard journal export` prints it, and the invariants that hold in every journal.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
@@ -70,9 +71,9 @@ fn number(value: Option<&Value>) -> u64 {
     }
 }
 
-/// A whole journal.
+/// A whole journal. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Journal(Vec<Event>);
+pub struct Journal(Arc<[Event]>);
 
 impl Journal {
     /// Reads an export: one event a line.
@@ -186,7 +187,7 @@ impl Journal {
         let mut intended: BTreeMap<String, u64> = BTreeMap::new();
         let mut succeeded: BTreeMap<String, u64> = BTreeMap::new();
         let mut spent: BTreeMap<u64, u64> = BTreeMap::new();
-        for (place, event) in (1_u64..).zip(&self.0) {
+        for (place, event) in (1_u64..).zip(self.0.iter()) {
             ensure!(event.position() == place, "position {} stands at place {place}", event.position());
             if let Some(epoch) = event.epoch() {
                 let phase = event.value().get("phase").and_then(Value::as_str).unwrap_or_default().to_owned();

@@ -7,6 +7,9 @@ use anyhow::{Result, bail};
 /// How long a look at a condition may outlast the deadline.
 const A_LOOK: Duration = Duration::from_secs(60);
 
+/// Between two looks: the first ones come quickly, since most waits are short, and a long wait is not to cost much.
+const PAUSES: [Duration; 2] = [Duration::from_millis(10), Duration::from_millis(80)];
+
 /// What a look at the condition saw.
 #[derive(Debug)]
 pub enum Seen<T> {
@@ -26,6 +29,7 @@ pub async fn wait_until<T>(
     mut condition: impl AsyncFnMut() -> Result<Seen<T>>,
 ) -> Result<T> {
     let until = Instant::now() + deadline;
+    let [mut pause, longest] = PAUSES;
     loop {
         // A look that hangs would wait for ever, and take the whole suite's time with it.
         let left = until.saturating_duration_since(Instant::now()) + A_LOOK;
@@ -37,7 +41,8 @@ pub async fn wait_until<T>(
             Seen::NotYet(seen) if Instant::now() > until => {
                 bail!("waited {deadline:?} for: {what}; seen last: {seen}");
             }
-            Seen::NotYet(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+            Seen::NotYet(_) => tokio::time::sleep(pause).await,
         }
+        pause = (pause * 3 / 2).min(longest);
     }
 }
