@@ -324,7 +324,15 @@ esac
 
     /// Says something until it is in the journal, through crashes of the server: a command that was taken just
     /// before the crash is not said twice.
-    async fn say_until(&self, person: &str, words: &str, done: impl Fn(&Journal) -> bool) -> Result<Journal> {
+    ///
+    /// # Errors
+    /// It is not taken in time.
+    pub async fn say_until(
+        &self,
+        person: &str,
+        words: &str,
+        done: impl Fn(&Journal) -> bool,
+    ) -> Result<Journal> {
         wait_until(Duration::from_secs(120), &format!("`{words}` to be taken"), async || {
             // Before the first `serve` there is no journal to read.
             if let Ok(journal) = self.product.journal().await
