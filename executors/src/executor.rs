@@ -273,7 +273,9 @@ impl Hands for PhaseHands {
     }
 
     fn doing(&self) -> Option<String> {
-        self.plane.doing.of(&self.phase)
+        let waits = Side::ALL.into_iter().filter_map(|side| self.plane.side(side).waits());
+        let said: Vec<String> = self.plane.doing.of(&self.phase).into_iter().chain(waits).collect();
+        (!said.is_empty()).then(|| said.join("; "))
     }
 
     async fn facts(&self) -> BTreeMap<String, String> {

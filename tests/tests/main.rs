@@ -18,6 +18,7 @@ mod github_pulls;
 mod github_shown;
 mod groups;
 mod guards;
+mod half_dead;
 mod journal_postgres;
 mod late_commit;
 mod late_writers;
