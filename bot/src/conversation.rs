@@ -297,12 +297,9 @@ impl Conversation {
         let text = match command {
             Command::Status { phase } => {
                 let reported = self.store.reported().await?;
-                let report = Report::new(&state, &reported, now, phase.as_ref())
-                    .map_or_else(String::new, |report| words::status(&report));
-                match self.contradiction() {
-                    Some(why) => format!("{why}\n\n{report}"),
-                    None => report,
-                }
+                let contradicted = self.contradiction();
+                Report::new(&state, &reported, now, phase.as_ref())
+                    .map_or_else(String::new, |report| words::status(&Report { contradicted, ..report }))
             }
             Command::Plan { phase } => {
                 let only = phase.as_ref();

@@ -72,6 +72,8 @@ async fn an_older_copy_of_the_journal_begins_nothing_and_the_newest_goes_on() ->
     let mut serve = scene.product.serve("a", None)?;
     serve.ready().await?;
     refused_with(&scene, "SW-0655").await?;
+    let (_, said) = scene.product.verb(&["status"], &[]).await?;
+    ensure!(said.contains("SW-0655"), "the command line's status does not say it: {said}");
     serve.end().await?;
 
     // With the witness lost as well the gates contradict it.

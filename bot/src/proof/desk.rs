@@ -137,6 +137,16 @@ impl Desk {
 
     fn look_into(&mut self, held: &mut Held<'_>) -> Result<(), DeskError> {
         let (notes, end) = held.since(self.seen)?;
+        self.weigh(notes)?;
+        self.seen = end;
+        Ok(())
+    }
+
+    /// Holds notes against what was read.
+    ///
+    /// # Errors
+    /// One of this log contradicts the journal.
+    pub fn weigh(&mut self, notes: Vec<Witnessed>) -> Result<(), DeskError> {
         for found in notes {
             let Witnessed { checkpoint, note } = &found;
             if checkpoint.origin != *self.key.verifier().name() {
@@ -152,7 +162,6 @@ impl Desk {
                 self.newest = Some(found);
             }
         }
-        self.seen = end;
         Ok(())
     }
 

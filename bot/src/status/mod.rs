@@ -87,6 +87,10 @@ pub struct Report {
     pub position: u64,
     /// The journal's clock.
     pub now: Timestamp,
+    /// Why the journal cannot be believed, where a log checkpoint is known to contradict it. It is looked for by whoever asks
+    /// for the report.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub contradicted: Option<String>,
     /// Why no new operation begins anywhere.
     pub hold: Option<String>,
     /// The newest log checkpoint that the journal knows to stand outside it.
@@ -341,6 +345,7 @@ impl Report {
                 root: left.root.to_string(),
                 left_to: left.left_to.clone(),
             }),
+            contradicted: None,
             is_provable: plan.journal.signing_key.is_some(),
             phases,
         })

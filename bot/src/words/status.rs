@@ -50,8 +50,10 @@ pub fn next(next: &Next) -> String {
 /// The whole report as a table.
 #[must_use]
 pub fn status(report: &Report) -> String {
-    let mut text = format!(
-        "{}, plan {}, journal at #{}, {}\n",
+    let mut text = report.contradicted.as_ref().map_or_else(String::new, |why| format!("{why}\n\n"));
+    let _written = writeln!(
+        text,
+        "{}, plan {}, journal at #{}, {}",
         report.migration,
         report.plan_hash.get(..8).unwrap_or(&report.plan_hash),
         report.position,
