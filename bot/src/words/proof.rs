@@ -93,10 +93,14 @@ pub fn no_witness() -> String {
 /// The witness file is of no use.
 #[must_use]
 pub fn witness_failed(error: &WitnessError) -> String {
-    format!(
-        "The witness file cannot be used: {error}. It holds nothing but the notes that `serve` appends, and must be \
-         readable and writable by it. (SW-0654)"
-    )
+    let remedy = match error {
+        WitnessError::Malformed { .. } => {
+            "It holds nothing but the notes that `serve` appends, with an empty line between two. Keep a copy of it as it is, \
+             and take out what is no note; `switchyard journal check` then tells whether the rest agrees with the journal"
+        }
+        WitnessError::Io { .. } => "It must be readable and writable by whoever runs `serve`",
+    };
+    format!("The witness file cannot be used: {error}. {remedy}. (SW-0654)")
 }
 
 /// No log checkpoint stands anywhere yet.
