@@ -35,6 +35,7 @@ mod restored;
 mod rig;
 mod rights;
 mod same_words;
+mod sequences;
 mod settings;
 mod shared_sequence;
 mod slack;

@@ -13,6 +13,14 @@
 //! so an executor that was refused moves nothing.
 //!
 //! A value keeps its remainder by the increment: two sides that draw odd and even numbers still do.
+//!
+//! What stands in a column tells where a sequence is only if it was written as it was drawn. Behind an expression, as
+//! `nextval('s') * 100 + 7`, it is something else, and the sequence follows what was drawn alone.
+//!
+//! Nor is a greater value a later one in a sequence that cycles: it stands where the side that is left has it, as long as
+//! there is that side to ask.
+
+use std::fmt;
 
 use journal::{EffectSpec, Evidence, TableName};
 use tokio_postgres::{Client, GenericClient};
@@ -35,7 +43,7 @@ struct Sequence {
     cycles: bool,
     kind: String,
     cache: i64,
-    /// The whole-number columns that draw from it.
+    /// The numeric columns that hold its values as they were drawn.
     columns: Vec<(TableName, String)>,
 }
 
@@ -44,6 +52,12 @@ struct Sequence {
 struct Standing {
     last: i64,
     is_called: bool,
+}
+
+impl fmt::Display for Standing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", self.last, if self.is_called { "" } else { " not drawn" })
+    }
 }
 
 /// Whether the sequences were moved.
@@ -204,17 +218,20 @@ async fn advance(
                 sequence.alter()
             ))));
         }
+        let key = sequence.name.to_string();
+        if let Some(across) = across.filter(|_| sequence.cycles) {
+            evidence.insert(key, follow(&tx, &sequence, now, across).await?);
+            continue;
+        }
         let drawn = [Some(now), across].into_iter().flatten().filter_map(drawn);
         let mut stands = Vec::new();
         for (table, column) in &sequence.columns {
             stands.extend(extreme(&tx, table, column, sequence.increment).await?);
         }
         let known = Known { drawn: farthest(&sequence, drawn), stands: farthest(&sequence, stands) };
-        let key = sequence.name.to_string();
-        let before = if now.is_called { now.last.to_string() } else { format!("{} not drawn", now.last) };
         match next(&sequence, now, known) {
             None => {
-                evidence.insert(key, format!("{before}, left as it is"));
+                evidence.insert(key, format!("{now}, left as it is"));
             }
             Some(value) => {
                 let sql = format!(
@@ -224,13 +241,28 @@ async fn advance(
                     quote::table(&sequence.name)
                 );
                 let after: i64 = tx.query_one(&sql, &[&value]).await?.get(0);
-                evidence.insert(key, format!("{before} → {after}"));
+                evidence.insert(key, format!("{now} → {after}"));
             }
         }
     }
     leave(&tx, migration, spec, under, &evidence).await?;
     tx.commit().await?;
     Ok(Acted::Done(evidence))
+}
+
+/// Sets a sequence that cycles to where it stands on the other side.
+async fn follow(
+    client: &impl GenericClient,
+    sequence: &Sequence,
+    now: Standing,
+    across: Standing,
+) -> Result<String, tokio_postgres::Error> {
+    if now == across {
+        return Ok(format!("{now}, left as it is"));
+    }
+    let sql = "select pg_catalog.setval($1::text::regclass, $2, $3)";
+    client.execute(sql, &[&quote::table(&sequence.name), &across.last, &across.is_called]).await?;
+    Ok(format!("{now} → {across}"))
 }
 
 /// The farthest of some values, in the sequence's direction.
@@ -276,33 +308,38 @@ fn next(sequence: &Sequence, now: Standing, known: Known) -> Option<i64> {
     i64::try_from(goal * sign).ok()
 }
 
-/// Sequences that belong to a column of the tables, or that a column's default draws from.
+/// Sequences that belong to a column of the tables, or that a column's default draws from. A column holds their values as
+/// they were drawn if its default is `nextval` alone, cast at most, or if it has none: an identity, or what the application
+/// draws for it.
 async fn sequences(
     client: &impl GenericClient,
     tables: &[TableName],
 ) -> Result<Vec<Sequence>, tokio_postgres::Error> {
     let sql = "with uses as ( \
-                 select t.oid as tid, tn.nspname as tschema, t.relname as tname, a.attname, a.atttypid, q.seq \
+                 select t.oid as tid, tn.nspname as tschema, t.relname as tname, a.attname, q.seq, \
+                        y.typcategory = 'N' and (e.oid is null or q.is_default and pg_get_expr(e.adbin, e.adrelid) \
+                          ~ '^\\(*nextval\\(''([^'']|'''')+''::regclass\\)\\)*(::[a-z0-9_.\" ]+)?$') as holds \
                  from unnest($1::text[], $2::text[]) as w (schema, name) \
                  join pg_namespace tn on tn.nspname = w.schema \
                  join pg_class t on t.relnamespace = tn.oid and t.relname = w.name \
                  join pg_attribute a on a.attrelid = t.oid and a.attnum > 0 and not a.attisdropped \
+                 join pg_type y on y.oid = a.atttypid \
+                 left join pg_attrdef e on e.adrelid = a.attrelid and e.adnum = a.attnum \
                  join lateral ( \
-                   select d.objid as seq from pg_depend d \
+                   select d.objid as seq, false as is_default from pg_depend d \
                    where d.classid = 'pg_class'::regclass and d.refclassid = 'pg_class'::regclass \
                      and d.refobjid = t.oid and d.refobjsubid = a.attnum and d.deptype in ('a', 'i') \
                    union \
-                   select d.refobjid from pg_attrdef ad join pg_depend d on d.classid = 'pg_attrdef'::regclass \
-                     and d.objid = ad.oid and d.refclassid = 'pg_class'::regclass \
-                   where ad.adrelid = t.oid and ad.adnum = a.attnum) q on true) \
+                   select d.refobjid, true from pg_depend d \
+                   where d.classid = 'pg_attrdef'::regclass and d.objid = e.oid and d.refclassid = 'pg_class'::regclass) q \
+                 on true) \
                select n.nspname::text, c.relname::text, s.seqincrement, s.seqmin, s.seqmax, s.seqcycle, \
                       format_type(s.seqtypid, null), s.seqcache, \
-                      array_agg(u.tschema::text order by u.tid, u.attname) filter (where y.typcategory = 'N'), \
-                      array_agg(u.tname::text order by u.tid, u.attname) filter (where y.typcategory = 'N'), \
-                      array_agg(u.attname::text order by u.tid, u.attname) filter (where y.typcategory = 'N') \
+                      array_agg(u.tschema::text order by u.tid, u.attname) filter (where u.holds), \
+                      array_agg(u.tname::text order by u.tid, u.attname) filter (where u.holds), \
+                      array_agg(u.attname::text order by u.tid, u.attname) filter (where u.holds) \
                from uses u join pg_class c on c.oid = u.seq and c.relkind = 'S' \
                join pg_namespace n on n.oid = c.relnamespace join pg_sequence s on s.seqrelid = c.oid \
-               join pg_type y on y.oid = u.atttypid \
                group by 1, 2, 3, 4, 5, 6, 7, 8 order by 1, 2";
     let schemas: Vec<&str> = tables.iter().map(|table| table.schema.as_str()).collect();
     let names: Vec<&str> = tables.iter().map(|table| table.table.as_str()).collect();
