@@ -56,6 +56,21 @@ fn every_code_has_its_paragraph() {
 }
 
 #[test]
+fn every_source_that_a_page_names_is_there() {
+    let mut missing = Vec::new();
+    for page in std::fs::read_dir(root().join("docs")).unwrap() {
+        let page = page.unwrap().path();
+        let text = std::fs::read_to_string(&page).unwrap_or_default();
+        let named =
+            text.split('`').skip(1).step_by(2).filter(|word| word.ends_with(".rs") && word.contains('/'));
+        missing.extend(
+            named.filter(|name| !root().join(name).is_file()).map(|name| (page.clone(), name.to_owned())),
+        );
+    }
+    assert!(missing.is_empty(), "pages name what is not there: {missing:?}");
+}
+
+#[test]
 fn the_manual_shows_the_help_as_the_program_prints_it() {
     let mut text = String::from(
         "# The command line\n\nThis page is the program's own `--help`, verb by verb; a test keeps it so.\n\

@@ -388,7 +388,7 @@ async fn single(operation: &str, place: &str) -> Result<()> {
     serve.end().await?;
     let armed = scene.product.serve("a", Some(place))?;
     let request = scene.order(operation).await?;
-    armed.killed_itself(Duration::from_secs(60)).await.with_context(|| format!("at {place}"))?;
+    armed.killed_itself(Duration::from_secs(180)).await.with_context(|| format!("at {place}"))?;
     let mut serve = scene.product.serve("a", None)?;
     serve.ready().await?;
     let outcome = scene.over(request, LONG).await?;
