@@ -69,6 +69,12 @@ pub enum GateMode {
 }
 
 impl GateMode {
+    /// The mode that a gate's row names; whatever does not say open is closed.
+    #[must_use]
+    pub fn of_word(word: &str) -> Self {
+        if word == Self::Open.word() { Self::Open } else { Self::Closed }
+    }
+
     /// The word for it.
     #[must_use]
     pub const fn word(self) -> &'static str {

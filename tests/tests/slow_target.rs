@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use product::cluster::Role;
 use product::scene::{Scene, Setting, Side};
+use product::switchyard::Serve;
 use product::wait::{Seen, wait_until};
 use tokio::task::JoinHandle;
 use tokio_postgres::Client;
@@ -67,6 +68,19 @@ async fn arrived(scene: &Scene, within: Duration) -> Result<()> {
     .await
 }
 
+/// Rows wait for a target that has become slow, and a server that begins then brings them all there beside the prober.
+async fn comes_through(scene: &Scene) -> Result<Serve> {
+    write_slow_rows(&scene.on_source().await?).await?;
+    scene.on_target().await?.batch_execute(SLOW).await?;
+    let prober = prober(scene).await?;
+    let mut serve = scene.product.serve("a", None)?;
+    serve.ready().await?;
+    arrived(scene, LONG).await?;
+    ensure!(!prober.is_finished(), "the prober ended: {:?}", prober.await);
+    prober.abort();
+    Ok(serve)
+}
+
 #[tokio::test]
 async fn the_stream_comes_through_to_a_slow_side_beside_one_who_ends_what_holds_the_gate() -> Result<()> {
     let scene = Scene::set(Setting::default()).await?;
@@ -75,14 +89,7 @@ async fn the_stream_comes_through_to_a_slow_side_beside_one_who_ends_what_holds_
     scene.complete("start", LONG).await?;
     // All of it waits when the stream begins.
     serve.end().await?;
-    write_slow_rows(&scene.on_source().await?).await?;
-    scene.on_target().await?.batch_execute(SLOW).await?;
-    let prober = prober(&scene).await?;
-    let mut serve = scene.product.serve("a", None)?;
-    serve.ready().await?;
-    arrived(&scene, LONG).await?;
-    ensure!(!prober.is_finished(), "the prober ended: {:?}", prober.await);
-    prober.abort();
+    let serve = comes_through(&scene).await?;
     scene.equal(Side::Source).await?;
     serve.end().await
 }
@@ -96,14 +103,7 @@ async fn the_fill_after_a_crash_comes_through_to_a_slow_side_beside_one_who_ends
     let request = scene.order("start").await?;
     scene.reached(request, "load", "copy_table", LONG).await?;
     serve.kill9().await?;
-    write_slow_rows(&scene.on_source().await?).await?;
-    scene.on_target().await?.batch_execute(SLOW).await?;
-    let prober = prober(&scene).await?;
-    let mut serve = scene.product.serve("a", None)?;
-    serve.ready().await?;
-    arrived(&scene, LONG).await?;
-    ensure!(!prober.is_finished(), "the prober ended: {:?}", prober.await);
-    prober.abort();
+    let serve = comes_through(&scene).await?;
     // Its own objects are all that the target is to have.
     scene
         .on_target()

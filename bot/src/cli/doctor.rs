@@ -9,10 +9,11 @@ use executors::levers::{Served, lever};
 use executors::postgres::{database::Database, doctor as seen};
 use futures::future::join3;
 use journal::{Direction, Finding, PhaseName, PhasePlan, Side, State, StreamHealth, TableName, behind};
+use journal_store::Store;
 use runtime::{Scrubber, SystemClock};
 
 use super::exit::{Exit, Failure};
-use super::open::{self, PlanFile, Read};
+use super::open::{self, PlanFile};
 use super::output;
 use crate::doctor::{LeverSeen, Report, Seen};
 use crate::preflight::database;
@@ -56,7 +57,8 @@ pub async fn run(args: Args) -> Result<Exit, Failure> {
     let folder = read.folder();
     let side_of = |side| database(side, (&read.plan, &folder), &scrubber);
     let (source, target) = (side_of(Side::Source), side_of(Side::Target));
-    let before = journalled(&read).await;
+    let journal = tokio::time::timeout(JOURNAL, read.open()).await.ok().and_then(Result::ok);
+    let before = journalled(journal.as_deref()).await;
     let mut looked = Vec::new();
     for phase in &read.plan.phases {
         let served = Served {
@@ -88,7 +90,7 @@ pub async fn run(args: Args) -> Result<Exit, Failure> {
         looked.push((&phase.name, seen, tables.len()));
     }
     // After the gates, so that it has all that they can name.
-    let state = journalled(&read).await;
+    let state = journalled(journal.as_deref()).await;
     let report = |(phase, mut seen, tables): (&PhaseName, Seen, usize)| {
         if let Some(state) = &state {
             seen.down = down(state, phase);
@@ -114,9 +116,8 @@ pub async fn run(args: Args) -> Result<Exit, Failure> {
 }
 
 /// What the journal says. Nothing where it cannot be read: all else is looked at without it.
-async fn journalled(read: &Read) -> Option<Arc<State>> {
-    let reading = async { read.open().await.ok()?.state().await.ok() };
-    tokio::time::timeout(JOURNAL, reading).await.ok().flatten()
+async fn journalled(journal: Option<&dyn Store>) -> Option<Arc<State>> {
+    tokio::time::timeout(JOURNAL, journal?.state()).await.ok()?.ok()
 }
 
 /// The phase's tables without the source: as the journal has them since `start`, or as the plan names them.

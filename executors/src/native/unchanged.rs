@@ -15,6 +15,7 @@ use journal::{
 use runtime::Clock;
 
 use crate::native::plane::Plane;
+use crate::postgres::columns::named;
 use crate::postgres::database::{Database, Session};
 use crate::postgres::fence;
 use crate::postgres::identity::{Identity, identities};
@@ -24,9 +25,6 @@ use crate::seams::Cause;
 
 /// How often it is looked whether a stream carries its tables.
 const LOOK: Duration = Duration::from_secs(2);
-
-/// How many tables a finding names.
-const NAMED: usize = 5;
 
 /// The tables of both sides as they were found.
 pub(super) struct Tables<'p> {
@@ -40,11 +38,6 @@ pub(super) struct Tables<'p> {
 /// The evidence's key of what a table was on a side.
 fn key(side: Side) -> String {
     format!("{side}_is")
-}
-
-fn name_all(all: &[String]) -> String {
-    let first: Vec<&str> = all.iter().take(NAMED).map(String::as_str).collect();
-    format!("{}{}", first.join("; "), if all.len() > NAMED { "; and others" } else { "" })
 }
 
 impl<'p> Tables<'p> {
@@ -126,7 +119,7 @@ impl<'p> Tables<'p> {
         }
         Ok((!changed.is_empty()).then(|| Finding {
             code: "SW-0410".to_owned(),
-            what: format!("tables are not those that were compared: {}", name_all(&changed)),
+            what: format!("tables are not those that were compared: {}", named(&changed)),
             remedy: "Somebody changed them while the switch was prepared, so rows may differ that no stream has named. See that \
                      such changes rest, then ask again: everything is compared anew."
                 .to_owned(),
@@ -186,7 +179,7 @@ impl Lacking {
         if !self.gone.is_empty() {
             return Some(Finding {
                 code: "SW-0412".to_owned(),
-                what: format!("tables of the phase are not there: {}", name_all(&self.gone)),
+                what: format!("tables of the phase are not there: {}", named(&self.gone)),
                 remedy:
                     "Somebody dropped, renamed or moved them. Give them their names back, then ask again."
                         .to_owned(),
@@ -196,12 +189,12 @@ impl Lacking {
             code: UNCARRIED.to_owned(),
             what: format!(
                 "what is written to these tables is not replicated, since they are not in their publication: {}",
-                name_all(&self.uncarried)
+                named(&self.uncarried)
             ),
             remedy: format!(
                 "Somebody replaced the table under its name, or changed the publication. Say {}. What was written meanwhile \
                  is not on the other side: `verify` names the rows; make them equal there, then ask again.",
-                name_all(&self.statements)
+                named(&self.statements)
             ),
         })
     }

@@ -22,7 +22,6 @@ use tokio_postgres::Client;
 use crate::native::StreamError;
 use crate::postgres::database::Database;
 use crate::postgres::fence;
-use crate::postgres::home::word;
 use crate::postgres::receipt::{is_missing, position};
 use crate::postgres::stream_row::{self, StreamRow};
 use crate::postgres::wire::ReplicationConnection;
@@ -152,7 +151,7 @@ async fn gate(
     let seen = row.as_ref().map(|row| (row.get::<_, &str>(0), position(row.get(2))));
     let is_new = |seen: Position| asked.gate.is_none_or(|gate| seen >= gate);
     match seen {
-        Some((mode, seen)) if mode == word(asked.mode) && is_new(seen) => Ok(Evidence::from([
+        Some((mode, seen)) if mode == asked.mode.word() && is_new(seen) => Ok(Evidence::from([
             ("gate".to_owned(), mode.to_owned()),
             ("gate_position".to_owned(), seen.to_string()),
         ])),
@@ -168,7 +167,7 @@ async fn gate(
                     "the gate of phase {} on the {} was set {}{set}, and {there} since timeline {}: its last change was lost",
                     spec.phase,
                     side.side(),
-                    word(asked.mode),
+                    asked.mode.word(),
                     asked.timeline
                 ),
                 "Keep the application away from this side: both may accept writes. `switchyard doctor` shows who can write \

@@ -76,6 +76,8 @@ struct Described {
 /// By table, namespace and name: a trigger may be called as a constraint is.
 type Found = BTreeMap<(TableName, &'static str, String), Described>;
 
+const CONSTRAINTS_AND_INDEXES: &str = "constraints and indexes";
+
 /// Among what a name is the only one.
 fn namespace(kind: &str) -> &'static str {
     match kind {
@@ -83,7 +85,7 @@ fn namespace(kind: &str) -> &'static str {
         "policy" => "policies",
         "row security" => "row security",
         "rights" => "rights",
-        _ => "constraints and indexes",
+        _ => CONSTRAINTS_AND_INDEXES,
     }
 }
 
@@ -167,7 +169,7 @@ async fn compare(opening: &Database, other: &Database, tables: &[TableName]) -> 
         ("columns".to_owned(), here.len().to_string()),
         (
             "constraints_and_indexes".to_owned(),
-            made_here.keys().filter(|(_, among, _)| *among == namespace("")).count().to_string(),
+            made_here.keys().filter(|(_, among, _)| *among == CONSTRAINTS_AND_INDEXES).count().to_string(),
         ),
     ]);
     if !odd.is_empty() {
@@ -177,7 +179,8 @@ async fn compare(opening: &Database, other: &Database, tables: &[TableName]) -> 
     Probe::Ours(evidence)
 }
 
-fn named(all: &[String]) -> String {
+/// The first of what is to be named, and whether there is more.
+pub(crate) fn named(all: &[String]) -> String {
     let first: Vec<&str> = all.iter().take(NAMED).map(String::as_str).collect();
     format!("{}{}", first.join("; "), if all.len() > NAMED { "; and others" } else { "" })
 }

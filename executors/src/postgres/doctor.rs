@@ -2,16 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use journal::{
-    Direction, Epoch, GateMode, GateRow, Generation, PhaseName, PhasePlan, Position, Side, TableName,
-    slot_name,
-};
+use journal::{Direction, GateMode, GateRow, Generation, PhaseName, PhasePlan, Side, TableName, slot_name};
 use serde::Serialize;
 use tokio_postgres::{Error, Transaction};
 
 use crate::postgres::database::Database;
 use crate::postgres::receipt::is_missing;
-use crate::postgres::{fence, preflight, survey, writers};
+use crate::postgres::{fence, gate, preflight, survey, writers};
 use crate::seams::Cause;
 
 /// Generations whose slots are looked for. A phase that was started more often is not seen whole.
@@ -75,13 +72,7 @@ impl GateSeen {
     /// The same, as the journal is held against it.
     #[must_use]
     pub fn row(&self) -> GateRow {
-        let number = |value: i64| u64::try_from(value).unwrap_or_default();
-        let is_open = self.mode == GateMode::Open.word();
-        GateRow {
-            mode: if is_open { GateMode::Open } else { GateMode::Closed },
-            epoch: Epoch::new(number(self.epoch)),
-            position: Position::new(number(self.position)),
-        }
+        gate::row_of(&self.mode, self.epoch, self.position)
     }
 }
 

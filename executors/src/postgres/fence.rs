@@ -504,7 +504,7 @@ impl Work<'_> {
         let evidence = Evidence::from([
             ("tables".to_owned(), self.tables.len().to_string()),
             ("function".to_owned(), format!("_switchyard.{}", function_name(database.migration(), phase))),
-            ("mode".to_owned(), crate::postgres::home::word(row.mode).to_owned()),
+            ("mode".to_owned(), row.mode.word().to_owned()),
         ]);
         leave(&tx, database.migration(), self.spec, self.under, &evidence).await?;
         tx.commit().await?;

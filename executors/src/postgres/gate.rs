@@ -25,7 +25,6 @@ use tokio_postgres::{Client, GenericClient};
 
 use crate::native::{Barrier, Checkpoint, Fenced, Gatekeeper};
 use crate::postgres::database::Database;
-use crate::postgres::home::word;
 use crate::postgres::receipt::{self, STRONGEST_COMMIT, acted, admit, leave, lock_gate};
 use crate::postgres::writers::{WaitOut, Waits};
 use crate::postgres::{fence, marker};
@@ -81,9 +80,9 @@ async fn look(
             "the gate of phase {} on the {} was set {} at position {} and is {} now: {what}",
             spec.phase,
             database.side(),
-            word(mode),
+            mode.word(),
             evidence.get("position").map_or("unknown", String::as_str),
-            word(row.mode)
+            row.mode.word()
         ),
         remedy: remedy.to_owned(),
     }))
@@ -128,12 +127,12 @@ async fn turn(
     let set = "update _switchyard.gate set mode = $3, effect = $4, changed_at = clock_timestamp() \
                where migration = $1 and phase = $2 returning changed_at::text";
     let values: [&(dyn tokio_postgres::types::ToSql + Sync); 4] =
-        [&migration.as_str(), &spec.phase.as_str(), &word(mode), &spec.id.to_string()];
+        [&migration.as_str(), &spec.phase.as_str(), &mode.word(), &spec.id.to_string()];
     let changed_at: String = tx.query_one(set, &values).await?.get(0);
     fence::replace_function(&tx, database, &spec.phase, mode).await?;
     let commit: String = tx.query_one(STRONGEST_COMMIT, &[]).await?.get(0);
     let evidence = Evidence::from([
-        ("mode".to_owned(), word(mode).to_owned()),
+        ("mode".to_owned(), mode.word().to_owned()),
         ("epoch".to_owned(), under.epoch.to_string()),
         ("position".to_owned(), under.position.to_string()),
         ("changed_at".to_owned(), changed_at),
@@ -157,12 +156,17 @@ pub async fn row(database: &Database, phase: &PhaseName) -> Result<Option<GateRo
         Err(error) => return Err(database.cause("does not show its gate", &error)),
     };
     session.done();
+    Ok(row.map(|row| row_of(row.get(0), row.get(1), row.get(2))))
+}
+
+/// A gate's row of its columns.
+pub(crate) fn row_of(mode: &str, epoch: i64, position: i64) -> GateRow {
     let number = |value: i64| u64::try_from(value).unwrap_or_default();
-    Ok(row.map(|row| GateRow {
-        mode: if row.get::<_, &str>(0) == word(GateMode::Open) { GateMode::Open } else { GateMode::Closed },
-        epoch: Epoch::new(number(row.get(1))),
-        position: Position::new(number(row.get(2))),
-    }))
+    GateRow {
+        mode: GateMode::of_word(mode),
+        epoch: Epoch::new(number(epoch)),
+        position: Position::new(number(position)),
+    }
 }
 
 /// The gate's mode as its row says now, without locking it. None: there is no row, which means closed.
@@ -191,8 +195,7 @@ pub async fn mode_within(
 ) -> Result<Option<GateMode>, tokio_postgres::Error> {
     let sql = "select mode from _switchyard.gate where migration = $1 and phase = $2";
     let row = client.query_opt(sql, &[&database.migration().as_str(), &phase.as_str()]).await?;
-    let open = word(GateMode::Open);
-    Ok(row.map(|row| if row.get::<_, &str>(0) == open { GateMode::Open } else { GateMode::Closed }))
+    Ok(row.map(|row| GateMode::of_word(row.get(0))))
 }
 
 /// Why a gate must not open now: the other side's says open.

@@ -55,7 +55,7 @@ async fn install(
     let insert = "insert into _switchyard.gate (migration, phase, mode, epoch, position, effect) \
                   values ($1, $2, $3, 0, 0, $4) on conflict do nothing";
     let values: [&(dyn tokio_postgres::types::ToSql + Sync); 4] =
-        [&migration.as_str(), &spec.phase.as_str(), &word(mode), &spec.id.to_string()];
+        [&migration.as_str(), &spec.phase.as_str(), &mode.word(), &spec.id.to_string()];
     tx.execute(insert, &values).await?;
     if let Some(ended) = admit(&tx, migration, spec, under).await?.ended() {
         return Ok(ended);
@@ -73,10 +73,4 @@ async fn install(
     leave(&tx, migration, spec, under, &evidence).await?;
     tx.commit().await?;
     Ok(Acted::Done(evidence))
-}
-
-/// A mode as it stands in the gate row.
-#[must_use]
-pub const fn word(mode: GateMode) -> &'static str {
-    mode.word()
 }

@@ -74,7 +74,7 @@ pub async fn lock_gate(
                from _switchyard.gate g where g.migration = $1 and g.phase = $2 for update of g";
     let row = tx.query_opt(sql, &[&migration.as_str(), &phase.as_str()]).await?;
     Ok(row.map(|row| GateRow {
-        mode: if row.get::<_, &str>(0) == "open" { GateMode::Open } else { GateMode::Closed },
+        mode: GateMode::of_word(row.get(0)),
         epoch: row.get(1),
         position: row.get(2),
         is_ending: row.get(3),
