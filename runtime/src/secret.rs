@@ -101,9 +101,13 @@ impl fmt::Debug for Scrubber {
 }
 
 impl Scrubber {
-    /// Learns a secret: a whole connection string, and the password within it.
+    /// Learns a secret: a whole connection string, and the password within it. An empty one is none: it stands between any
+    /// two letters.
     pub fn learn(&self, secret: &Secret) {
         let text = secret.expose();
+        if text.is_empty() {
+            return;
+        }
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
         known.insert(text.to_owned());
         for password in passwords(text) {
@@ -210,6 +214,15 @@ mod tests {
         assert_eq!(scrubber.scrub("password hunter22 refused"), "password *** refused");
         assert_eq!(scrubber.scrub("host=a password='s3cret x' dbname=b"), "host=a password='***' dbname=b");
         assert_eq!(format!("{:?} {}", Secret::new("abc"), Secret::new("abc")), "Secret(***) ***");
+    }
+
+    #[test]
+    fn an_empty_secret_takes_nothing_out() {
+        let scrubber = Scrubber::default();
+        for written in ["", "postgres://mover:@db/shop", "host=a password='' dbname=b"] {
+            scrubber.learn(&Secret::new(written));
+        }
+        assert_eq!(scrubber.scrub("the stream is down"), "the stream is down");
     }
 
     #[test]

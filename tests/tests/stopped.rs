@@ -28,7 +28,11 @@ fn ends(scene: &Scene, code: &str) -> usize {
 async fn tried(scene: &Scene, code: &str, times: usize) -> Result<()> {
     wait_until(LONG, &format!("the stopped stream to be tried {times} times"), async || {
         let found = ends(scene, code);
-        Ok(if found >= times { Seen::Done(()) } else { Seen::NotYet(format!("tried {found} times")) })
+        Ok(if found >= times {
+            Seen::Done(())
+        } else {
+            Seen::NotYet(format!("tried {found} times; the log's end:\n{}", scene.product.log_tail("a", 40)))
+        })
     })
     .await
 }

@@ -63,7 +63,7 @@ pub fn read_key(
     }
     let secret = kept::secret(kept, folder)?;
     scrubber.learn(&secret);
-    if let Some((_, seed)) = secret.expose().rsplit_once('+') {
+    if let Some(seed) = seed(secret.expose()) {
         scrubber.learn(&Secret::new(seed));
     }
     let key = SignerKey::from_secret(secret.expose()).map_err(no_key)?;
@@ -75,6 +75,11 @@ pub fn read_key(
     }
 }
 
+/// What is secret of `PRIVATE+KEY+<name>+<hash>+<base64>`. Base64 has a `+` of its own.
+fn seed(key: &str) -> Option<&str> {
+    key.splitn(5, '+').nth(4)
+}
+
 fn for_its_owner_alone(path: &Path) -> Result<(), KeyFileError> {
     let found = std::fs::metadata(path)
         .map_err(|error| SecretError::NoFile { path: path.display().to_string(), error })?;
@@ -83,4 +88,17 @@ fn for_its_owner_alone(path: &Path) -> Result<(), KeyFileError> {
         return Err(KeyFileError::Open { path: path.to_owned(), mode });
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_seed_is_known_whole_whatever_letters_it_has() {
+        for data in ["AbC/dEf+", "+", "A+b", "+/+/", "AAAA"] {
+            assert_eq!(seed(&format!("PRIVATE+KEY+switchyard/shop+0a1b2c3d+{data}")), Some(data));
+        }
+        assert_eq!(seed("PRIVATE+KEY+switchyard/shop"), None);
+    }
 }
