@@ -21,7 +21,7 @@ const PLAIN: &str = "set quote_all_identifiers = off; set search_path = public;
     set array_nulls = on; set lock_timeout = 0; set idle_session_timeout = 0; set datestyle = 'ISO, MDY'";
 
 /// The tables as the plan names them, and as SQL does.
-const TABLES: [(&str, &str); 8] = [
+const TABLES: [(&str, &str); 10] = [
     ("odd.kinds", "odd.kinds"),
     ("odd.geometry", "odd.geometry"),
     (r#"odd.It's "quoted" 1"#, r#"odd."It's ""quoted"" 1""#),
@@ -30,6 +30,8 @@ const TABLES: [(&str, &str); 8] = [
     ("odd.Pairs", r#"odd."Pairs""#),
     ("odd.wide", "odd.wide"),
     ("odd.Straße.1 😀", r#"odd."Straße.1 😀""#),
+    ("odd.looked", "odd.looked"),
+    ("odd.paths", "odd.paths"),
 ];
 
 const SCHEMA: &str = r#"
@@ -59,6 +61,18 @@ alter table odd."Pairs" replica identity full;
 create sequence odd."число";
 create table odd."Straße.1 😀" (
   "№" bigint primary key default nextval('odd."число"'), "größe" serial, "名" text, constraint "ß" unique ("größe"));
+create domain odd.feeling as odd.mood;
+create domain odd.couple as odd."Pair";
+create domain odd.list as integer[];
+create domain odd.boxed as box;
+create table odd.looked (
+  rc regclass, f odd.feeling, p odd."Pair", a odd.mood[], ch "char", c char(6), b bit(4), m money, iv interval, by bytea, t text,
+  rt regtype, rp regprocedure, e odd.mood, cp odd.couple, cps odd.couple[], fs odd.feeling[], li odd.list, lis odd.list[], bo box,
+  bod odd.boxed, bos box[], bods odd.boxed[], x xml, xs xml[], cs char(4)[], js json[], iis integer[][], big text,
+  primary key (rc, f, p, a, ch, c, b, m, iv, by, t));
+alter table odd.looked alter big set storage external;
+create table odd.paths (path ltree, word citext, big text, n integer, primary key (path, word));
+alter table odd.paths alter big set storage external;
 create trigger "Stamp it" before insert or update of w on odd.made for each row when (new.w > 100) execute function odd.stamp();
 create trigger silent after insert on odd.made for each row execute function odd.stamp();
 alter table odd.made disable trigger silent;
@@ -74,8 +88,19 @@ end $$;
 "#;
 
 /// What a trigger calls: brought to the target by hand, as preflight asks for it.
-const FUNCTION: &str = "create role \"Reader\"; create schema odd;
+const FUNCTION: &str = "create extension citext; create extension ltree; create role \"Reader\"; create schema odd;
 create function odd.stamp() returns trigger language plpgsql as $$ begin new.note := 'stamped ' || new.w; return new; end $$;";
+
+/// Casts from text that a database may have, and that no copy may make use of: a value would become another one.
+const CASTS: &str = r#"
+create function odd.as_mood(text) returns odd.mood language sql as $$ select 'sad'::odd.mood $$;
+create function odd.as_pair(text) returns odd."Pair" language sql as $$ select row(0, 'cast')::odd."Pair" $$;
+create function odd.as_moods(text) returns odd.mood[] language sql as $$ select '{sad}'::odd.mood[] $$;
+create cast (text as odd.mood) with function odd.as_mood(text) as assignment;
+create cast (text as odd."Pair") with function odd.as_pair(text) as assignment;
+create cast (text as odd.mood[]) with function odd.as_moods(text) as assignment;
+create cast (varchar as odd.mood) with function odd.as_mood(text) as assignment
+"#;
 
 /// Triggers, policies and row security, in words.
 async fn acts_by_itself(client: &Client) -> Result<Vec<String>> {
@@ -108,7 +133,19 @@ insert into odd.rules values (10 * {n}, 10 * {n}, 10 * {n}, int4range(10 * {n}, 
  (10 * {n} + 1, 10 * {n} + 1, 10 * {n} + 1, int4range(10 * {n} + 5, 10 * {n} + 9), 10 * {n}, null);
 insert into odd."Pairs" values ('l{n}', 'ok', 1), ('L{n}', 'sad', 2);
 insert into odd.wide (id, c1, c1599) values ({n}, 1, -1);
-insert into odd."Straße.1 😀" ("名") values ('名{n}'), (null)
+insert into odd."Straße.1 😀" ("名") values ('名{n}'), (null);
+insert into odd.looked values
+ (0, 'ok', row({n}, 'x, "y" \ z'), array['ok', null]::odd.mood[], 'N', 'ab', '1010', '-1.50', '1 mon -2 days 00:00:00.5', '\x005c22', '\',
+  0, 0, 'ok', row({n}, '"'), array[row({n}, '')::odd."Pair"::odd.couple, null], '{ok,NULL}', '[2:3]={1,NULL}', '{"[0:0]={4}","{}"}',
+  '(1,1),(0,0)', '(2,1),(0,0)', '{(1,1),(0,0);NULL}', '{(3,1),(0,0)}', '<a b="c\">"</a>', '{"<a b=\"c\"/>",NULL}', '{ab,"","a,b "}',
+  '{"{\"a\":  [1]}",null}', '[-1:0][3:4]={{1,2},{3,4}}', repeat('{n}', 4000)),
+ ('odd.kinds', 'happy', row({n}, null), '[2:3]={ok,happy}', '', '', '0000', '0', '0', '', '', 'odd.mood', 'odd.stamp()', 'happy', null, '{}', '{}', null,
+  '{}', null, null, '{}', null, null, null, null, null, '{}', null),
+ ('pg_class', 'ok', row({n}, 'NULL'), '{}', '"', ' x', '1111', '92233720368547758.07', '-178000000 years', '\x22', 'NULL', 'integer', 'now()', 'sad',
+  row(null, 'NULL'), null, null, '{}', null, null, null, null, null, '', '{}', '{NULL,"NULL"}', null, null, ''),
+ (4294967295, 'happy', row({n}, ' {a;b} '), '{ok}', ',', ',', '0001', '1', '1 year', '\x5c', e'"\t\'\n', 4294967295, 4294967295, 'ok', null, null, null,
+  null, null, null, null, null, null, null, null, null, null, null, null);
+insert into odd.paths values ('a.n{n}', 'Word{n}', repeat('{n}', 4000), 1), ('a.n{n}.b', 'word{n}', null, 2), ('', 'NULL{n}', null, 3)
 "#;
 
 /// Changes that one batch may hold, and whose order matters. Each line is a transaction.
@@ -127,6 +164,14 @@ update odd."Pairs" set "Right" = 'happy' where "Left" = 'l{n}'
 begin; delete from odd."Pairs" where "Left" = 'L{n}'; insert into odd."Pairs" values ('L{n}', 'sad', 9); commit
 update odd.made set w = 9, note = 'again' where w = {n}
 update odd."Straße.1 😀" set "名" = '名', "größe" = -"größe" where "№" = {n}
+update odd.looked set rt = 0, bo = '(3,3),(2,2)', e = 'happy', cp = row(7, 'ok'), fs = '{happy}' where rc = 0::oid and (p).a = {n}
+update odd.looked set rc = 'odd.made', f = 'happy', e = 'ok', c = 'é' where rc = 'pg_class'::regclass and (p).a = {n}
+update odd.looked set p = row({n}, 'moved'), a = '{happy}', lis = '{"[5:6]={1,2}"}' where rc = 'odd.kinds'::regclass and (p).a = {n}
+update odd.looked set p = row({n}, '"') where rc = 0::oid and (p).a = {n}
+delete from odd.looked where rc = 4294967295::oid and (p).a = {n}
+update odd.paths set n = 9 where word = 'word{n}'
+update odd.paths set word = upper(word::text) where word = 'word{n}'
+delete from odd.paths where word = 'NULL{n}'
 update odd.wide set c800 = id, c1599 = null where id = {n}
 update odd.geometry set p = '(NaN,Infinity)' where at = timestamptz 'epoch' + {n} * interval '1 us'
 "#;
@@ -195,6 +240,7 @@ async fn a_nasty_schema_goes_there_and_back() -> Result<()> {
     let source = scene.on_source().await?;
     source.batch_execute(FUNCTION).await.context("the function")?;
     source.batch_execute(SCHEMA).await.context("the schema")?;
+    source.batch_execute(CASTS).await.context("the casts")?;
     for n in 1..20 {
         source
             .batch_execute(&ROWS.replace("{n}", &n.to_string()))
@@ -210,6 +256,7 @@ async fn a_nasty_schema_goes_there_and_back() -> Result<()> {
     scene.complete("start", LONG).await?;
     let there = scene.on_target().await?;
     there.batch_execute(PLAIN).await?;
+    there.batch_execute(CASTS).await.context("the casts")?;
     let (here, there) = (acts_by_itself(&source).await?, acts_by_itself(&there).await?);
     ensure!(here == there && here.len() == 5, "at the source {here:#?}, at the target {there:#?}");
     equal(&scene).await?;

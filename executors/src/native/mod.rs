@@ -71,6 +71,31 @@ pub struct Barrier {
     pub nonce: String,
 }
 
+/// How text becomes a value of a column: by its type's input function, as a load does it. Never by a cast from text, which
+/// looks names up, and which a database may have defined to mean something else.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Input {
+    /// The type as SQL, without modifiers: the column itself applies those.
+    pub kind: String,
+    /// How it is reached.
+    pub way: InputWay,
+}
+
+/// How a type's input function is reached from SQL.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum InputWay {
+    /// The text is the value.
+    Text,
+    /// It is called: its qualified name, and as SQL what follows the text.
+    Function(String, String),
+    /// Its declared result is not the type, as of enums, domains and ranges: an array's text has it read each element. With
+    /// what separates them.
+    Array(char),
+    /// Nor does an array unnest into such values: an array has no arrays of its own, and a composite becomes columns. As a
+    /// JSON string's type it is reached.
+    Json,
+}
+
 /// The shape of a table as both sides have it: columns in the order in which cells travel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TableShape {
@@ -78,14 +103,39 @@ pub struct TableShape {
     pub table: TableName,
     /// Column names as the catalog spells them; generated columns are left out.
     pub columns: Vec<String>,
-    /// Each column's type as SQL, to cast text to.
+    /// Each column's type as SQL, with its modifiers.
     pub types: Vec<String>,
+    /// How each column's text becomes a value.
+    pub inputs: Vec<Input>,
     /// Indexes into `columns` of the primary key, in key order.
     pub key: Vec<usize>,
+    /// By what the primary key tells each of its columns' values apart.
+    pub key_equals: Vec<Equality>,
     /// Whether an identity column is `generated always`, which an insert must override.
     pub overrides_identity: bool,
     /// Indexes into `columns` of such identity columns: no update may set them.
     pub always: Vec<usize>,
+}
+
+/// How two values of a key's column are compared.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Equality {
+    /// The operator as SQL.
+    pub operator: String,
+    /// Beneath a domain its base type as SQL: an operator of any enum, array or range takes no domain.
+    pub base: Option<String>,
+}
+
+impl Equality {
+    /// `t.k operator(pg_catalog.=) u.c0`.
+    #[must_use]
+    pub fn of(&self, left: &str, right: &str) -> String {
+        let Self { operator, base } = self;
+        match base {
+            Some(base) => format!("{left}::{base} {operator} ({right})::{base}"),
+            None => format!("{left} {operator} {right}"),
+        }
+    }
 }
 
 /// One value in the database's own canonical text.

@@ -238,7 +238,9 @@ mod tests {
             table: name.parse().unwrap(),
             columns: vec!["k".to_owned(), "a".to_owned()],
             types: vec!["int".to_owned(), "text".to_owned()],
+            inputs: Vec::new(),
             key: vec![0],
+            key_equals: Vec::new(),
             overrides_identity: false,
             always: Vec::new(),
         })

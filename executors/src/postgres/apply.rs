@@ -15,7 +15,7 @@
 
 mod remembered;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -31,8 +31,9 @@ use crate::native::{
 };
 use crate::postgres::changes::BEGIN_ANEW;
 use crate::postgres::database::Database;
+use crate::postgres::inputs::Sent;
 use crate::postgres::receipt::{epoch_is_current, signed};
-use crate::postgres::sets::{Columns, columns, delete_sql, move_sql, text, update_sql, upsert_sql};
+use crate::postgres::sets::{columns, delete_sql, key_columns, move_sql, update_sql, upsert_sql};
 use crate::postgres::{anew, catalog, stream_row};
 use crate::seams::Cause;
 
@@ -431,12 +432,11 @@ impl Work<'_, '_> {
             let keys: Vec<Row> = rows.iter().map(|row| key_of(shape, row)).collect();
             self.delete(shape, &keys.iter().collect::<Vec<_>>()).await?;
         }
-        self.set(&upsert_sql(shape), columns(rows, &all)?).await.map(drop)
+        self.set(&upsert_sql(shape), &columns(shape, rows, &all)?).await.map(drop)
     }
 
     async fn delete(&mut self, shape: &TableShape, keys: &[&Row]) -> Result<(), Failure> {
-        let places: Vec<usize> = (0..shape.key.len()).collect();
-        self.set(&delete_sql(shape), columns(keys, &places)?).await.map(drop)
+        self.set(&delete_sql(shape), &key_columns(shape, keys)?).await.map(drop)
     }
 
     /// Updates rows of which some cells were not sent. A row that is not there is completed, or stops the stream.
@@ -448,23 +448,20 @@ impl Work<'_, '_> {
     ) -> Result<(), Failure> {
         let new: Vec<&Row> = rows.iter().map(|(_, row)| *row).collect();
         let keys: Vec<&Row> = rows.iter().map(|(key, _)| key).collect();
-        let mut arrays = columns(&new, present)?;
-        arrays.extend(columns(&keys, &(0..shape.key.len()).collect::<Vec<_>>())?);
+        let mut sent = columns(shape, &new, present)?;
+        sent.extend(key_columns(shape, &keys)?);
         // Whether an identity column may have been given another value.
         let moves = shape
             .always
             .iter()
             .any(|at| !shape.key.contains(at) || rows.iter().any(|(key, row)| *key != key_of(shape, row)));
         let sql = if moves { move_sql(shape, present) } else { update_sql(shape, present) };
-        let hit = self.set(&sql, arrays).await?;
+        let hit: BTreeSet<i64> = self.set(&sql, &sent).await?.iter().map(|row| row.get(0)).collect();
         if hit.len() == rows.len() {
             return Ok(());
         }
-        for (key, row) in rows {
-            let wanted: Vec<Option<&str>> =
-                key.iter().map(|cell| text(Some(cell))).collect::<Result<_, _>>()?;
-            let there = hit.iter().any(|found| found.iter().map(Option::as_deref).eq(wanted.iter().copied()));
-            if !there {
+        for (place, (key, row)) in (1..).zip(rows) {
+            if !hit.contains(&place) {
                 self.complete(shape, key, row).await?;
             }
         }
@@ -530,12 +527,11 @@ impl Work<'_, '_> {
         }
     }
 
-    /// Runs a set's statement; gives what it returns, as text.
-    async fn set(&mut self, sql: &str, arrays: Columns<'_>) -> Result<Vec<Vec<Option<String>>>, Failure> {
+    /// Runs a set's statement; gives what it returns.
+    async fn set(&mut self, sql: &str, sent: &[Sent<'_>]) -> Result<Vec<tokio_postgres::Row>, Failure> {
         let statement = self.statement(sql).await?;
         let values: Vec<&(dyn ToSql + Sync)> =
-            arrays.iter().map(|array| array as &(dyn ToSql + Sync)).collect();
-        let rows = self.tx.query(&statement, &values).await?;
-        Ok(rows.iter().map(|row| (0..row.len()).map(|at| row.get(at)).collect()).collect())
+            sent.iter().map(|column| column as &(dyn ToSql + Sync)).collect();
+        Ok(self.tx.query(&statement, &values).await?)
     }
 }

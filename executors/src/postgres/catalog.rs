@@ -4,9 +4,9 @@
 //! `search_path = pg_catalog`.
 
 use journal::TableName;
-use tokio_postgres::GenericClient;
+use tokio_postgres::{GenericClient, Row};
 
-use crate::native::TableShape;
+use crate::native::{Equality, Input, InputWay, TableShape};
 use crate::postgres::database::chain;
 use crate::seams::Cause;
 
@@ -29,14 +29,49 @@ pub async fn shapes(client: &impl GenericClient, tables: &[TableName]) -> Result
     Ok(shapes)
 }
 
+fn input(row: &Row) -> Input {
+    let kind: String = row.get(5);
+    let delimiter = row.get::<_, Option<&str>>(6).and_then(|text| text.chars().next());
+    let way = match (row.get::<_, Option<String>>(8), delimiter) {
+        _ if kind == "text" => InputWay::Text,
+        (Some(function), _) => InputWay::Function(function, row.get(9)),
+        (None, Some(delimiter)) => InputWay::Array(delimiter),
+        (None, None) => InputWay::Json,
+    };
+    Input { kind, way }
+}
+
 async fn shape(client: &impl GenericClient, table: &TableName) -> Result<TableShape, Cause> {
     let sql = "select a.attname::text, format_type(a.atttypid, a.atttypmod), a.attidentity = 'a', \
-                      (select k.place::int4 from unnest(i.indkey::int2[]) with ordinality as k (attnum, place) \
-                       where k.attnum = a.attnum and k.place <= i.indnkeyatts), i.indnkeyatts::int4 \
+                      k.place, i.indnkeyatts::int4, format_type(a.atttypid, -1), \
+                      (with recursive based (kind, base) as ( \
+                         select y.typtype, y.typbasetype union all \
+                         select b.typtype, b.typbasetype from based join pg_type b on b.oid = based.base) \
+                       select case when y.typarray <> 0 and not bool_or(kind = 'c') then y.typdelim::text end from based), \
+                      (select format('operator(%I.%s)', s.nspname, o.oprname) \
+                       from pg_opclass p join pg_amop m on m.amopfamily = p.opcfamily and m.amopstrategy = 3 \
+                         and m.amoplefttype = p.opcintype and m.amoprighttype = p.opcintype \
+                       join pg_operator o on o.oid = m.amopopr join pg_namespace s on s.oid = o.oprnamespace \
+                       where p.oid = k.opclass), \
+                      f.name, f.rest, \
+                      (with recursive based (depth, kind, base) as ( \
+                         select 0, y.typbasetype, y.typbasetype union all \
+                         select depth + 1, b.oid, b.typbasetype from based join pg_type b on b.oid = based.base) \
+                       select format_type(kind, -1) from based where kind <> 0 order by depth desc limit 1) \
                from pg_class c \
                join pg_namespace n on n.oid = c.relnamespace \
                join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped \
+               join pg_type y on y.oid = a.atttypid \
+               left join lateral ( \
+                 select format('%I.%I', s.nspname, p.proname) as name, \
+                        case p.pronargs when 1 then '' when 2 then ', 0' else ', 0, -1' end as rest \
+                 from pg_proc p join pg_namespace s on s.oid = p.pronamespace \
+                 where p.oid = y.typinput and p.prorettype = y.oid and (p.pronargs = 1 or y.oid < 16384)) f on true \
                left join pg_index i on i.indrelid = c.oid and i.indisprimary \
+               left join lateral ( \
+                 select place::int4, opclass from unnest(i.indkey::int2[], i.indclass::oid[]) \
+                   with ordinality as u (attnum, opclass, place) \
+                 where u.attnum = a.attnum and u.place <= i.indnkeyatts) k on true \
                where n.nspname = $1 and c.relname = $2 and c.relkind in ('r', 'p') and a.attgenerated = '' \
                order by a.attnum";
     let rows = client
@@ -50,7 +85,9 @@ async fn shape(client: &impl GenericClient, table: &TableName) -> Result<TableSh
         table: table.clone(),
         columns: Vec::with_capacity(rows.len()),
         types: Vec::with_capacity(rows.len()),
+        inputs: Vec::with_capacity(rows.len()),
         key: Vec::new(),
+        key_equals: Vec::new(),
         overrides_identity: false,
         always: Vec::new(),
     };
@@ -59,17 +96,19 @@ async fn shape(client: &impl GenericClient, table: &TableName) -> Result<TableSh
     for (at, row) in rows.iter().enumerate() {
         shape.columns.push(row.get(0));
         shape.types.push(row.get(1));
+        shape.inputs.push(input(row));
         if row.get(2) {
             shape.overrides_identity = true;
             shape.always.push(at);
         }
         if let Some(place) = row.get::<_, Option<i32>>(3) {
-            key.push((place, at));
+            let operator = row.get::<_, Option<String>>(7).unwrap_or_else(|| "=".to_owned());
+            key.push((place, at, Equality { operator, base: row.get(10) }));
         }
         key_columns = row.get::<_, Option<i32>>(4).and_then(|count| usize::try_from(count).ok()).unwrap_or(0);
     }
-    key.sort_unstable();
-    shape.key = key.into_iter().map(|(_, at)| at).collect();
+    key.sort_unstable_by_key(|(place, ..)| *place);
+    (shape.key, shape.key_equals) = key.into_iter().map(|(_, at, equals)| (at, equals)).unzip();
     if key_columns == 0 {
         return Err(Cause(format!("the table {table} has no primary key")));
     }

@@ -11,13 +11,14 @@ use tokio_postgres::{Client, CopyOutStream, Transaction};
 
 use crate::native::hash::RowSum;
 use crate::native::plane::Reading;
-use crate::native::{Cell, Chunk, Row, TableShape};
+use crate::native::{Cell, Chunk, Input, Row, TableShape};
 use crate::postgres::chunk::{
     ChunkError, CopiedChunk, LoadKey, PlannedChunk, hold_place, leave_chunk, lock_chunk, locked_heap,
     look_at_place, name_lane,
 };
 use crate::postgres::database::Database;
-use crate::postgres::quote::{ident, literal, table as quoted};
+use crate::postgres::inputs::{self, Sent};
+use crate::postgres::quote::{ident, table as quoted};
 use crate::postgres::snapshot::{BeginError, HeldSnapshot, end};
 
 /// How many bytes are gathered before they are sent on: the server sends a frame a row.
@@ -82,23 +83,25 @@ pub fn whole_select(shape: &TableShape, order: &[usize]) -> String {
 /// A select of the rows of these keys (each the key's values as text, in key order), columns in this order.
 #[must_use]
 pub fn keyed_select(shape: &TableShape, order: &[usize], keys: &[Vec<String>]) -> String {
-    let mut arrays = Vec::with_capacity(shape.key.len());
-    let mut names = Vec::with_capacity(shape.key.len());
-    let mut joins = Vec::with_capacity(shape.key.len());
-    for (part, at) in shape.key.iter().enumerate() {
-        let values: Vec<String> =
-            keys.iter().map(|key| key.get(part).map_or_else(|| "null".to_owned(), |v| literal(v))).collect();
-        arrays.push(format!("array[{}]::text[]", values.join(", ")));
-        names.push(format!("k{part}"));
-        if let (Some(column), Some(kind)) = (shape.columns.get(*at), shape.types.get(*at)) {
-            joins.push(format!("t.{} = wanted.k{part}::{kind}", ident(column)));
-        }
-    }
+    let texts = |part: usize| keys.iter().map(|key| key.get(part).map(String::as_str)).collect();
+    let inputs: Vec<&Input> = shape.key.iter().filter_map(|at| shape.inputs.get(*at)).collect();
+    let wanted = inputs::from(inputs.iter().copied(), "wanted", |part| {
+        inputs.get(part).map(|input| Sent::of(input, texts(part)).quoted()).unwrap_or_default()
+    });
+    let joins: Vec<String> = shape
+        .key
+        .iter()
+        .filter_map(|at| shape.columns.get(*at).zip(shape.inputs.get(*at)))
+        .zip(&shape.key_equals)
+        .enumerate()
+        .map(|(part, ((column, input), equals))| {
+            let value = inputs::value(input, &format!("wanted.{}", inputs::column(part)));
+            equals.of(&format!("t.{}", ident(column)), &value)
+        })
+        .collect();
     format!(
-        "select {} from unnest({}) as wanted ({}) join only {} as t on {}",
+        "select {} from {wanted} join only {} as t on {}",
         columns(shape, order, "t."),
-        arrays.join(", "),
-        names.join(", "),
         quoted(&shape.table),
         joins.join(" and ")
     )

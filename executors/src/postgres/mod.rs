@@ -20,6 +20,7 @@ pub mod fence;
 pub mod gate;
 pub mod home;
 pub mod identity;
+mod inputs;
 mod line;
 pub mod live;
 pub mod marker;

@@ -1,16 +1,34 @@
-//! Statements that write many rows at once: each column of a set travels as one array of text, and is cast to the table's
-//! own type on the side written.
+//! Statements that write many rows at once, whose texts the table's own types read on the side written.
 
 use crate::native::{Cell, Row, StreamError, TableShape};
+use crate::postgres::inputs::{self, Sent};
 use crate::postgres::quote::{self, ident};
 use crate::seams::Cause;
 
-/// The columns of a set as arrays of text.
-pub(crate) type Columns<'c> = Vec<Vec<Option<&'c str>>>;
+/// Columns of rows, each as one parameter; `which` picks them, by place.
+pub(crate) fn columns<'r>(
+    shape: &TableShape,
+    rows: &[&'r Row],
+    which: &[usize],
+) -> Result<Vec<Sent<'r>>, StreamError> {
+    which.iter().map(|at| column(shape, rows, (*at, *at))).collect()
+}
 
-/// Rows turned into columns; `which` picks the cells, by place.
-pub(crate) fn columns<'r>(rows: &[&'r Row], which: &[usize]) -> Result<Columns<'r>, StreamError> {
-    which.iter().map(|at| rows.iter().map(|row| text(row.get(*at))).collect()).collect()
+/// The same of keys, cells in key order.
+pub(crate) fn key_columns<'r>(shape: &TableShape, keys: &[&'r Row]) -> Result<Vec<Sent<'r>>, StreamError> {
+    shape.key.iter().enumerate().map(|(place, at)| column(shape, keys, (place, *at))).collect()
+}
+
+fn column<'r>(
+    shape: &TableShape,
+    rows: &[&'r Row],
+    (place, at): (usize, usize),
+) -> Result<Sent<'r>, StreamError> {
+    let texts = rows.iter().map(|row| text(row.get(place))).collect::<Result<Vec<_>, _>>()?;
+    let input = shape.inputs.get(at).ok_or_else(|| {
+        StreamError::Lost(Cause(format!("a column of {} whose type is not known", shape.table)))
+    })?;
+    Ok(Sent::of(input, texts))
 }
 
 pub(crate) fn text(cell: Option<&Cell>) -> Result<Option<&str>, StreamError> {
@@ -25,30 +43,35 @@ pub(crate) fn text(cell: Option<&Cell>) -> Result<Option<&str>, StreamError> {
     }
 }
 
-/// `unnest($1::text[], …) as u(c0, …)`.
-pub(crate) fn unnested(count: usize) -> String {
-    let arrays: Vec<String> = (1..=count).map(|at| format!("${at}::text[]")).collect();
-    let names: Vec<String> = (0..count).map(|at| format!("c{at}")).collect();
-    format!("unnest({}) as u({})", arrays.join(", "), names.join(", "))
+/// A set whose columns are these of the table.
+fn set(shape: &TableShape, which: impl IntoIterator<Item = usize>) -> String {
+    let inputs = which.into_iter().filter_map(|at| shape.inputs.get(at));
+    inputs::from(inputs, "u", |at| format!("${}", at + 1))
 }
 
-pub(crate) fn named(shape: &TableShape, at: usize) -> String {
+fn named(shape: &TableShape, at: usize) -> String {
     shape.columns.get(at).map(|name| ident(name)).unwrap_or_default()
 }
 
-/// `u.c2::numeric(10,2)`: the text of a set's column as the table's own type.
-pub(crate) fn cast(shape: &TableShape, at: usize, place: usize) -> String {
-    let kind = shape.types.get(at).map_or("text", String::as_str);
-    format!("u.c{place}::{kind}")
+/// The value of a set's column by its name, for the table's column at a place.
+fn value(shape: &TableShape, at: usize, column: &str) -> String {
+    shape.inputs.get(at).map(|input| inputs::value(input, column)).unwrap_or_default()
 }
 
-/// `t.k1 = u.c0::int4 and …` over the key, whose cells stand at `places`.
-pub(crate) fn key_matches(shape: &TableShape, places: impl Iterator<Item = usize>) -> String {
+fn sent(place: usize) -> String {
+    format!("u.{}", inputs::column(place))
+}
+
+/// `t.k1 operator(pg_catalog.=) u.c0 and …` over the key, whose cells stand from a place on.
+fn key_matches(shape: &TableShape, from: usize) -> String {
     let parts: Vec<String> = shape
         .key
         .iter()
-        .zip(places)
-        .map(|(at, place)| format!("t.{} = {}", named(shape, *at), cast(shape, *at, place)))
+        .zip(&shape.key_equals)
+        .enumerate()
+        .map(|(place, (at, equals))| {
+            equals.of(&format!("t.{}", named(shape, *at)), &value(shape, *at, &sent(from + place)))
+        })
         .collect();
     parts.join(" and ")
 }
@@ -56,7 +79,7 @@ pub(crate) fn key_matches(shape: &TableShape, places: impl Iterator<Item = usize
 pub(crate) fn upsert_sql(shape: &TableShape) -> String {
     let all: Vec<usize> = (0..shape.columns.len()).collect();
     let names: Vec<String> = all.iter().map(|at| named(shape, *at)).collect();
-    let values: Vec<String> = all.iter().map(|at| cast(shape, *at, *at)).collect();
+    let values: Vec<String> = all.iter().map(|at| value(shape, *at, &sent(*at))).collect();
     let key: Vec<String> = shape.key.iter().map(|at| named(shape, *at)).collect();
     let sets: Vec<String> = all
         .iter()
@@ -71,66 +94,58 @@ pub(crate) fn upsert_sql(shape: &TableShape) -> String {
         quote::table(&shape.table),
         names.join(", "),
         values.join(", "),
-        unnested(all.len()),
+        set(shape, all),
         key.join(", "),
     )
 }
 
 pub(crate) fn delete_sql(shape: &TableShape) -> String {
     let table = quote::table(&shape.table);
-    let count = shape.key.len();
-    format!("delete from {table} t using {} where {}", unnested(count), key_matches(shape, 0..count))
+    let keys = set(shape, shape.key.iter().copied());
+    format!("delete from {table} t using {keys} where {}", key_matches(shape, 0))
 }
 
 /// Sets the present columns of rows found by key, whose cells come after them. Identity columns that are generated
-/// always are left as they are: no update may set them.
+/// always are left as they are: no update may set them. Gives which of the set, counted from 1, were there.
 pub(crate) fn update_sql(shape: &TableShape, present: &[usize]) -> String {
     let sets: Vec<String> = present
         .iter()
         .enumerate()
         .filter(|(_, at)| !shape.always.contains(at))
-        .map(|(place, at)| format!("{} = {}", named(shape, *at), cast(shape, *at, place)))
+        .map(|(place, at)| format!("{} = {}", named(shape, *at), value(shape, *at, &sent(place))))
         .collect();
-    let count = present.len() + shape.key.len();
-    let (table, from, found) =
-        (quote::table(&shape.table), unnested(count), key_matches(shape, present.len()..count));
-    let keys = (present.len()..count).map(|place| format!("u.c{place}")).collect::<Vec<_>>().join(", ");
+    let table = quote::table(&shape.table);
+    let from = set(shape, present.iter().chain(&shape.key).copied());
+    let found = key_matches(shape, present.len());
     if sets.is_empty() {
-        return format!("select {keys} from {table} t, {from} where {found}");
+        return format!("select u.place from {table} t, {from} where {found}");
     }
-    format!("update {table} t set {} from {from} where {found} returning {keys}", sets.join(", "))
+    format!("update {table} t set {} from {from} where {found} returning u.place", sets.join(", "))
 }
 
 /// The same by taking the rows out and putting them in again, where an identity column that is generated always may
 /// have another value: an insert alone can write it.
 pub(crate) fn move_sql(shape: &TableShape, present: &[usize]) -> String {
-    let count = present.len() + shape.key.len();
     let all = 0..shape.columns.len();
     let olds: Vec<String> = all.clone().map(|at| format!("t.{} as o{at}", named(shape, at))).collect();
-    let sent: Vec<String> = (0..count).map(|place| format!("u.c{place}")).collect();
     let values: Vec<String> = all
         .clone()
         .map(|at| match present.iter().position(|there| *there == at) {
-            Some(place) => {
-                let kind = shape.types.get(at).map_or("text", String::as_str);
-                format!("c{place}::{kind}")
-            }
+            Some(place) => value(shape, at, &inputs::column(place)),
             None => format!("o{at}"),
         })
         .collect();
     let names: Vec<String> = all.map(|at| named(shape, at)).collect();
-    let keys: Vec<String> = (present.len()..count).map(|place| format!("c{place}")).collect();
+    let returned: Vec<String> = olds.into_iter().chain((0..present.len()).map(sent)).collect();
     format!(
-        "with moved as (delete from {table} t using {from} where {found} returning {olds}, {sent}), \
+        "with moved as (delete from {table} t using {from} where {found} returning {returned}, u.place), \
          put as (insert into {table} ({names}) overriding system value select {values} from moved) \
-         select {keys} from moved",
+         select place from moved",
         table = quote::table(&shape.table),
-        from = unnested(count),
-        found = key_matches(shape, present.len()..count),
-        olds = olds.join(", "),
-        sent = sent.join(", "),
+        from = set(shape, present.iter().chain(&shape.key).copied()),
+        found = key_matches(shape, present.len()),
+        returned = returned.join(", "),
         names = names.join(", "),
         values = values.join(", "),
-        keys = keys.join(", "),
     )
 }
