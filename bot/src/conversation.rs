@@ -48,7 +48,7 @@ pub struct Reply {
     pub text: String,
     /// The code of what was refused.
     pub code: Option<String>,
-    /// The operation that the last command was about, for those who want to follow it.
+    /// The operation that the last command was about, for those who want to follow it, also where it needed nothing more.
     pub follow: Option<Follow>,
     /// The request that the text made, if it said nothing else: the reply is where its operation shows itself.
     pub made: Option<Position>,
@@ -177,11 +177,23 @@ impl Conversation {
                     return Reply { ok: false, text, code, follow: None, made: None };
                 }
                 Err(No { text, code }) => {
-                    return Reply { ok: false, text, code: Some(code), follow: None, made: None };
+                    let follow = match said {
+                        Ok(command) => self.runs_already(command, &code).await,
+                        Err(_) => None,
+                    };
+                    return Reply { ok: false, text, code: Some(code), follow, made: None };
                 }
             }
         }
         Reply { ok: true, text: told.join("\n\n"), code: None, follow, made: made.filter(|_| !several) }
+    }
+
+    /// The operation that an approval came too late for, or came twice for: whoever wants to see it through still can.
+    async fn runs_already(&self, command: &Command, code: &str) -> Option<Follow> {
+        let Command::Approve { request, .. } = command else { return None };
+        let state = self.store.state().await.ok().filter(|_| matches!(code, "SW-0117" | "SW-0120"))?;
+        let asked = state.requests.get(request).filter(|asked| asked.is_live())?;
+        Some(Follow { request: asked.position, wants_undo: false, after: state.head })
     }
 
     async fn world(&self) -> Result<(Arc<State>, journal::Timestamp), StoreError> {

@@ -209,7 +209,7 @@ async fn answer(
     let reply = conversation.hear(&said).await;
     tracing::info!(%person, ok = reply.ok, code = reply.code, "answered");
     let Reply { ok, text, code, follow, made: _ } = reply;
-    let follow = follow.filter(|_| ask.wait && ok);
+    let follow = follow.filter(|_| ask.wait);
     send(write, &Answer { ok, reply: text, code, more: follow.is_some() }).await?;
     match follow {
         Some(follow) => tell(store, &follow, write).await,

@@ -53,7 +53,7 @@ pub use ids::{
     PersonId, PhaseName, PlanHash, Position, TableName, Timeline,
 };
 pub use log_checkpoint::LogCheckpoint;
-pub use loss::{KnownLoss, UNCARRIED, WayBack, known_loss, may_be_replaced};
+pub use loss::{Down, KnownLoss, UNCARRIED, WayBack, known_loss, may_be_replaced};
 pub use names::{Direction, StreamName, origin_name, publication_name, slot_name};
 pub use operation::{Operation, PhaseStatus, Step};
 pub use origin::{Bound, Membership, Origin, SeenBinding};

@@ -26,22 +26,31 @@ pub struct KnownLoss {
     pub checkpoint: Lsn,
     /// When the newest change that was applied was committed, by the target's clock; none where it is not known.
     pub newest_change_at: Option<Timestamp>,
+    /// Why nothing comes.
+    pub down: Down,
+}
+
+/// Why nothing comes from a target.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Down {
+    /// It is not reached.
+    Away,
+    /// The stream stopped, in the finding's words, while the target may well be there.
+    Stopped(String),
     /// Tables that the stream did not carry, in the finding's words: of what was written to them that time bounds nothing.
-    pub uncarried: Option<String>,
+    Uncarried(String),
 }
 
 impl KnownLoss {
-    fn new(
-        phase: &PhaseName,
-        (checkpoint, newest_change_at): (Lsn, Option<Timestamp>),
-        uncarried: Option<String>,
-    ) -> Self {
+    fn new(phase: &PhaseName, (checkpoint, newest_change_at): (Lsn, Option<Timestamp>), down: Down) -> Self {
         let newest = newest_change_at.map_or_else(|| "unknown".to_owned(), |at| at.to_string());
         let mut told = format!("loss {phase} {checkpoint} {newest}");
-        told.extend(uncarried.iter().map(|what| format!(" {what}")));
+        if let Down::Uncarried(what) = &down {
+            told.extend([" ", what]);
+        }
         let digest = EffectId::of(told.as_bytes()).to_string();
         let digits: String = digest.chars().filter(char::is_ascii_hexdigit).take(6).collect();
-        Self { word: format!("loss-{digits}"), checkpoint, newest_change_at, uncarried }
+        Self { word: format!("loss-{digits}"), checkpoint, newest_change_at, down }
     }
 }
 
@@ -53,7 +62,10 @@ impl fmt::Display for KnownLoss {
             Some(at) => write!(f, "{at}")?,
             None => f.write_str("unknown")?,
         }
-        self.uncarried.as_ref().map_or(Ok(()), |what| write!(f, "; {what}"))
+        match &self.down {
+            Down::Uncarried(what) => write!(f, "; {what}"),
+            Down::Away | Down::Stopped(_) => Ok(()),
+        }
     }
 }
 
@@ -72,23 +84,24 @@ pub enum WayBack {
 #[must_use]
 pub(crate) fn way_back(name: &PhaseName, phase: &PhaseState) -> WayBack {
     let Some(stream) = phase.streams.get(&Direction::Failback) else { return WayBack::Unknown };
-    match &stream.health {
-        Some(StreamHealth::Broken { .. }) => {}
-        Some(StreamHealth::Stopped { finding }) if finding.code != DISPLACED => {}
+    let down = match &stream.health {
+        Some(StreamHealth::Broken { .. }) => Down::Away,
+        Some(StreamHealth::Stopped { finding }) if finding.code == UNCARRIED => {
+            Down::Uncarried(finding.what.clone())
+        }
+        Some(StreamHealth::Stopped { finding }) if finding.code != DISPLACED => {
+            Down::Stopped(finding.what.clone())
+        }
         Some(StreamHealth::Stopped { .. } | StreamHealth::CaughtUp | StreamHealth::Lagging) | None => {
             return WayBack::Stands;
         }
-    }
+    };
     let seen = |key: &str| stream.seen.get(key).map(String::as_str);
     let Some(checkpoint) = seen("checkpoint").and_then(|text| text.parse().ok()) else {
         return WayBack::Unknown;
     };
     let newest = seen("newest_change_at").and_then(|text| text.parse().ok());
-    let uncarried = match &stream.health {
-        Some(StreamHealth::Stopped { finding }) if finding.code == UNCARRIED => Some(finding.what.clone()),
-        _ => None,
-    };
-    WayBack::Lost(KnownLoss::new(name, (checkpoint, newest), uncarried))
+    WayBack::Lost(KnownLoss::new(name, (checkpoint, newest), down))
 }
 
 /// What is known of the loss, should the target of a phase be given up now. None: it is not known to be lost.

@@ -226,6 +226,8 @@ pub struct PhaseState {
     pub timeline_changed: Option<Position>,
     /// Under which position each gate was last set, as its receipt says.
     pub gate_positions: BTreeMap<Side, Position>,
+    /// What the newest comparison of both sides' columns and indexes found that blocks nothing.
+    pub warning: Option<String>,
     /// Whether the operation that ended last gave way to one that goes on from where it stood.
     pub replaced: bool,
     /// The failback stream as it was, once it is dropped.
@@ -253,6 +255,7 @@ impl Default for PhaseState {
             timelines: BTreeMap::new(),
             timeline_changed: None,
             gate_positions: BTreeMap::new(),
+            warning: None,
             replaced: false,
             lost_stream: None,
             quarantine: None,

@@ -93,22 +93,55 @@ async fn a_request_that_expires_while_its_operation_waits_keeps_it_from_nothing(
     let approvals = "[approvals.cutover]\nrequired = 2\nexpires = \"8s\"\n";
     let scene = Scene::set(Setting { approvals, ..Setting::default() }).await?;
     let workload = scene.workload(Pace::GENTLE);
-    let mut serve = scene.product.serve("a", None)?;
-    serve.ready().await?;
+    let serve = scene.product.serve("a", None)?;
     scene.complete("start", LONG).await?;
+    serve.end().await?;
+    let place = "stop:cutover/prepare_switch/observe_traffic/before_intent";
+    let mut serve = scene.product.serve("a", Some(place))?;
+    serve.ready().await?;
     // Somebody writes for so long that the cutover waits for them before its window, past the request's expiry.
     let writer = scene.on_source().await?;
+    writer.batch_execute("create index beside on shop.events (stamp)").await?;
+    let request = scene.order("cutover").await?;
+    serve.stopped_itself(LONG).await?;
     writer
         .batch_execute("begin; insert into shop.events (worker, seq, kind) values (-21, 1, 'long')")
         .await?;
-    let request = scene.order("cutover").await?;
-    scene.reached(request, "prepare_switch", "install_fence", LONG).await?;
-    tokio::time::sleep(Duration::from_secs(9)).await;
-    ensure!(scene.product.journal().await?.outcome_of(request).is_none(), "it did not wait for the writer");
-    writer.batch_execute("rollback").await?;
+    serve.thaw()?;
+    scene.reached(request, "prepare_switch", "sweep_changed", LONG).await?;
+    // Who approves too late can still see it through.
+    let approve = format!("/migrate approve #{request}");
+    let approving = scene.product.say_and_wait("ben", &approve);
+    let leaving = async {
+        tokio::time::sleep(Duration::from_secs(9)).await;
+        Ok(writer.batch_execute("rollback").await?)
+    };
+    let ((ok, told), ()) = tokio::try_join!(approving, leaving)?;
+    ensure!(told.contains("SW-0117") || told.contains("runs"), "{told}");
+    ensure!(ok && told.contains("completed"), "an approval that waits did not see it through: {told}");
     ensure!(scene.over(request, LONG).await? == "completed", "an expiry stranded what had begun");
+    let status = scene.product.status().await?;
+    let phase = &status["phases"][0];
+    let warning = phase["warning"].as_str().unwrap_or_default();
+    ensure!(warning.contains("beside"), "the index that the target lacks is not in the status: {phase}");
+    for side in ["source", "target"] {
+        let gate = &phase["gates"][side];
+        let (mode, seen) = (gate["mode"].as_str().unwrap_or_default(), gate["seen"].as_str());
+        ensure!(
+            seen.is_none_or(|seen| seen.starts_with(mode)),
+            "a probe from before the switch is shown: {gate}"
+        );
+    }
     scene.sound(&workload, Side::Target).await?;
     workload.stop().await;
+    // A way back that stopped is no target that is away.
+    scene.on_target().await?.batch_execute("truncate shop.notes").await?;
+    wait_until(LONG, "the status to tell of the way back", async || {
+        let (_, text) = scene.product.verb(&["status"], &[]).await?;
+        let is_told = text.contains("LOST?") && text.contains("TRUNCATE of shop.notes");
+        Ok(if is_told && !text.contains("away") { Seen::Done(()) } else { Seen::NotYet(text) })
+    })
+    .await?;
     serve.end().await
 }
 

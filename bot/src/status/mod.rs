@@ -158,6 +158,9 @@ pub struct PhaseReport {
     pub streams: Vec<StreamReport>,
     /// What no fence should have let through.
     pub breaches: Vec<BreachReport>,
+    /// What the last comparison of both sides' columns, constraints and indexes found that blocks nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub warning: Option<String>,
     /// The sides that came back on another timeline and were not probed anew.
     pub timelines: Vec<TimelineReport>,
     /// `about n s`, `one-way` or `none`; null while the source is the writer and the way back is not needed.
@@ -189,6 +192,9 @@ pub struct LossReport {
     pub checkpoint: String,
     /// When the newest change that was applied was committed, by the target's clock.
     pub newest_change_at: Option<Timestamp>,
+    /// What leads on from there.
+    #[serde(skip)]
+    pub remedy: String,
     /// What is said of it.
     #[serde(skip)]
     pub told: String,
@@ -255,7 +261,7 @@ pub struct RequestReport {
 pub struct GateReport {
     /// By the journal.
     pub mode: &'static str,
-    /// As last probed.
+    /// As last probed; none where it was not probed since it was set.
     pub seen: Option<String>,
 }
 

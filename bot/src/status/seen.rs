@@ -67,6 +67,7 @@ impl Seen<'_> {
             gates: self.gates(&observed),
             streams: self.streams(&observed),
             breaches: self.breaches(),
+            warning: phase.warning.clone(),
             timelines: self.timelines(),
             way_back: self.way_back(lag_ms),
             loss: self.loss(),
@@ -135,6 +136,7 @@ impl Seen<'_> {
             known_loss(self.name, self.phase).filter(|_| self.phase.status == PhaseStatus::OnTarget)?;
         Some(LossReport {
             told: words::loss(&loss, self.now),
+            remedy: words::loss_remedy(self.name.as_str(), &loss),
             word: loss.word,
             checkpoint: loss.checkpoint.to_string(),
             newest_change_at: loss.newest_change_at,
@@ -207,10 +209,18 @@ impl Seen<'_> {
                     GateMode::Open => "open",
                     GateMode::Closed => "closed",
                 };
-                let seen = observed.get(&format!("gate.{side}")).cloned();
+                let seen =
+                    observed.get(&format!("gate.{side}")).filter(|seen| !self.is_past(side, seen)).cloned();
                 Some((side.word(), GateReport { mode, seen }))
             })
             .collect()
+    }
+
+    /// Whether a gate was probed before it was set as the journal has it: a report is some seconds behind a switch.
+    fn is_past(&self, side: Side, seen: &str) -> bool {
+        let position = |text: &str| text.rsplit_once("position ").and_then(|(_, at)| at.parse::<u64>().ok());
+        let set = self.phase.gate_positions.get(&side).map(|set| set.get());
+        set.zip(position(seen)).is_some_and(|(set, seen)| seen < set)
     }
 
     fn streams(&self, observed: &BTreeMap<String, String>) -> Vec<StreamReport> {

@@ -1,34 +1,52 @@
 //! A target that is lost: what is known of the loss, what confirms it, and what became of the target.
 
-use journal::{KnownLoss, Quarantine, Timestamp};
+use journal::{Down, KnownLoss, Quarantine, Timestamp};
 
 use super::{instant, length};
 
 /// What is known of a loss, and what cannot be known.
 pub(crate) fn loss(loss: &KnownLoss, now: Timestamp) -> String {
-    if let Some(what) = &loss.uncarried {
-        return format!(
-            "The failback stream has stopped at checkpoint {}: {what}. Nothing says since when: whatever the target \
-             acknowledged for these tables since they left their publication is lost with it, however long ago that was, and \
-             so is what it acknowledged for the others after the stream stopped. While the target answers, put that right and \
-             compare with `verify` instead.",
-            loss.checkpoint
-        );
-    }
+    let (down, unknown) = match &loss.down {
+        Down::Uncarried(what) => {
+            return format!(
+                "The failback stream has stopped at checkpoint {}: {what}. Nothing says since when: whatever the target \
+                 acknowledged for these tables since they left their publication is lost with it, however long ago that \
+                 was, and so is what it acknowledged for the others after the stream stopped. While the target answers, \
+                 put that right and compare with `verify` instead.",
+                loss.checkpoint
+            );
+        }
+        Down::Away => ("is down".to_owned(), "cannot be known while the target is away"),
+        Down::Stopped(why) => (
+            format!("has stopped: {}", why.trim_end_matches('.')),
+            "can be counted on the target alone, as long as it is there",
+        ),
+    };
     match loss.newest_change_at {
         Some(at) => format!(
-            "The failback stream is down. Its last applied checkpoint is {}, and the newest change known to the source was \
+            "The failback stream {down}. Its last applied checkpoint is {}, and the newest change known to the source was \
              committed on the target at {} ({} ago, if the clocks agree). Every write that the target acknowledged before \
-             that is on the source. What it acknowledged since then is lost, as far as it cannot still be drained; how much \
-             that is cannot be known while the target is away.",
+             that is on the source. What it acknowledged since then is lost if the target is given up, as far as it cannot \
+             still be drained; how much that is {unknown}.",
             loss.checkpoint,
             instant(at),
             length(now.since(at))
         ),
         None => format!(
-            "The failback stream is down. Its last applied checkpoint is {}, and no change with a time was ever applied: how \
-             old the newest known change is, and how much is lost, cannot be known while the target is away.",
+            "The failback stream {down}. Its last applied checkpoint is {}, and no change with a time was ever applied: how \
+             old the newest known change is, and how much is lost if the target is given up, {unknown}.",
             loss.checkpoint
+        ),
+    }
+}
+
+/// What leads on from there.
+pub(crate) fn loss_remedy(phase: &str, loss: &KnownLoss) -> String {
+    let give_up = format!("/migrate {phase} failback --target-lost, to give the target up at this loss");
+    match loss.down {
+        Down::Away => give_up,
+        Down::Stopped(_) | Down::Uncarried(_) => format!(
+            "mend why it stopped, if it can be mended; or /migrate {phase} complete, to stay with the target; or {give_up}"
         ),
     }
 }
@@ -44,8 +62,18 @@ pub(crate) fn unconfirmed(phase: &str, known: &KnownLoss, given: Option<&str>, n
         };
         format!("`{given}` does not confirm it: {why}. ")
     });
+    let other = match known.down {
+        Down::Away => {
+            format!("If the target comes back, `/migrate {phase} failback` leads back without a loss.")
+        }
+        Down::Stopped(_) | Down::Uncarried(_) => {
+            format!(
+                "As long as the target is there, `/migrate {phase} complete` stays with it and loses nothing."
+            )
+        }
+    };
     format!(
-        "{wrong}{} If the target comes back, `/migrate {phase} failback` leads back without a loss. To accept this very loss \
+        "{wrong}{} {other} To accept this very loss \
          and open the source: `/migrate {phase} failback --target-lost --confirm {}`; two persons then approve it.",
         loss(known, now),
         known.word

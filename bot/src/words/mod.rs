@@ -44,7 +44,7 @@ pub use live::{
     plan_not_written, plan_written,
 };
 pub use loss::quarantine;
-pub(crate) use loss::{loss, unconfirmed};
+pub(crate) use loss::{loss, loss_remedy, unconfirmed};
 pub use people::{people, people_odd};
 pub use plan::{
     Revision, adopted, adoption, checked, diff as plan_diff, full as plan_shown, in_the_way,

@@ -137,9 +137,7 @@ fn trouble(text: &mut String, phase: &PhaseReport, now: Timestamp) {
     breaches(text, phase, now);
     if let Some(loss) = &phase.loss {
         row(text, "LOST?", &loss.told);
-        let told =
-            format!("/migrate {} failback --target-lost, to give the target up at this loss", phase.name);
-        row(text, "  remedy", &told);
+        row(text, "  remedy", &loss.remedy);
     }
     if let Some(quarantine) = &phase.quarantine {
         row(text, "QUARANTINE", quarantine);
@@ -152,6 +150,9 @@ fn trouble(text: &mut String, phase: &PhaseReport, now: Timestamp) {
     }
     for glass in &phase.broken_glass {
         row(text, "GLASS", &glass.told);
+    }
+    if let Some(warning) = &phase.warning {
+        row(text, "warning", warning);
     }
     if let Some(hold) = &phase.hold {
         row(text, "held", &format!("“{hold}”"));
@@ -188,7 +189,7 @@ fn phase_table(text: &mut String, phase: &PhaseReport, now: Timestamp) {
     }
     for (side, gate) in &phase.gates {
         let seen = gate.seen.as_deref().zip(phase.reported_at).map_or_else(
-            || "not probed lately".to_owned(),
+            || "not probed since".to_owned(),
             |(seen, at)| format!("{seen}, probed at {}", instant(at)),
         );
         row(text, &format!("gate {side}"), &format!("{} by the journal; {seen}", gate.mode));

@@ -236,6 +236,7 @@ fn change_phase(phase: &mut PhaseState, effect: &Effect, evidence: &Evidence) {
             // Those that stopped at the side's other timeline begin anew.
             phase.streams.values_mut().for_each(|stream| stream.health = None);
         }
+        Effect::CompareColumns { .. } => phase.warning = evidence.get("warning").cloned(),
         Effect::CloseGate { side } => set_gate(phase, *side, GateMode::Closed, evidence),
         Effect::OpenGate { side } => set_gate(phase, *side, GateMode::Open, evidence),
         Effect::StartStream { stream, mode, slot, publication, origin, from } => {
