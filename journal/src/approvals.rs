@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::ids::{PersonId, PhaseName, Position};
-use crate::loss::known_loss;
+use crate::loss::{WayBack, known_loss, way_back};
 use crate::names::Direction;
 use crate::operation::{Operation, PhaseStatus};
 use crate::origin::Membership;
@@ -103,6 +103,12 @@ pub(crate) fn binding_change(state: &State, request: &Request, now: Timestamp) -
         return Some(VoidReason::NotBegun { not_after });
     }
     let phase = state.phases.get(&request.phase)?;
+    if request.operation == Operation::CompleteSourceLost
+        && waits
+        && way_back(&request.phase, phase) == WayBack::Stands
+    {
+        return Some(VoidReason::SourceIsBack);
+    }
     // What has begun carries through what was confirmed; until then another loss is another request.
     if request.operation == Operation::FailbackTargetLost && waits {
         let known = known_loss(&request.phase, phase).map(|loss| loss.to_string());

@@ -63,14 +63,13 @@ fn at_rest(state: &State, phase: &PhaseName, now: Timestamp) -> Due {
         .map_or(Due::Idle, |request| Due::Begin(request.position))
 }
 
-/// A `failback --target-lost` that takes the place of a way back that cannot go on.
+/// A request that takes the place of an operation that cannot go on.
 fn replacement(state: &State, run: &OperationRun, now: Timestamp) -> Option<Due> {
-    let mut open = state.requests.values().filter(|request| {
+    let request = state.requests.values().find(|request| {
         request.phase == run.phase
-            && request.operation == Operation::FailbackTargetLost
             && request.status == RequestStatus::Open
-    });
-    let request = open.next().filter(|_| may_be_replaced(run))?;
+            && may_be_replaced(run, request.operation)
+    })?;
     if binding_change(state, request, now).is_some() {
         return Some(Due::VoidStale);
     }

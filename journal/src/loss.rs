@@ -113,10 +113,15 @@ pub fn known_loss(name: &PhaseName, phase: &PhaseState) -> Option<KnownLoss> {
     }
 }
 
-/// Whether a running operation gives way to a `failback --target-lost`: a way back that is in its window, or is being
-/// undone from there, and that has not begun to open the source. Before its window it can be aborted.
+/// Whether a running operation gives way to another, which goes on from where it stands. To a `failback --target-lost`: a
+/// way back that is in its window, or is being undone from there, and that has not begun to open the source; before its
+/// window it can be aborted. To a `complete --source-lost`: a `complete`.
 #[must_use]
-pub fn may_be_replaced(run: &OperationRun) -> bool {
+pub fn may_be_replaced(run: &OperationRun, by: Operation) -> bool {
     let leads_back = matches!(run.operation, Operation::Failback | Operation::FailbackTargetLost);
-    leads_back && run.stopped.is_some() && run.opening.is_none()
+    match by {
+        Operation::FailbackTargetLost => leads_back && run.stopped.is_some() && run.opening.is_none(),
+        Operation::CompleteSourceLost => run.operation == Operation::Complete,
+        _ => false,
+    }
 }

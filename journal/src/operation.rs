@@ -25,11 +25,13 @@ pub enum Operation {
     Retire,
     /// Open the source although the target is lost, at the loss that was shown.
     FailbackTargetLost,
+    /// Give up the way back although the source is lost: nothing is asked of it.
+    CompleteSourceLost,
 }
 
 impl Operation {
     /// All of them, in the order people meet them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Start,
         Self::Cutover,
         Self::Failback,
@@ -37,6 +39,7 @@ impl Operation {
         Self::Verify,
         Self::Retire,
         Self::FailbackTargetLost,
+        Self::CompleteSourceLost,
     ];
 
     /// The word for it in commands, events and messages.
@@ -50,6 +53,7 @@ impl Operation {
             Self::Verify => "verify",
             Self::Retire => "retire",
             Self::FailbackTargetLost => "failback --target-lost",
+            Self::CompleteSourceLost => "complete --source-lost",
         }
     }
 
@@ -85,6 +89,7 @@ impl Operation {
                 S::SwitchTrafficBack,
             ],
             Self::Complete => &[S::DrainFailback, S::StopFailback, S::CleanUp],
+            Self::CompleteSourceLost => &[S::StopFailback, S::CleanUp],
             Self::Verify => &[S::VerifyFull],
             Self::Retire => &[S::CleanUp],
             Self::FailbackTargetLost => {
@@ -99,7 +104,7 @@ impl Operation {
         match self {
             Self::Cutover => Some(Side::Target),
             Self::Failback | Self::FailbackTargetLost => Some(Side::Source),
-            Self::Start | Self::Complete | Self::Verify | Self::Retire => None,
+            Self::Start | Self::Complete | Self::CompleteSourceLost | Self::Verify | Self::Retire => None,
         }
     }
 
@@ -108,7 +113,12 @@ impl Operation {
     pub const fn default_approvals(self) -> u8 {
         match self {
             Self::Start | Self::Verify => 0,
-            Self::Cutover | Self::Failback | Self::Complete | Self::Retire | Self::FailbackTargetLost => 2,
+            Self::Cutover
+            | Self::Failback
+            | Self::Complete
+            | Self::Retire
+            | Self::FailbackTargetLost
+            | Self::CompleteSourceLost => 2,
         }
     }
 }

@@ -220,6 +220,9 @@ pub enum Refusal {
     /// The failback stream is down, and where it had come to is not known.
     #[error("SW-0158 where the failback stream had come to is not known")]
     LossUnknown,
+    /// The source is not known to be lost.
+    #[error("SW-0159 the source is not known to be lost")]
+    SourceNotLost,
     /// An epoch must grow.
     #[error("SW-0141 epoch {given} is not newer than {newest}")]
     OldEpoch {

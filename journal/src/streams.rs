@@ -62,10 +62,18 @@ pub fn stream_in_the_way(phase: &PhaseState, operation: Operation) -> Option<(Di
     match operation {
         Operation::Cutover => down(Direction::Forward).or_else(|| down(Direction::Failback)),
         Operation::Failback => down(Direction::Failback),
-        Operation::Complete if !stopped(Direction::Failback) => down(Direction::Failback),
+        Operation::Complete if !stopped(Direction::Failback) => {
+            let (direction, mut finding) = down(Direction::Failback)?;
+            finding.remedy.push_str(" If the source is gone for good, say `complete --source-lost`.");
+            Some((direction, finding))
+        }
         // A comparison is made at a place of the stream that applies, to which one that has stopped does not come.
         Operation::Verify => applying(phase).filter(|at| stopped(*at)).and_then(down),
-        Operation::Start | Operation::Complete | Operation::Retire | Operation::FailbackTargetLost => None,
+        Operation::Start
+        | Operation::Complete
+        | Operation::Retire
+        | Operation::FailbackTargetLost
+        | Operation::CompleteSourceLost => None,
     }
 }
 
@@ -85,6 +93,11 @@ pub fn desired_streams(state: &State) -> BTreeMap<StreamName, StreamSpec> {
         let loading = phase_state.operation.as_ref().is_some_and(|run| {
             run.operation == Operation::Start && !run.finished_steps.contains(&Step::Load)
         });
+        // One end of either is lost, and nothing of them is wanted any more.
+        let ended = phase_state
+            .operation
+            .as_ref()
+            .is_some_and(|run| run.operation == Operation::CompleteSourceLost && run.undo.is_none());
         // An undo opens the side being left before it turns that side's stream back to applying, so that a dead other side
         // does not keep it closed. Until then the stream rests: in guard it would drop the first new writes.
         let rests = |direction: Direction, stream: &StreamState| {
@@ -94,7 +107,7 @@ pub fn desired_streams(state: &State) -> BTreeMap<StreamName, StreamSpec> {
                     && run.operation.opens() == Some(direction.to())
             })
         };
-        let running = phase_state.streams.iter().filter(|_| !loading);
+        let running = phase_state.streams.iter().filter(|_| !loading && !ended);
         for (direction, stream) in running.filter(|(direction, stream)| !rests(**direction, stream)) {
             let name = StreamName { phase: phase.clone(), direction: *direction };
             let spec = StreamSpec {

@@ -34,6 +34,7 @@ pub const fn transitions() -> &'static [Transition] {
         row(P::OnTarget, O::FailbackTargetLost, P::Quarantined),
         row(P::Quarantined, O::Retire, P::Retired),
         row(P::OnTarget, O::Complete, P::Completed),
+        row(P::OnTarget, O::CompleteSourceLost, P::Completed),
     ];
     TABLE
 }

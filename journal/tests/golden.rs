@@ -351,6 +351,7 @@ fn shapes() -> Vec<Recorded> {
         VoidReason::RoleLost { person: ana.clone() },
         VoidReason::Undone,
         VoidReason::LossChanged,
+        VoidReason::SourceIsBack,
     ] {
         facts.push(Fact::RequestVoided { request: operation, reason });
     }

@@ -160,7 +160,8 @@ fn play(journal: &mut Journal, step: &Move) {
                 within: Some(minutes(*within)),
                 ..RequestOptions::default()
             };
-            let _ = journal.ask_with("ana", Operation::ALL[usize::from(*what) % 7], options);
+            let _ =
+                journal.ask_with("ana", Operation::ALL[usize::from(*what) % Operation::ALL.len()], options);
             return;
         }
         Move::BreakGlass(who_, back) => {
@@ -195,7 +196,7 @@ fn play(journal: &mut Journal, step: &Move) {
             return;
         }
         Move::Ask(person, what) => {
-            let _ = journal.ask(who(*person), Operation::ALL[usize::from(*what) % 7]);
+            let _ = journal.ask(who(*person), Operation::ALL[usize::from(*what) % Operation::ALL.len()]);
             return;
         }
         Move::Approve(person_, back) => {

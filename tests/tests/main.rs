@@ -40,6 +40,7 @@ mod settings;
 mod shared_sequence;
 mod slack;
 mod slow_target;
+mod source_lost;
 mod spoiled_cell;
 mod stopped;
 mod target_lost;

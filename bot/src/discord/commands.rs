@@ -72,9 +72,9 @@ fn subcommand(verb: Verb) -> Value {
             text(bare(option), words::option(option), false, false);
         }
     }
-    if verb.options().contains(&Opt::TargetLost) {
-        let about = described(words::option(Opt::TargetLost));
-        options.push(json!({"type": YES_OR_NO, "name": bare(Opt::TargetLost), "description": about}));
+    for option in verb.options().iter().copied().filter(|option| !option.takes_value()) {
+        let about = described(words::option(option));
+        options.push(json!({"type": YES_OR_NO, "name": bare(option), "description": about}));
     }
     // Discord wants what is required first.
     options.sort_by_key(|option| option.get("required").is_none());

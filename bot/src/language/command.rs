@@ -207,6 +207,8 @@ words! {
         Plan => "--plan",
         /// The target is gone.
         TargetLost => "--target-lost",
+        /// The source is gone.
+        SourceLost => "--source-lost",
         /// The loss that was shown.
         Confirm => "--confirm",
         /// When to begin.
@@ -243,9 +245,10 @@ impl Verb {
     #[must_use]
     pub const fn options(self) -> &'static [Opt] {
         match self {
-            Self::Start | Self::Cutover | Self::Complete | Self::Verify | Self::Retire => {
+            Self::Start | Self::Cutover | Self::Verify | Self::Retire => {
                 &[Opt::Plan, Opt::At, Opt::Within, Opt::Reason]
             }
+            Self::Complete => &[Opt::Plan, Opt::SourceLost, Opt::At, Opt::Within, Opt::Reason],
             Self::Failback => &[Opt::Plan, Opt::TargetLost, Opt::Confirm, Opt::At, Opt::Within, Opt::Reason],
             Self::Abort | Self::Approve | Self::Deny | Self::BreakGlass | Self::Hold => &[Opt::Reason],
             Self::Pause
@@ -298,7 +301,7 @@ impl Opt {
     pub const fn takes_value(self) -> bool {
         match self {
             Self::Reason | Self::Plan | Self::Confirm | Self::At | Self::Within => true,
-            Self::TargetLost => false,
+            Self::TargetLost | Self::SourceLost => false,
         }
     }
 }
@@ -334,7 +337,7 @@ impl Command {
                 Operation::Start => Verb::Start,
                 Operation::Cutover => Verb::Cutover,
                 Operation::Failback | Operation::FailbackTargetLost => Verb::Failback,
-                Operation::Complete => Verb::Complete,
+                Operation::Complete | Operation::CompleteSourceLost => Verb::Complete,
                 Operation::Verify => Verb::Verify,
                 Operation::Retire => Verb::Retire,
             },

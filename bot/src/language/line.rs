@@ -268,13 +268,18 @@ fn of_phase(
     mut options: BTreeMap<Opt, Option<String>>,
 ) -> Result<Command, Problem> {
     let is_lost = options.remove(&Opt::TargetLost).is_some();
+    let is_source_lost = options.remove(&Opt::SourceLost).is_some();
     if let Some(operation) = verb.operation() {
         let plan = options.remove(&Opt::Plan).flatten().map(|text| hash(&text)).transpose()?;
         let confirmed_loss = options.remove(&Opt::Confirm).flatten();
         if confirmed_loss.is_some() && !is_lost {
             return Err(Problem::ForeignOption { verb, option: Opt::Confirm });
         }
-        let operation = if is_lost { Operation::FailbackTargetLost } else { operation };
+        let operation = match () {
+            () if is_lost => Operation::FailbackTargetLost,
+            () if is_source_lost => Operation::CompleteSourceLost,
+            () => operation,
+        };
         let not_before = options.remove(&Opt::At).flatten().map(|text| moment(&text)).transpose()?;
         let within = options.remove(&Opt::Within).flatten().map(|text| length(&text)).transpose()?;
         let options = RequestOptions { plan, confirmed_loss, not_before, within, reason };

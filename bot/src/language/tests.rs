@@ -29,6 +29,7 @@ fn every_command_is_read_with_and_without_its_prefix() {
         ("region-a cutover", request(Operation::Cutover)),
         ("region-a failback", request(Operation::Failback)),
         ("region-a failback --target-lost", request(Operation::FailbackTargetLost)),
+        ("region-a complete --source-lost", request(Operation::CompleteSourceLost)),
         ("region-a complete", request(Operation::Complete)),
         ("region-a verify", request(Operation::Verify)),
         ("region-a retire", request(Operation::Retire)),

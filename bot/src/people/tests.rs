@@ -180,7 +180,9 @@ fn glass_that_nobody_could_review_is_a_problem() {
     ];
     // All that need two take operators; `start` takes the one approver, who alone may break the glass.
     let mut policies = "[approvals.start]\nrequired = 1\nrole = \"approver\"\n".to_owned();
-    for operation in ["cutover", "failback", "complete", "retire", "failback_target_lost"] {
+    for operation in
+        ["cutover", "failback", "complete", "retire", "failback_target_lost", "complete_source_lost"]
+    {
         let _written = writeln!(policies, "[approvals.{operation}]\nrole = \"operator\"");
     }
     let text = plan(&people, &policies);
@@ -197,7 +199,9 @@ fn a_role_that_nobody_fills_and_a_lonely_operator_are_told() {
         ("cy", "", "github = 3"),
     ];
     let mut policies = String::new();
-    for operation in ["cutover", "failback", "complete", "retire", "failback_target_lost"] {
+    for operation in
+        ["cutover", "failback", "complete", "retire", "failback_target_lost", "complete_source_lost"]
+    {
         let _written = writeln!(policies, "[approvals.{operation}]\nrole = \"operator\"");
     }
     let text = plan(&people, &policies);

@@ -342,7 +342,7 @@ const fn status_word(phase: &PhaseState) -> &'static str {
         Operation::Start => "starting",
         Operation::Cutover => "cutting_over",
         Operation::Failback | Operation::FailbackTargetLost => "failing_back",
-        Operation::Complete => "completing",
+        Operation::Complete | Operation::CompleteSourceLost => "completing",
         Operation::Verify => "verifying",
         Operation::Retire => "retiring",
     }

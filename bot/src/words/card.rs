@@ -7,7 +7,7 @@ use journal::{
     UndoCause, VoidReason, approvers,
 };
 
-use super::{World, because, commit, instant, list, named, voided, waiting};
+use super::{World, because, commit, instant, list, named, successor, voided, waiting};
 use crate::board::Stage;
 
 /// What else a card is made of.
@@ -40,7 +40,7 @@ pub(crate) fn card(
         Stage::Undoing => format!("Request {what} is being undone"),
         Stage::Completed => format!("Request {what} is completed"),
         Stage::Undone => format!("Request {what} was undone"),
-        Stage::Replaced => format!("Request {what} gave way to a failback --target-lost"),
+        Stage::Replaced => format!("Request {what} gave way to a {}", successor(request.operation)),
         Stage::Void => format!("Request {what} is void"),
     };
     let mut text = format!("{headline}.\n");

@@ -41,6 +41,7 @@ pub const fn option(option: Opt) -> &'static str {
         Opt::Reason => "Why; everybody reads it, and the journal keeps it",
         Opt::Plan => "The hash of the plan that you saw: with another one nothing happens",
         Opt::TargetLost => "The target cannot be reached any more: open the source at the loss that is shown",
+        Opt::SourceLost => "The source cannot be reached any more: nothing is asked of it",
         Opt::Confirm => "The loss, as it was shown",
         Opt::At => "Not before, as in 2026-12-01T22:00+01:00",
         Opt::Within => "No later than this after that, as in 30m",

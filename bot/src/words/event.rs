@@ -127,7 +127,8 @@ impl Narrator {
             Fact::OperationFinished { outcome: Outcome::Completed, .. } => "completed".to_owned(),
             Fact::OperationFinished { outcome: Outcome::Undone, .. } => "undone".to_owned(),
             Fact::OperationFinished { outcome: Outcome::Replaced, .. } => {
-                "it gives way to a failback --target-lost, which goes on from where it stands".to_owned()
+                "it gives way to what was asked for in its place, which goes on from where it stands"
+                    .to_owned()
             }
             Fact::LossDeclared { .. }
             | Fact::QuarantineClosed { .. }
@@ -190,7 +191,10 @@ fn of_a_lost_target(fact: &Fact) -> String {
             format!("ALARM: the rest of the quarantined target's stream cannot be read{why}")
         }
         Fact::LeftBehind { side, what, .. } => {
-            format!("left behind on the {side}, which did not come back: {}", list(what))
+            format!(
+                "left behind on the {side}, which did not come back: {}. If it does: drop the slot first, it keeps the log",
+                list(what)
+            )
         }
         _ => String::new(),
     }

@@ -42,10 +42,11 @@ const fn entry(verb: Verb) -> Entry {
             example: "/migrate region-a failback",
         },
         Verb::Complete => Entry {
-            usage: "PHASE complete [--plan HASH]",
+            usage: "PHASE complete [--plan HASH] [--source-lost]",
             summary: "give up the way back: the target stays the writer for ever",
             detail: "Stops the replication back to the source and removes what the move left behind. The source's gate \
-                     stays closed. It cannot be undone.",
+                     stays closed. It cannot be undone. With --source-lost nothing is asked of a source that cannot be \
+                     reached any more, and what stays on it is named; it takes the place of a complete that cannot go on.",
             example: "/migrate region-a complete",
         },
         Verb::Verify => Entry {

@@ -166,6 +166,10 @@ pub(crate) fn voided(reason: &VoidReason) -> String {
             "the loss that it confirms is not the one known now: the target answers, or more is known of it"
                 .to_owned()
         }
+        VoidReason::SourceIsBack => {
+            "the stream back to the source is not down any more: `complete` ends the move and leaves nothing behind"
+                .to_owned()
+        }
         VoidReason::Undone => "its operation was undone, which spends the approvals".to_owned(),
     }
 }
@@ -189,9 +193,17 @@ pub(crate) fn standing(request: &Request) -> String {
         RequestStatus::Finished(journal::Outcome::Completed) => "its operation is completed".to_owned(),
         RequestStatus::Finished(journal::Outcome::Undone) => "its operation was undone".to_owned(),
         RequestStatus::Finished(journal::Outcome::Replaced) => {
-            "its operation gave way to a failback --target-lost".to_owned()
+            format!("its operation gave way to a {}", successor(request.operation))
         }
         RequestStatus::Void(reason) => format!("it is void, because {}", voided(reason)),
+    }
+}
+
+/// What takes the place of an operation that gives way.
+pub(crate) const fn successor(operation: Operation) -> Operation {
+    match operation {
+        Operation::Complete => Operation::CompleteSourceLost,
+        _ => Operation::FailbackTargetLost,
     }
 }
 
@@ -204,7 +216,9 @@ pub(crate) fn possible(status: PhaseStatus) -> Vec<Operation> {
 pub(crate) fn possible_lines(phase: &PhaseName, status: PhaseStatus) -> String {
     let lines: Vec<String> = possible(status)
         .into_iter()
-        .filter(|operation| *operation != Operation::FailbackTargetLost)
+        .filter(|operation| {
+            !matches!(operation, Operation::FailbackTargetLost | Operation::CompleteSourceLost)
+        })
         .map(|operation| format!("`/migrate {phase} {operation}`"))
         .collect();
     if lines.is_empty() { "nothing more".to_owned() } else { lines.join(", ") }

@@ -148,7 +148,7 @@ fn sentence(problem: &Problem, world: World<'_>) -> String {
                 Opt::Plan => "HASH",
                 Opt::At => "2026-12-01T22:00+01:00",
                 Opt::Within => "30m",
-                Opt::TargetLost => "",
+                Opt::TargetLost | Opt::SourceLost => "",
             };
             format!("{} needs its value: `{} {value}`.", option.word(), option.word())
         }

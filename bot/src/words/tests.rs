@@ -153,6 +153,7 @@ fn refusals() -> Vec<(&'static str, Refusal)> {
         ),
         ("region-a failback --target-lost", Refusal::TargetNotLost),
         ("region-a failback --target-lost", Refusal::LossUnknown),
+        ("region-a complete --source-lost", Refusal::SourceNotLost),
         ("", Refusal::OldEpoch { given: journal::Epoch::new(3), newest: journal::Epoch::new(4) }),
         ("deny #2", Refusal::ReasonNeeded),
         ("break-glass #2 --reason fire", Refusal::ReasonTooShort { least: 20 }),

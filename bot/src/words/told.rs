@@ -9,7 +9,7 @@ use journal::{
 };
 use journal_store::StoreError;
 
-use super::{list, named, standing, voided};
+use super::{list, named, standing, successor, voided};
 use crate::language::{MOST_COMMANDS, Verb};
 
 /// Nothing in a text was a command.
@@ -231,7 +231,8 @@ pub fn ended(request: &Request) -> String {
             request.phase, request.operation
         ),
         RequestStatus::Finished(Outcome::Replaced) => format!(
-            "replaced: a `failback --target-lost` goes on from where it stood. /migrate status {}",
+            "replaced: a `{}` goes on from where it stood. /migrate status {}",
+            successor(request.operation),
             request.phase
         ),
         RequestStatus::Void(reason) => format!("void, because {}.", voided(reason)),

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use futures::stream::BoxStream;
+use journal::plan::key;
 use journal::{
     Actor, Command, CommandBody, Due, Effect, EffectId, EffectOutcome, EffectSpec, EffectStatus, Finding,
     Operation, OperationRun, PhaseName, PhaseState, Recorded, Refusal, Side, State, Step, StreamSpec,
@@ -534,10 +535,7 @@ pub(super) fn running<'s>(state: &'s State, phase: &PhaseName) -> Option<(&'s Ph
 /// A place where a test may kill this process.
 fn hit(run: &OperationRun, spec: &EffectSpec, moment: &str) {
     if failpoint::is_armed() {
-        let operation = match run.operation {
-            Operation::FailbackTargetLost => "failback_target_lost",
-            other => other.word(),
-        };
+        let operation = key(run.operation);
         failpoint::hit(&format!("{operation}/{}/{}/{moment}", spec.step, spec.effect.label()));
     }
 }

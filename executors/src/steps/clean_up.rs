@@ -1,6 +1,6 @@
 //! `clean_up`: what the phase leaves behind is removed.
 //!
-//! After `complete` the source's gate stays closed and fenced for ever; after `retire` the target has nothing left of the
+//! After `complete` the source's gate stays closed and fenced for ever, also where the source is lost and may come back; after `retire` the target has nothing left of the
 //! phase: a copy that nothing feeds any more would only wait to be taken for the truth.
 
 use journal::{Direction, Effect, Finding, Operation, Side};
@@ -13,6 +13,13 @@ pub(crate) fn plan(ctx: &StepContext<'_>) -> Result<Vec<Effect>, Finding> {
     let retire = ctx.run.operation == Operation::Retire;
     if retire && ctx.state.quarantine.as_ref().is_some_and(|quarantine| !quarantine.is_done()) {
         return Ok(on_the_source(ctx));
+    }
+    if ctx.run.operation == Operation::CompleteSourceLost {
+        return Ok(vec![
+            Effect::DropStream { stream: ctx.stream(Direction::Forward) },
+            Effect::DropOrigin { side: Side::Target, origin: ctx.origin(Direction::Forward) },
+            Effect::RemoveFence { side: Side::Target, tables: ctx.tables() },
+        ]);
     }
     let mut effects = Vec::new();
     if retire {

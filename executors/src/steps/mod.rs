@@ -121,7 +121,10 @@ impl<'a> StepContext<'a> {
     pub(crate) fn applying(&self) -> Direction {
         match self.run.operation {
             Operation::Start | Operation::Cutover | Operation::Retire => Direction::Forward,
-            Operation::Failback | Operation::Complete | Operation::FailbackTargetLost => Direction::Failback,
+            Operation::Failback
+            | Operation::Complete
+            | Operation::FailbackTargetLost
+            | Operation::CompleteSourceLost => Direction::Failback,
             Operation::Verify => self.state.applying(),
         }
     }

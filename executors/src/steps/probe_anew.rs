@@ -21,9 +21,12 @@ pub(crate) fn plan(ctx: &StepContext<'_>, step: Step) -> Vec<Effect> {
         let home = |effect: &Effect| matches!(effect, Effect::InstallHome { side: at, .. } if *at == side);
         ctx.run.operation != Operation::Start || ctx.run.evidence(|record| home(&record.effect)).is_some()
     };
-    // Nothing is asked of a target that is lost.
-    let is_lost = ctx.run.operation == Operation::FailbackTargetLost || ctx.state.quarantine.is_some();
-    let is_met = |side: Side| is_met(side) && !(is_lost && side == Side::Target);
+    // Nothing is asked of a side that is lost.
+    let is_lost = |side: Side| match side {
+        Side::Target => ctx.run.operation == Operation::FailbackTargetLost || ctx.state.quarantine.is_some(),
+        Side::Source => ctx.run.operation == Operation::CompleteSourceLost,
+    };
+    let is_met = |side: Side| is_met(side) && !is_lost(side);
     let changes = ctx.state.timelines.iter().filter(|(side, _)| is_met(**side));
     let mut effects: Vec<Effect> = changes.map(|(side, change)| probe(ctx, *side, change)).collect();
     let changed = ctx.state.timeline_changed.filter(|changed| *changed > ctx.run.position);
@@ -76,6 +79,9 @@ fn is_needed(ctx: &StepContext<'_>, direction: Direction) -> bool {
     match ctx.run.operation {
         Operation::Start | Operation::Cutover => true,
         Operation::Failback | Operation::Verify => direction == ctx.applying(),
-        Operation::Complete | Operation::Retire | Operation::FailbackTargetLost => false,
+        Operation::Complete
+        | Operation::Retire
+        | Operation::FailbackTargetLost
+        | Operation::CompleteSourceLost => false,
     }
 }

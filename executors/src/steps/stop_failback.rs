@@ -1,11 +1,18 @@
 //! `stop_failback`: the way back is given up: its stream first, so that nothing reads the slot when it goes.
 
-use journal::{Direction, Effect, Finding};
+use journal::{Direction, Effect, Finding, Operation, Side};
 
 use super::StepContext;
 
-/// The failback stream and all that served it alone.
+/// The failback stream and all that served it alone; beside a source that is lost, what of it is on the target.
 pub(crate) fn plan(ctx: &StepContext<'_>) -> Result<Vec<Effect>, Finding> {
+    if ctx.run.operation == Operation::CompleteSourceLost {
+        let (side, direction) = (Side::Target, Direction::Failback);
+        return Ok(vec![
+            Effect::DropSlot { side, slot: ctx.slot(direction) },
+            Effect::DropPublication { side, publication: ctx.publication(direction) },
+        ]);
+    }
     Ok(drop_direction(ctx, Direction::Failback))
 }
 

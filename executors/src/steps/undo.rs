@@ -20,9 +20,11 @@ pub(crate) fn plan(ctx: &StepContext<'_>) -> Result<Vec<Effect>, Finding> {
         Operation::Start => Ok(of_start(ctx)),
         Operation::Cutover | Operation::Failback => Ok(of_switch(ctx)),
         // These undo nothing: they give up for ever, or only look.
-        Operation::Complete | Operation::Verify | Operation::Retire | Operation::FailbackTargetLost => {
-            Ok(Vec::new())
-        }
+        Operation::Complete
+        | Operation::Verify
+        | Operation::Retire
+        | Operation::FailbackTargetLost
+        | Operation::CompleteSourceLost => Ok(Vec::new()),
     }
 }
 

@@ -36,23 +36,37 @@ pub(super) fn declared(state: &State, run: &OperationRun) -> Result<Fact, Refusa
     })
 }
 
-/// What a phase that is given up leaves on a target that is still lost.
+/// What a phase that ends leaves on a side that is still lost.
 pub(super) fn left_behind(state: &State, run: &OperationRun) -> Option<Fact> {
-    let phase = state.phases.get(&run.phase).filter(|_| run.operation == Operation::Retire)?;
-    let quarantine = phase.quarantine.as_ref()?;
-    if quarantine.is_done() {
-        return None;
-    }
+    let phase = state.phases.get(&run.phase)?;
+    let is_lost = || phase.quarantine.as_ref().is_some_and(|quarantine| !quarantine.is_done());
+    let side = match run.operation {
+        Operation::Retire if is_lost() => Side::Target,
+        Operation::CompleteSourceLost => Side::Source,
+        Operation::Start
+        | Operation::Cutover
+        | Operation::Failback
+        | Operation::Complete
+        | Operation::Verify
+        | Operation::Retire
+        | Operation::FailbackTargetLost => return None,
+    };
     let migration = state.migration.as_ref()?;
     let (name, generation) = (&run.phase, phase.generation);
+    let [reads, writes] = match side {
+        Side::Source => [Direction::Forward, Direction::Failback],
+        Side::Target => [Direction::Failback, Direction::Forward],
+    };
     let mut what = vec![
-        format!("slot {}", slot_name(migration, name, generation, Direction::Failback)),
-        format!("publication {}", publication_name(migration, name, generation, Direction::Failback)),
-        format!("origin {}", origin_name(migration, name, Direction::Forward, 0)),
+        format!("slot {}", slot_name(migration, name, generation, reads)),
+        format!("publication {}", publication_name(migration, name, generation, reads)),
+        format!("origin {}", origin_name(migration, name, writes, 0)),
         "gate, fence and the rows of _switchyard".to_owned(),
     ];
-    what.extend(phase.tables.iter().map(|table| format!("table {table}")));
-    Some(Fact::LeftBehind { operation: run.position, side: Side::Target, what })
+    if side == Side::Target {
+        what.extend(phase.tables.iter().map(|table| format!("table {table}")));
+    }
+    Some(Fact::LeftBehind { operation: run.position, side, what })
 }
 
 /// What was done at the first contact; said again, it is no news.

@@ -97,7 +97,7 @@ pub(super) fn request(state: &State, now: Timestamp, asked: &Asked<'_>) -> Resul
 
 /// The operation that keeps another from being asked for and begun.
 fn in_the_way(phase: &PhaseState, operation: Operation) -> Option<&OperationRun> {
-    let gives_way = |run: &&OperationRun| operation == Operation::FailbackTargetLost && may_be_replaced(run);
+    let gives_way = |run: &&OperationRun| may_be_replaced(run, operation);
     phase.operation.as_ref().filter(|run| !gives_way(run))
 }
 
@@ -107,6 +107,9 @@ fn confirmed(
     state: &PhaseState,
     (operation, options): (Operation, &RequestOptions),
 ) -> Result<Option<String>, Refusal> {
+    if operation == Operation::CompleteSourceLost && way_back(phase, state) == WayBack::Stands {
+        return Err(Refusal::SourceNotLost);
+    }
     if operation != Operation::FailbackTargetLost {
         return Ok(None);
     }
@@ -184,6 +187,7 @@ pub(super) fn check_binding(state: &State, request: &Request, now: Timestamp) ->
             | VoidReason::PullRequestClosed
             | VoidReason::OtherPlanAtHead
             | VoidReason::LossChanged
+            | VoidReason::SourceIsBack
             | VoidReason::RoleLost { .. }
             | VoidReason::Undone,
         ) => Err(Refusal::RequestClosed { request: number }),

@@ -290,6 +290,10 @@ fn finish(state: &mut State, at: &Occurrence<'_>, outcome: Outcome) {
             if let Some(row) = row {
                 phase.status = row.to;
             }
+            if run.operation == Operation::CompleteSourceLost {
+                // Their rows are on the side that is lost.
+                phase.streams.clear();
+            }
             if run.operation == Operation::Retire {
                 if phase.quarantine.take().is_some() {
                     // What comes next may be another database.

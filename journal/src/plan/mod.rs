@@ -29,6 +29,7 @@ pub const fn key(operation: Operation) -> &'static str {
         Operation::Verify => "verify",
         Operation::Retire => "retire",
         Operation::FailbackTargetLost => "failback_target_lost",
+        Operation::CompleteSourceLost => "complete_source_lost",
     }
 }
 

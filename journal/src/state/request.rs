@@ -54,6 +54,8 @@ pub enum VoidReason {
     Undone,
     /// The loss that was confirmed is not the one known now.
     LossChanged,
+    /// The source that was to be given up for lost is not lost any more.
+    SourceIsBack,
 }
 
 /// A person's latest decisive word on a request.

@@ -410,6 +410,9 @@ pub fn plan(operation: Operation, step: Step) -> Vec<Effect> {
             Effect::OpenGate { side: to },
             Effect::ResumeTraffic { to },
         ],
+        Step::StopFailback if operation == Operation::CompleteSourceLost => {
+            vec![Effect::DropSlot { side: Side::Target, slot: "s".to_owned() }]
+        }
         Step::StopFailback => vec![Effect::DropStream { stream: stream(Direction::Failback) }],
         Step::CleanUp => vec![Effect::DropStream { stream: stream(Direction::Forward) }],
         Step::Undo if operation.opens().is_some() => vec![

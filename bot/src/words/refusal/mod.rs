@@ -125,6 +125,7 @@ impl Told<'_> {
             | Refusal::LossUnconfirmed { .. }
             | Refusal::TargetNotLost
             | Refusal::LossUnknown
+            | Refusal::SourceNotLost
             | Refusal::ReasonNeeded
             | Refusal::ReasonTooShort { .. }) => self.running(running),
             executors @ (Refusal::StepNotDue { .. }
@@ -369,6 +370,11 @@ impl Told<'_> {
                 "The target is not lost: the failback stream is not down. `/migrate {phase} failback` leads back without a \
                  loss. Should the target die, this can be said once its stream is known to be broken, some seconds later; \
                  where a side came back on another timeline, say `/migrate {phase} verify` first."
+            ),
+            Refusal::SourceNotLost => format!(
+                "The source is not known to be lost: the stream back to it is not down. `/migrate {phase} complete` ends the move \
+                 and leaves nothing behind. Should the source die, this can be said once its stream is known to be broken, some \
+                 seconds later."
             ),
             Refusal::LossUnknown => format!(
                 "The failback stream is down, and how far it had come is not known, since the source did not say so when it \

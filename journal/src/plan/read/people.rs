@@ -240,7 +240,12 @@ impl Reader<'_> {
                 exclude_author: false,
                 bind_commit: false,
             };
-            if let Some(said) = table.and_then(|table| table.table(super::super::key(operation))) {
+            let said = table.and_then(|table| table.table(super::super::key(operation)));
+            // It came later than the first plans: one that says nothing of it keeps its meaning, and so its hash.
+            if said.is_none() && operation == Operation::CompleteSourceLost {
+                continue;
+            }
+            if let Some(said) = said {
                 policy.expires = self.length(said.text("expires"), EXPIRES);
                 policy.exclude_requester = said.flag("exclude_requester").unwrap_or(false);
                 policy.exclude_author = said.flag("exclude_author").unwrap_or(false);
