@@ -269,7 +269,8 @@ impl Hands for PhaseHands {
     }
 
     fn lag_ms(&self, direction: Direction) -> Option<u64> {
-        self.plane.streams.handle(&self.stream(direction))?.progress().borrow().lag_ms
+        let seen = *self.plane.streams.handle(&self.stream(direction))?.progress().borrow();
+        seen.lag_at(self.plane.clock.now_millis())
     }
 
     fn doing(&self) -> Option<String> {

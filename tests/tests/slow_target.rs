@@ -95,6 +95,41 @@ async fn the_stream_comes_through_to_a_slow_side_beside_one_who_ends_what_holds_
 }
 
 #[tokio::test]
+async fn the_lag_grows_as_long_as_one_long_transaction_is_not_through_and_keeps_a_switch_waiting()
+-> Result<()> {
+    let scene = Scene::set(Setting::default()).await?;
+    let mut serve = scene.product.serve("a", None)?;
+    serve.ready().await?;
+    scene.complete("start", LONG).await?;
+    scene.on_target().await?.batch_execute(&SLOW.replace("0.002", "0.005")).await?;
+    let rows = format!(
+        "insert into shop.events (worker, seq, kind) select -77, n, 'slow' from generate_series(1, {ROWS}) n"
+    );
+    scene.on_source().await?.batch_execute(&rows).await?;
+    let target = scene.on_target().await?;
+    wait_until(LONG, "status to tell the transaction's age", async || {
+        let status = scene.product.status().await?;
+        let there = target.query_one("select count(*) from shop.events where worker = -77", &[]).await?;
+        ensure!(there.get::<_, i64>(0) == 0, "it is through, and its age was never told: {status}");
+        let lag = status.pointer("/phases/0/lag_ms").and_then(serde_json::Value::as_u64);
+        Ok(if lag.is_some_and(|lag| lag >= 6_000) {
+            Seen::Done(())
+        } else {
+            Seen::NotYet(status.to_string())
+        })
+    })
+    .await?;
+    // The limit is 5 s: a lag that stood as it was before the transaction would let it pass.
+    let request = scene.order("cutover").await?;
+    scene.reached(request, "prepare_switch", "install_fence", LONG).await?;
+    let there: i64 =
+        target.query_one("select count(*) from shop.events where worker = -77", &[]).await?.get(0);
+    ensure!(there == ROWS, "a cutover went on within the transaction, with {there} rows there");
+    scene.equal(Side::Source).await?;
+    serve.end().await
+}
+
+#[tokio::test]
 async fn the_fill_after_a_crash_comes_through_to_a_slow_side_beside_one_who_ends_what_holds_the_gate()
 -> Result<()> {
     let scene = Scene::set(Setting::default()).await?;

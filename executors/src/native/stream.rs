@@ -70,6 +70,9 @@ const MAX_TRANSACTIONS: usize = 1_000;
 /// How often a place that needed nothing written is written down after all.
 const WRITE_DOWN_EVERY: Duration = Duration::from_secs(5);
 
+/// How often the lag is said anew while nothing is dealt with.
+const SAY_AGAIN: Duration = Duration::from_secs(1);
+
 /// Between two looks at a row whose mode is on its way.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -149,8 +152,8 @@ struct Run<'r> {
     size: usize,
     /// The server's word after the last of `pending`.
     idle: Option<Lsn>,
-    /// When the newest transaction dealt with was committed.
-    dealt_ms: Option<i64>,
+    /// How old the newest transaction dealt with was then.
+    dealt_lag: Option<u64>,
     /// What ended the stream behind `pending`.
     end: Option<StreamError>,
 }
@@ -192,7 +195,7 @@ impl<'r> Run<'r> {
             pending_changes: 0,
             size: FEW_CHANGES,
             idle: None,
-            dealt_ms: None,
+            dealt_lag: None,
             end: None,
         })
     }
@@ -205,7 +208,7 @@ impl<'r> Run<'r> {
         if self.has_passed() {
             control.pass();
         }
-        control.publish(self.reached, self.mode, self.lag());
+        self.publish(control);
         if control.holds.settle(self.reached, self.written) {
             control.holds.wait().await;
             return Ok(());
@@ -230,14 +233,25 @@ impl<'r> Run<'r> {
             tokio::select! {
                 item = self.changes.next() => self.absorb(item?),
                 () = control.holds.asked() => return Ok(()),
+                // Of a long transaction that is being received the lag is said meanwhile.
+                () = self.clock.sleep(SAY_AGAIN) => return Ok(()),
             }
         }
         self.read_ready();
         if next_is_in(self) {
-            control.publish(self.reached, self.mode, self.lag());
+            self.publish(control);
             self.deal(control, limit).await?;
         }
         Ok(())
+    }
+
+    fn publish(&self, control: &Control) {
+        control.publish(Progress {
+            lsn: self.reached,
+            mode: self.mode,
+            lag_ms: self.lag(),
+            oldest_ms: self.oldest_ms(),
+        });
     }
 
     /// The place that the server named, once everything before it was dealt with.
@@ -246,7 +260,7 @@ impl<'r> Run<'r> {
             && let Some(idle) = self.idle
         {
             self.reached = self.reached.max(idle);
-            self.tell(0);
+            self.tell(self.oldest_ms().map_or(0, |oldest| self.age(oldest)));
         }
     }
 
@@ -263,16 +277,21 @@ impl<'r> Run<'r> {
     /// 0 when nothing is outstanding; the age of the oldest transaction that is; none before the server's first word, and
     /// where it is not known what comes before the place at which the server was.
     fn lag(&self) -> Option<u64> {
-        match self.pending.front() {
-            Some(oldest) => Some(self.age(oldest.committed_ms)),
+        match self.oldest_ms() {
+            Some(oldest) => Some(self.age(oldest)),
             None if !self.has_passed() => None,
             None if self.idle.is_some() => Some(0),
-            None => self.dealt_ms.map(|committed| self.age(committed)),
+            None => self.dealt_lag,
         }
     }
 
+    /// When the oldest transaction that is outstanding was committed, of which a part was received at least.
+    fn oldest_ms(&self) -> Option<i64> {
+        self.pending.front().map(|oldest| oldest.committed_ms).or_else(|| self.changes.receiving())
+    }
+
     fn age(&self, committed_ms: i64) -> u64 {
-        u64::try_from(self.clock.now_millis().saturating_sub(committed_ms)).unwrap_or(0)
+        control::age(committed_ms, self.clock.now_millis())
     }
 
     fn absorb(&mut self, item: StreamItem) {
@@ -324,9 +343,10 @@ impl<'r> Run<'r> {
             self.written = written;
         }
         self.reached = self.reached.max(end);
-        self.dealt_ms = Some(committed_ms);
+        let lag_ms = self.age(committed_ms);
+        self.dealt_lag = Some(lag_ms);
         self.told.moved();
-        self.tell(self.age(committed_ms));
+        self.tell(lag_ms);
         // Also where nothing but our own echo comes, and comes without a pause.
         self.write_down(control).await
     }
@@ -387,7 +407,8 @@ impl<'r> Run<'r> {
                 is_said = true;
             }
             let age = self.age(oldest.committed_ms);
-            control.publish(self.reached, self.mode, Some(age));
+            let oldest_ms = Some(oldest.committed_ms);
+            control.publish(Progress { lsn: self.reached, mode: self.mode, lag_ms: Some(age), oldest_ms });
             self.tell(age);
             self.clock.sleep(LOOK).await;
             self.look_again().await?;

@@ -93,7 +93,7 @@ async fn applied(database: &Database, stream: &StreamName, lsn: Lsn) -> Probe {
 fn lag(streams: &Streams, stream: &StreamName, limit_ms: u64) -> Probe {
     let Some(handle) = streams.handle(stream) else { return Probe::Absent };
     let seen = *handle.progress().borrow();
-    match seen.lag_ms {
+    match seen.lag_at(streams.parts().clock.now_millis()) {
         Some(lag_ms) if lag_ms <= limit_ms => Probe::Ours(Evidence::from([
             ("lag_ms".to_owned(), lag_ms.to_string()),
             ("checkpoint".to_owned(), seen.lsn.to_string()),
@@ -114,8 +114,10 @@ pub async fn act(streams: &Streams, spec: &EffectSpec, under: Authority) -> Acte
         }
         Effect::AwaitLag { stream, limit_ms } => {
             let limit = *limit_ms;
-            return moved(streams, stream, move |progress| progress.lag_ms.is_some_and(|lag| lag <= limit))
-                .await;
+            let clock = &streams.parts().clock;
+            let is_near =
+                |progress: &Progress| progress.lag_at(clock.now_millis()).is_some_and(|lag| lag <= limit);
+            return moved(streams, stream, is_near).await;
         }
         Effect::AwaitMarker { stream, nonce } => return marked(streams, stream, nonce).await,
         Effect::DrainAvailable { .. } => {

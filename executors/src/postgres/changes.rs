@@ -143,6 +143,12 @@ impl PgChanges {
         }
     }
 
+    /// When the transaction was committed, in milliseconds since 1970 by the server's clock, of which a part was received.
+    pub(crate) fn receiving(&self) -> Option<i64> {
+        let open = self.open.as_ref()?;
+        (!open.is_skipped).then_some(open.committed_ms)
+    }
+
     /// Asks the server how far it has come; the answer is an item.
     pub fn ask(&self) {
         self.feed.ask();

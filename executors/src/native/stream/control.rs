@@ -15,6 +15,21 @@ pub struct Progress {
     pub mode: StreamMode,
     /// Its lag in milliseconds when this was written; none while it is not known, or the stream is not up.
     pub lag_ms: Option<u64>,
+    /// When the oldest transaction that was outstanding then was committed, in milliseconds since 1970: it is outstanding for
+    /// as long as this stands.
+    pub oldest_ms: Option<i64>,
+}
+
+impl Progress {
+    /// Its lag at a time in milliseconds since 1970: within a long transaction nothing is said anew, and its age goes on.
+    #[must_use]
+    pub fn lag_at(&self, now_ms: i64) -> Option<u64> {
+        self.oldest_ms.map(|oldest| age(oldest, now_ms)).or(self.lag_ms)
+    }
+}
+
+pub(super) fn age(committed_ms: i64, now_ms: i64) -> u64 {
+    u64::try_from(now_ms.saturating_sub(committed_ms)).unwrap_or(0)
 }
 
 /// A stream that is desired here. Cheap to clone.
@@ -76,7 +91,8 @@ pub(crate) struct Control {
 impl Control {
     /// The two ends.
     pub(crate) fn new(spec: &StreamSpec) -> (Self, StreamHandle) {
-        let (progress, seen) = watch::channel(Progress { lsn: spec.from, mode: spec.mode, lag_ms: None });
+        let (progress, seen) =
+            watch::channel(Progress { lsn: spec.from, mode: spec.mode, lag_ms: None, oldest_ms: None });
         let (stopped, why) = watch::channel(None);
         let (asks, asked) = mpsc::unbounded_channel();
         (
@@ -97,7 +113,7 @@ impl Control {
 
     /// The run is over: nobody knows the lag now, and nothing is held.
     pub(crate) fn down(&mut self, why: &str) {
-        self.progress.send_modify(|progress| progress.lag_ms = None);
+        self.progress.send_modify(|progress| (progress.lag_ms, progress.oldest_ms) = (None, None));
         self.holds.fail(why);
     }
 
@@ -107,9 +123,8 @@ impl Control {
     }
 
     /// Says how far it has come.
-    pub(super) fn publish(&self, lsn: Lsn, mode: StreamMode, lag_ms: Option<u64>) {
+    pub(super) fn publish(&self, now: Progress) {
         self.progress.send_if_modified(|progress| {
-            let now = Progress { lsn, mode, lag_ms };
             let moved = *progress != now;
             *progress = now;
             moved
