@@ -33,8 +33,8 @@ pub struct KnownLoss {
 /// Why nothing comes from a target.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Down {
-    /// It is not reached.
-    Away,
+    /// One end of its stream is not reached, which the error names.
+    Away(String),
     /// The stream stopped, in the finding's words, while the target may well be there.
     Stopped(String),
     /// Tables that the stream did not carry, in the finding's words: of what was written to them that time bounds nothing.
@@ -64,7 +64,7 @@ impl fmt::Display for KnownLoss {
         }
         match &self.down {
             Down::Uncarried(what) => write!(f, "; {what}"),
-            Down::Away | Down::Stopped(_) => Ok(()),
+            Down::Away(_) | Down::Stopped(_) => Ok(()),
         }
     }
 }
@@ -85,7 +85,7 @@ pub enum WayBack {
 pub(crate) fn way_back(name: &PhaseName, phase: &PhaseState) -> WayBack {
     let Some(stream) = phase.streams.get(&Direction::Failback) else { return WayBack::Unknown };
     let down = match &stream.health {
-        Some(StreamHealth::Broken { .. }) => Down::Away,
+        Some(StreamHealth::Broken { error }) => Down::Away(error.clone()),
         Some(StreamHealth::Stopped { finding }) if finding.code == UNCARRIED => {
             Down::Uncarried(finding.what.clone())
         }

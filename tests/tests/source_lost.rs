@@ -65,6 +65,16 @@ async fn a_phase_is_completed_without_a_source_that_died_for_good() -> Result<()
     let answer = scene.product.chat("anna", &format!("/migrate {PHASE} complete --source-lost")).await?;
     ensure!(!answer.accepted && answer.text.contains("SW-0159"), "{}", answer.text);
     scene.source.kill9().await?;
+    wait_until(LONG, "a plain complete to name the way on", async || {
+        let answer = scene.product.chat("anna", &format!("/migrate {PHASE} complete")).await?;
+        let is_named = !answer.accepted && answer.text.contains("complete --source-lost");
+        if answer.accepted {
+            let request = scene.product.journal().await?.request("complete").context("no request")?;
+            scene.say("anna", &format!("/migrate deny #{request} --reason \"too early\"")).await?;
+        }
+        Ok(if is_named { Seen::Done(()) } else { Seen::NotYet(answer.text) })
+    })
+    .await?;
     let request = ask(&scene).await?;
     scene.approve("chris", request).await?;
     is_done(&mut scene, &workload, request).await?;

@@ -16,7 +16,9 @@ pub(crate) fn loss(loss: &KnownLoss, now: Timestamp) -> String {
                 loss.checkpoint
             );
         }
-        Down::Away => ("is down".to_owned(), "cannot be known while the target is away"),
+        Down::Away(why) => {
+            (format!("is down: {}", why.trim_end_matches('.')), "cannot be known while the target is away")
+        }
         Down::Stopped(why) => (
             format!("has stopped: {}", why.trim_end_matches('.')),
             "can be counted on the target alone, as long as it is there",
@@ -44,7 +46,7 @@ pub(crate) fn loss(loss: &KnownLoss, now: Timestamp) -> String {
 pub(crate) fn loss_remedy(phase: &str, loss: &KnownLoss) -> String {
     let give_up = format!("/migrate {phase} failback --target-lost, to give the target up at this loss");
     match loss.down {
-        Down::Away => give_up,
+        Down::Away(_) => give_up,
         Down::Stopped(_) | Down::Uncarried(_) => format!(
             "mend why it stopped, if it can be mended; or /migrate {phase} complete, to stay with the target; or {give_up}"
         ),
@@ -63,7 +65,7 @@ pub(crate) fn unconfirmed(phase: &str, known: &KnownLoss, given: Option<&str>, n
         format!("`{given}` does not confirm it: {why}. ")
     });
     let other = match known.down {
-        Down::Away => {
+        Down::Away(_) => {
             format!("If the target comes back, `/migrate {phase} failback` leads back without a loss.")
         }
         Down::Stopped(_) | Down::Uncarried(_) => {

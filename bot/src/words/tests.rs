@@ -73,7 +73,7 @@ fn loss() -> journal::KnownLoss {
         word: "loss-3fa9c1".to_owned(),
         checkpoint: journal::Lsn::new(0x16b_3748),
         newest_change_at: Some(journal::Timestamp::from_millis(NOW.millis() - 90_000)),
-        down: journal::Down::Away,
+        down: journal::Down::Away("the target (db2:5432) cannot be reached: Connection refused".to_owned()),
     }
 }
 
