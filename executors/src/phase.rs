@@ -131,13 +131,15 @@ impl Shared {
         }
     }
 
-    /// What a side showed of the journal's age.
-    fn behind(&self, side: Side, finding: Option<Finding>) {
+    /// What a side shows of the journal's age now; whether it is news.
+    fn behind(&self, side: Side, finding: Option<Finding>) -> bool {
         let mut behind = self.behind.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_news = behind.get(&side) != finding.as_ref();
         match finding {
             Some(finding) => behind.insert(side, finding),
             None => behind.remove(&side),
         };
+        is_news
     }
 
     /// Why nothing can be done by this journal.
@@ -259,9 +261,11 @@ impl PhaseLoop {
         // Read after the row, so that it has all that the row can name.
         let state = self.store.state().await.map_err(|error| Cause(error.to_string()))?;
         let finding = row.and_then(|row| behind(&state, &self.name, side, row));
-        shared.behind(side, finding.clone());
+        let is_news = shared.behind(side, finding.clone());
         if let Some(finding) = finding {
-            tracing::error!(phase = %self.name, %finding, "nothing is done by this journal");
+            if is_news {
+                tracing::error!(phase = %self.name, %finding, "nothing is done by this journal");
+            }
             return Err(Cause(finding.to_string()));
         }
         let raised = self.hands.raise_epoch(side, lease.epoch).await?;

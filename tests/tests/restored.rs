@@ -79,6 +79,8 @@ async fn an_older_copy_of_the_journal_begins_nothing_and_the_newest_goes_on() ->
     // With the witness lost as well the gates contradict it.
     let witness = scene.file("witness.txt");
     std::fs::rename(&witness, scene.file("witness.kept"))?;
+    let told = || scene.product.log_tail("a", 100_000).matches("nothing is done by this journal").count();
+    let told_before = told();
     let mut serve = scene.product.serve("a", None)?;
     serve.ready().await?;
     refused_with(&scene, "SW-0660").await?;
@@ -87,6 +89,9 @@ async fn an_older_copy_of_the_journal_begins_nothing_and_the_newest_goes_on() ->
     let (in_order, doctor) = scene.product.doctor().await?;
     ensure!(!in_order && doctor.to_string().contains("SW-0660"), "{doctor}");
     serve.end().await?;
+    // The log has it once a side.
+    let told = told().checked_sub(told_before);
+    ensure!(told.is_some_and(|times| (1..=2).contains(&times)), "the log says it {told:?} times");
     ensure!(slots(&scene).await? == kept, "a way was dropped: {kept:?}, {:?}", slots(&scene).await?);
 
     // The newest copy goes on, and has lost nothing.

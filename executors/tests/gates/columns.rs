@@ -4,6 +4,12 @@ use journal::{Effect, GateMode};
 
 use crate::fixture::{Fixture, tables};
 
+fn holds(text: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(text.contains(part), "{part} is not in: {text}");
+    }
+}
+
 #[tokio::test]
 async fn a_default_that_was_changed_on_one_side_is_named_before_a_switch() {
     let (source, target) = Fixture::both().await;
@@ -29,13 +35,14 @@ async fn a_default_that_was_changed_on_one_side_is_named_before_a_switch() {
         .unwrap();
     let finding = target.done(compare()).await.unwrap_err();
     assert_eq!(finding.code, "SW-0403");
-    for expected in [
-        "a of public.t: `text default 'q'::text` at the target, `text default 'neu'::text` at the source",
-        "c of public.t: `integer` at the target, `integer not null` at the source",
-        "e of public.t: `is not there` at the target, `integer` at the source",
-    ] {
-        assert!(finding.what.contains(expected), "{expected} is not in: {}", finding.what);
-    }
+    holds(
+        &finding.what,
+        &[
+            "a of public.t: `text default 'q'::text` at the target, `text default 'neu'::text` at the source",
+            "c of public.t: `integer` at the target, `integer not null` at the source",
+            "e of public.t: `is not there` at the target, `integer` at the source",
+        ],
+    );
 }
 
 #[tokio::test]
@@ -73,13 +80,14 @@ async fn a_constraint_that_one_side_lacks_is_named_before_a_switch_and_a_plain_i
     at_target.batch_execute("create unique index stricter on t (c)").await.unwrap();
     let seen = target.done(compare()).await.unwrap();
     let warning = &seen["warning"];
-    for expected in [
-        "check constraint known of public.t",
-        "index more of public.t is not at the target",
-        "unique index stricter of public.t is at the target alone",
-    ] {
-        assert!(warning.contains(expected), "{expected} is not in: {warning}");
-    }
+    holds(
+        warning,
+        &[
+            "check constraint known of public.t",
+            "index more of public.t is not at the target",
+            "unique index stricter of public.t is at the target alone",
+        ],
+    );
     assert!(!warning.contains("of_p"), "{warning}");
 
     at_source.batch_execute("alter table t add constraint small check (b < 9)").await.unwrap();
@@ -89,15 +97,16 @@ async fn a_constraint_that_one_side_lacks_is_named_before_a_switch_and_a_plain_i
         .unwrap();
     let finding = target.done(compare()).await.unwrap_err();
     assert_eq!(finding.code, "SW-0405");
-    for expected in [
-        "the target lacks what the source demands",
-        "check constraint small of public.t",
-        "unique constraint own of public.t",
-        "foreign key of_p of public.t",
-        "unique index once of public.t, which is `CREATE UNIQUE INDEX",
-    ] {
-        assert!(finding.what.contains(expected), "{expected} is not in: {}", finding.what);
-    }
+    holds(
+        &finding.what,
+        &[
+            "the target lacks what the source demands",
+            "check constraint small of public.t",
+            "unique constraint own of public.t",
+            "foreign key of_p of public.t",
+            "unique index once of public.t, which is `CREATE UNIQUE INDEX",
+        ],
+    );
 }
 
 #[tokio::test]
@@ -135,12 +144,13 @@ async fn triggers_and_row_security_that_one_side_lacks_are_named_before_a_switch
         .unwrap();
     let finding = target.done(compare()).await.unwrap_err();
     assert_eq!(finding.code, "SW-0405");
-    for expected in [
-        "trigger t_pkey of public.t",
-        "policy own of public.t",
-        "row security enabled of public.t",
-        "row security forced of public.t",
-    ] {
-        assert!(finding.what.contains(expected), "{expected} is not in: {}", finding.what);
-    }
+    holds(
+        &finding.what,
+        &[
+            "trigger t_pkey of public.t",
+            "policy own of public.t",
+            "row security enabled of public.t",
+            "row security forced of public.t",
+        ],
+    );
 }
