@@ -33,7 +33,7 @@ use crate::postgres::changes::BEGIN_ANEW;
 use crate::postgres::database::Database;
 use crate::postgres::inputs::Sent;
 use crate::postgres::receipt::{epoch_is_current, signed};
-use crate::postgres::sets::{columns, delete_sql, key_columns, move_sql, update_sql, upsert_sql};
+use crate::postgres::sets::{columns, delete_sql, found_sql, key_columns, move_sql, update_sql, upsert_sql};
 use crate::postgres::{anew, catalog, stream_row};
 use crate::seams::Cause;
 
@@ -432,11 +432,49 @@ impl Work<'_, '_> {
             let keys: Vec<Row> = rows.iter().map(|row| key_of(shape, row)).collect();
             self.delete(shape, &keys.iter().collect::<Vec<_>>()).await?;
         }
-        self.set(&upsert_sql(shape), &columns(shape, rows, &all)?).await.map(drop)
+        let written = self.execute(&upsert_sql(shape), &columns(shape, rows, &all)?).await?;
+        if written == rows.len() as u64 {
+            return Ok(());
+        }
+        // Where all columns are key, a row that is there already is not written again.
+        let keys: Vec<Row> = rows.iter().map(|row| key_of(shape, row)).collect();
+        let is_key_alone = (0..shape.columns.len()).all(|at| shape.key.contains(&at));
+        if is_key_alone && self.there(shape, &keys.iter().collect::<Vec<_>>()).await? == rows.len() {
+            return Ok(());
+        }
+        Err(self.swallowed(shape).into())
     }
 
     async fn delete(&mut self, shape: &TableShape, keys: &[&Row]) -> Result<(), Failure> {
-        self.set(&delete_sql(shape), &key_columns(shape, keys)?).await.map(drop)
+        let deleted = self.execute(&delete_sql(shape), &key_columns(shape, keys)?).await?;
+        // A row that was not there needs no deletion; one that still is was kept by somebody.
+        if deleted < keys.len() as u64 && self.there(shape, keys).await? > 0 {
+            return Err(self.swallowed(shape).into());
+        }
+        Ok(())
+    }
+
+    /// How many rows of these keys are there.
+    async fn there(&mut self, shape: &TableShape, keys: &[&Row]) -> Result<usize, Failure> {
+        Ok(self.set(&found_sql(shape), &key_columns(shape, keys)?).await?.len())
+    }
+
+    /// Writes came to less than was given, and the server said nothing.
+    fn swallowed(&self, shape: &TableShape) -> StreamError {
+        let (table, side) = (&shape.table, self.database.side());
+        StreamError::Stopped(Finding {
+            code: "SW-0321".to_owned(),
+            what: format!(
+                "what the stream {} writes into {table} on the {side} is swallowed there: fewer rows came to be written or \
+                 deleted than it gave",
+                self.spec.name
+            ),
+            remedy: format!(
+                "A rule or a trigger of {table} on the {side} that fires always (ENABLE ALWAYS or REPLICA) keeps them out: \
+                 make it ordinary (`alter table … enable rule …`, `enable trigger …`) or drop it. Nothing is lost: nothing \
+                 of the batch was committed, and it goes on from its checkpoint by itself."
+            ),
+        })
     }
 
     /// Updates rows of which some cells were not sent. A row that is not there is completed, or stops the stream.
@@ -533,5 +571,13 @@ impl Work<'_, '_> {
         let values: Vec<&(dyn ToSql + Sync)> =
             sent.iter().map(|column| column as &(dyn ToSql + Sync)).collect();
         Ok(self.tx.query(&statement, &values).await?)
+    }
+
+    /// Runs a set's statement; gives how many rows it wrote.
+    async fn execute(&mut self, sql: &str, sent: &[Sent<'_>]) -> Result<u64, Failure> {
+        let statement = self.statement(sql).await?;
+        let values: Vec<&(dyn ToSql + Sync)> =
+            sent.iter().map(|column| column as &(dyn ToSql + Sync)).collect();
+        Ok(self.tx.execute(&statement, &values).await?)
     }
 }

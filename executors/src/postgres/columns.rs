@@ -2,7 +2,8 @@
 //!
 //! The stream tells columns that are missing, and the comparison tells values that differ. What a row gets that does not
 //! say it, from a default or an identity, is told by neither until it has been written. Nor is a constraint that is missing
-//! there, or an index, a trigger or a policy: they were made at `start`, and either side may have been changed since.
+//! there, or an index, a trigger or a policy: they were made at `start`, and either side may have been changed since. A
+//! trigger or a rule may have come since, too, that swallows what the streams write, on either side.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +11,7 @@ use journal::{Evidence, Finding, Side, TableName};
 
 use crate::postgres::catalog::unread;
 use crate::postgres::database::Database;
-use crate::postgres::{sequences, settings};
+use crate::postgres::{replicated, sequences, settings};
 use crate::seams::{Cause, Probe};
 
 /// How many differences a finding names.
@@ -130,9 +131,11 @@ async fn compare(opening: &Database, other: &Database, tables: &[TableName]) -> 
         columns(opening, tables),
         columns(other, tables),
         objects(opening, tables),
-        objects(other, tables)
+        objects(other, tables),
+        acting(opening, tables),
+        acting(other, tables)
     );
-    let (here, there, made_here, made_there) = match sides {
+    let (here, there, made_here, made_there, acting_here, acting_there) = match sides {
         Ok(sides) => sides,
         Err(cause) => return Probe::Unreachable(cause),
     };
@@ -161,6 +164,16 @@ async fn compare(opening: &Database, other: &Database, tables: &[TableName]) -> 
             what: format!("the {one} lacks what the {two} demands of its rows: {}", named(&lacking)),
             remedy: "The application's rows would be held to less there, and what they break would not come back. Make \
                      it the same on both sides (`alter table`, `create unique index`, `create trigger`, `create policy`), \
+                     then `retry`. The traffic was not touched."
+                .to_owned(),
+        });
+    }
+    let acting: Vec<String> = acting_here.into_iter().chain(acting_there).collect();
+    if !acting.is_empty() {
+        return Probe::Differs(Finding {
+            code: "SW-0405".to_owned(),
+            what: format!("the streams' rows would not be written as they are: {}", named(&acting)),
+            remedy: "Rows that a stream writes would be swallowed or refused there, or acted on twice. Do what is named, \
                      then `retry`. The traffic was not touched."
                 .to_owned(),
         });
@@ -235,6 +248,28 @@ async fn objects(database: &Database, tables: &[TableName]) -> Result<Found, Cau
         found.extend(rows.iter().map(|row| {
             let described = Described { kind: row.get(1), definition: row.get(2), is_exact: row.get(3) };
             ((table.clone(), namespace(&described.kind), row.get(0)), described)
+        }));
+    }
+    session.done();
+    Ok(found)
+}
+
+/// What acts on a stream's rows on a side, or keeps them out, with its remedy.
+async fn acting(database: &Database, tables: &[TableName]) -> Result<Vec<String>, Cause> {
+    let session = database.session().await?;
+    let mut found = Vec::new();
+    let sql = "select c.oid from pg_class c join pg_namespace n on n.oid = c.relnamespace \
+               where n.nspname = $1 and c.relname = $2";
+    for table in tables {
+        let fault = |error| unread(&format!("the triggers and rules of {table}"), &error);
+        let Some(row) = session.query_opt(sql, &[&table.schema, &table.table]).await.map_err(fault)? else {
+            continue;
+        };
+        let all = replicated::acting(&*session, row.get(0)).await.map_err(fault)?;
+        let side = database.side();
+        found.extend(all.iter().map(|one| {
+            let (what, remedy) = (one.what(table), one.remedy(table));
+            format!("at the {side} {what}; {}", remedy.trim_end_matches('.'))
         }));
     }
     session.done();

@@ -33,6 +33,7 @@ pub mod proof;
 pub mod quote;
 pub mod receipt;
 pub mod receiver;
+mod replicated;
 pub mod sequences;
 mod sets;
 mod settings;

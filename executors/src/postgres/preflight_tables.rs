@@ -7,7 +7,7 @@ use crate::postgres::definitions::types_to_bring;
 use crate::postgres::preflight::{Found, Sides, Subject};
 use crate::postgres::quote::{ident, literal, table as quoted};
 use crate::postgres::sequences::few_left;
-use crate::postgres::survey;
+use crate::postgres::{replicated, survey};
 
 /// Looks at each table, and at what they need at the target.
 pub(crate) async fn look(sides: &Sides<'_>, found: &mut Found) -> Result<(), Error> {
@@ -189,7 +189,8 @@ async fn foreign_keys(
         if !row.get::<_, bool>(1) {
             found.warn(format!(
                 "{other} outside the phase references {table} ({name}): once the target is the writer, the source \
-                 checks it against rows that arrive late"
+                 checks it against rows that arrive late, and nobody enforces the reference between the sides: cascade, \
+                 set null and restrict do not act there, and orphans can come; move both as one phase"
             ));
             continue;
         }
@@ -235,17 +236,8 @@ async fn large_objects(source: &Client, table: &TableName, oid: u32, found: &mut
 }
 
 async fn triggers(source: &Client, table: &TableName, oid: u32, found: &mut Found) -> Result<(), Error> {
-    let triggers = "select tgname::text from pg_trigger \
-                    where tgrelid = $1 and not tgisinternal and tgname not like 'switchyard%' \
-                      and tgname not like '\\_switchyard%' and tgenabled in ('A', 'R') order by 1";
-    for row in source.query(triggers, &[&oid]).await? {
-        let name: String = row.get(0);
-        let trigger = ident(&name);
-        found.block(
-            "SW-0216",
-            format!("the trigger {name} of {table} fires on replicated rows too (ENABLE ALWAYS or REPLICA)"),
-            format!("alter table {} enable trigger {trigger}.", quoted(table)),
-        );
+    for one in replicated::acting(source, oid).await? {
+        found.block("SW-0216", one.what(table), one.remedy(table));
     }
     Ok(())
 }

@@ -105,6 +105,13 @@ pub(crate) fn delete_sql(shape: &TableShape) -> String {
     format!("delete from {table} t using {keys} where {}", key_matches(shape, 0))
 }
 
+/// Which of the keys are there, a row each.
+pub(crate) fn found_sql(shape: &TableShape) -> String {
+    let table = quote::table(&shape.table);
+    let keys = set(shape, shape.key.iter().copied());
+    format!("select u.place from {table} t, {keys} where {}", key_matches(shape, 0))
+}
+
 /// Sets the present columns of rows found by key, whose cells come after them. Identity columns that are generated
 /// always are left as they are: no update may set them. Gives which of the set, counted from 1, were there.
 pub(crate) fn update_sql(shape: &TableShape, present: &[usize]) -> String {
@@ -139,8 +146,8 @@ pub(crate) fn move_sql(shape: &TableShape, present: &[usize]) -> String {
     let returned: Vec<String> = olds.into_iter().chain((0..present.len()).map(sent)).collect();
     format!(
         "with moved as (delete from {table} t using {from} where {found} returning {returned}, u.place), \
-         put as (insert into {table} ({names}) overriding system value select {values} from moved) \
-         select place from moved",
+         put as (insert into {table} ({names}) overriding system value select {values} from moved returning 1) \
+         select place from moved where (select count(*) from put) = (select count(*) from moved)",
         table = quote::table(&shape.table),
         from = set(shape, present.iter().chain(&shape.key).copied()),
         found = key_matches(shape, present.len()),

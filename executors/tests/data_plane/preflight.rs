@@ -35,7 +35,9 @@ async fn everything_that_blocks_is_told_at_once_with_its_code_and_remedy() {
              create index on shop.needy using gin (g shop.gin_trgm_ops);
              create function shop.t() returns trigger language plpgsql as 'begin return new; end';
              create trigger loud before insert on shop.good for each row execute function shop.t();
-             alter table shop.good enable always trigger loud;
+             create rule mute as on insert to shop.good where new.id > 9 do instead nothing;
+             alter table shop.good enable always trigger loud, enable always rule mute;
+             create rule anew as on update to shop.good do also notify good;
              create table shop.outside (id int references shop.good)",
         )
         .await
@@ -56,6 +58,8 @@ async fn everything_that_blocks_is_told_at_once_with_its_code_and_remedy() {
     for expected in [
         "[SW-0215] the foreign key good_parent_fkey of shop.good leads to shop.parent",
         "[SW-0216] the trigger loud",
+        "[SW-0216] the rule mute of shop.good fires on replicated rows too",
+        "[SW-0216] the rule anew of shop.good is on update",
         "[SW-0213] shop.keyless has no primary key",
         "[SW-0212] shop.fleeting is unlogged",
         "[SW-0211] shop.parts is a partitioned table",
@@ -85,7 +89,7 @@ async fn everything_that_blocks_is_told_at_once_with_its_code_and_remedy() {
         .on(Side::Source)
         .await
         .batch_execute(
-            "select setval('shop.nothing_few_seq', 32000); alter table shop.good enable trigger loud; alter table shop.nothing replica identity default",
+            "select setval('shop.nothing_few_seq', 32000); alter table shop.good enable trigger loud, enable rule mute; drop rule anew on shop.good; alter table shop.nothing replica identity default",
         )
         .await
         .unwrap();
@@ -96,6 +100,7 @@ async fn everything_that_blocks_is_told_at_once_with_its_code_and_remedy() {
             assert!(evidence["warnings"].contains("the sequence shop.nothing_few_seq has 767 values left"));
             assert!(!evidence["warnings"].contains("parent_id_seq"), "it has plenty");
             assert!(evidence["warnings"].contains("shop.outside outside the phase references shop.good"));
+            assert!(evidence["warnings"].contains("nobody enforces the reference between the sides"));
         }
         other => panic!("{other:?}"),
     }

@@ -275,6 +275,79 @@ async fn another_set_of_columns_and_a_missing_row_stop_the_stream_by_name() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_rule_or_a_trigger_that_swallows_rows_stops_the_stream_before_anything_is_committed() {
+    let pair = Pair::new(StreamMode::Apply, StreamMode::Guard).await;
+    let (source, target) = (pair.fixture.on(Side::Source).await, pair.fixture.on(Side::Target).await);
+    for side in [&source, &target] {
+        side.batch_execute("create table shop.marks (id int primary key)").await.unwrap();
+    }
+    source
+        .batch_execute(&format!("alter publication {} add table shop.marks", slot(Direction::Forward)))
+        .await
+        .unwrap();
+    target
+        .batch_execute(
+            "insert into shop.marks values (1);
+             create rule quiet as on insert to shop.things where new.n = 7 do instead nothing;
+             create rule quiet as on insert to shop.marks where new.id = 3 do instead nothing;
+             create function shop.keep() returns trigger language plpgsql as 'begin return null; end';
+             create trigger keep before delete on shop.things for each row execute function shop.keep()",
+        )
+        .await
+        .unwrap();
+    let streams = pair.streams();
+    pair.start(&streams, 1, &[Direction::Forward]);
+    // Ordinary ones do nothing here, and a row of nothing but its key may be there already.
+    source
+        .batch_execute(
+            "insert into shop.things (id, n) values (1, 7), (2, 7), (3, 8);
+             delete from shop.things where id in (2, 99); insert into shop.marks values (1), (2)",
+        )
+        .await
+        .unwrap();
+    pair.drained(Direction::Forward, "ordinary").await;
+    pair.assert_same().await;
+
+    for (table, always, write, ordinary) in [
+        (
+            "shop.things",
+            "alter table shop.things enable always rule quiet",
+            "insert into shop.things (id, n) values (10, 7), (11, 8), (12, 9)",
+            "alter table shop.things enable rule quiet",
+        ),
+        (
+            "shop.marks",
+            "alter table shop.marks enable replica rule quiet",
+            "insert into shop.marks values (3), (4)",
+            "alter table shop.marks enable rule quiet",
+        ),
+        (
+            "shop.things",
+            "alter table shop.things enable always trigger keep",
+            "delete from shop.things where id = 1",
+            "alter table shop.things enable trigger keep",
+        ),
+    ] {
+        let rows = async || (count(&target, "shop.things").await, count(&target, "shop.marks").await);
+        let before = rows().await;
+        target.batch_execute(always).await.unwrap();
+        source.batch_execute(write).await.unwrap();
+        wait("the swallowed rows stop it", async || pair.heard.stopped().is_some()).await;
+        let said = pair.heard.stopped().unwrap();
+        assert!(said.contains("SW-0321") && said.contains(&format!("into {table} on the target")), "{said}");
+        assert_eq!(rows().await, before, "something was committed");
+        streams.stop_phase(&phase());
+        pair.heard.health.lock().unwrap().clear();
+        target.batch_execute(ordinary).await.unwrap();
+        pair.start(&streams, 1, &[Direction::Forward]);
+        pair.drained(Direction::Forward, write).await;
+        pair.assert_same().await;
+        assert_eq!(count(&source, "shop.marks").await, count(&target, "shop.marks").await);
+    }
+    pair.fixture.tasks.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn changed_keys_unchanged_toast_and_swapped_unique_values_arrive_as_they_were() {
     let pair = Pair::new(StreamMode::Apply, StreamMode::Guard).await;
     let source = pair.fixture.on(Side::Source).await;

@@ -154,3 +154,45 @@ async fn triggers_and_row_security_that_one_side_lacks_are_named_before_a_switch
         ],
     );
 }
+
+#[tokio::test]
+async fn a_rule_or_a_trigger_that_acts_on_the_streams_rows_is_named_before_a_switch_on_either_side() {
+    let (source, target) = Fixture::both().await;
+    for side in [&source, &target] {
+        let mover = side.mover().await;
+        mover
+            .batch_execute(
+                "drop table t; create table t (id int primary key, a text);
+                 create function f() returns trigger language plpgsql as 'begin return new; end';
+                 create trigger kept before insert on t for each row execute function f();
+                 create rule ni as on insert to t where new.a like 'x%' do instead nothing",
+            )
+            .await
+            .unwrap();
+        side.prepare(GateMode::Closed).await;
+    }
+    let compare = || Effect::CompareColumns { side: target.side, tables: tables() };
+    target.done(compare()).await.unwrap();
+    let (at_source, at_target) = (source.mover().await, target.mover().await);
+    at_source
+        .batch_execute(
+            "alter table t enable always rule ni; create rule u as on update to t do also notify t",
+        )
+        .await
+        .unwrap();
+    at_target.batch_execute("alter table t enable replica trigger kept").await.unwrap();
+    let finding = target.done(compare()).await.unwrap_err();
+    assert_eq!(finding.code, "SW-0405");
+    holds(
+        &finding.what,
+        &[
+            "at the source the rule ni of public.t fires on replicated rows too",
+            "alter table \"public\".\"t\" enable rule \"ni\"",
+            "at the source the rule u of public.t is on update",
+            "at the target the trigger kept of public.t fires on replicated rows too",
+        ],
+    );
+    at_source.batch_execute("alter table t enable rule ni; drop rule u on t").await.unwrap();
+    at_target.batch_execute("alter table t enable trigger kept").await.unwrap();
+    target.done(compare()).await.unwrap();
+}
