@@ -27,9 +27,16 @@ const IN_THE_WINDOW: &str = "cutover/drain/await_marker:forward/after_intent";
 const AT_THE_OPENING: &str = "failback/switch_traffic_back/open_gate:source/after_effect";
 const WHILE_ROUTED: &str = "cutover/switch_traffic/route_traffic:target/after_effect";
 
+const USAGE: &str = "The life of one phase on throwaway servers, with kills. It takes no arguments; `make demo` builds and runs it. \
+                     The last line is JSON; exit code 0 if nothing was lost, else 1.";
+
 #[tokio::main]
 async fn main() -> ExitCode {
     let mut story = Story { began: Instant::now() };
+    if let Some(given) = std::env::args().nth(1) {
+        story.line(USAGE);
+        return if matches!(given.as_str(), "--help" | "-h") { ExitCode::SUCCESS } else { ExitCode::from(2) };
+    }
     match tell(&mut story).await {
         Ok(closing) => {
             story.line(&serde_json::to_string(&closing).unwrap_or_default());

@@ -21,7 +21,7 @@ const PLAIN: &str = "set quote_all_identifiers = off; set search_path = public;
     set array_nulls = on; set lock_timeout = 0; set idle_session_timeout = 0; set datestyle = 'ISO, MDY'";
 
 /// The tables as the plan names them, and as SQL does.
-const TABLES: [(&str, &str); 10] = [
+const TABLES: [(&str, &str); 11] = [
     ("odd.kinds", "odd.kinds"),
     ("odd.geometry", "odd.geometry"),
     (r#"odd.It's "quoted" 1"#, r#"odd."It's ""quoted"" 1""#),
@@ -32,6 +32,7 @@ const TABLES: [(&str, &str); 10] = [
     ("odd.Straße.1 😀", r#"odd."Straße.1 😀""#),
     ("odd.looked", "odd.looked"),
     ("odd.paths", "odd.paths"),
+    ("odd.long", "odd.long"),
 ];
 
 const SCHEMA: &str = r#"
@@ -73,6 +74,7 @@ create table odd.looked (
 alter table odd.looked alter big set storage external;
 create table odd.paths (path ltree, word citext, big text, n integer, primary key (path, word));
 alter table odd.paths alter big set storage external;
+create table odd.long (url text primary key, part bytea unique, n integer);
 create trigger "Stamp it" before insert or update of w on odd.made for each row when (new.w > 100) execute function odd.stamp();
 create trigger silent after insert on odd.made for each row execute function odd.stamp();
 alter table odd.made disable trigger silent;
@@ -145,6 +147,8 @@ insert into odd.looked values
   row(null, 'NULL'), null, null, '{}', null, null, null, null, null, '', '{}', '{NULL,"NULL"}', null, null, ''),
  (4294967295, 'happy', row({n}, ' {a;b} '), '{ok}', ',', ',', '0001', '1', '1 year', '\x5c', e'"\t\'\n', 4294967295, 4294967295, 'ok', null, null, null,
   null, null, null, null, null, null, null, null, null, null, null, null);
+insert into odd.long select string_agg(md5(i || 'of{n}'), ''), decode(string_agg(md5(i || 'to{n}'), ''), 'hex'), {n}
+ from generate_series(1, 84) i;
 insert into odd.paths values ('a.n{n}', 'Word{n}', repeat('{n}', 4000), 1), ('a.n{n}.b', 'word{n}', null, 2), ('', 'NULL{n}', null, 3)
 "#;
 
@@ -170,6 +174,9 @@ update odd.looked set p = row({n}, 'moved'), a = '{happy}', lis = '{"[5:6]={1,2}
 update odd.looked set p = row({n}, '"') where rc = 0::oid and (p).a = {n}
 delete from odd.looked where rc = 4294967295::oid and (p).a = {n}
 update odd.paths set n = 9 where word = 'word{n}'
+update odd.long set n = -n where n = {n}
+update odd.long set url = reverse(url) where n = -{n}
+delete from odd.long where n = -{n} and {n} % 2 = 0
 update odd.paths set word = upper(word::text) where word = 'word{n}'
 delete from odd.paths where word = 'NULL{n}'
 update odd.wide set c800 = id, c1599 = null where id = {n}

@@ -246,12 +246,18 @@ impl<'s> ChangedKeys<'s> {
         phase: &PhaseName,
     ) -> Result<Self, Cause> {
         let keys = Self { session, database, is_open: true };
-        let there = "select to_regclass('_switchyard.changed') is not null";
-        if !session.query_one(there, &[]).await.map_err(|error| keys.fault(&error))?.get::<_, bool>(0) {
+        let there = "select to_regclass('_switchyard.changed') is not null, \
+                       exists (select from pg_attribute where attrelid = to_regclass('_switchyard.changed') \
+                               and attname = 'long_key')";
+        let there = session.query_one(there, &[]).await.map_err(|error| keys.fault(&error))?;
+        let (is_there, has_long): (bool, bool) = (there.get(0), there.get(1));
+        if !is_there {
             return Ok(Self { is_open: false, ..keys });
         }
+        // Made by an earlier version it has no long keys.
+        let key = if has_long { "coalesce(long_key, key)" } else { "key" };
         let sql = format!(
-            "declare changed_keys no scroll cursor for select table_name, key from _switchyard.changed \
+            "declare changed_keys no scroll cursor for select table_name, {key} from _switchyard.changed \
              where migration = {} and phase = {}",
             literal(database.migration().as_str()),
             literal(phase.as_str())

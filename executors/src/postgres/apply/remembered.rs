@@ -15,6 +15,9 @@ use crate::seams::Cause;
 /// How many keys are remembered with one statement, roughly.
 const MAX_KEYS: usize = 20_000;
 
+/// A key of up to so many bytes stands in the index of what changed, beside the names; an entry has 2,704 at most.
+const INDEXED: usize = 1_500;
+
 /// Where each key, by table, was changed last.
 type LatestKeys = BTreeMap<(String, String), Lsn>;
 
@@ -39,13 +42,27 @@ impl Work<'_, '_> {
     }
 
     async fn remember(&mut self, latest: &LatestKeys) -> Result<(), Failure> {
-        let tables: Vec<&str> = latest.keys().map(|(table, _)| table.as_str()).collect();
-        let keys: Vec<&str> = latest.keys().map(|(_, key)| key.as_str()).collect();
-        let places: Vec<String> = latest.values().map(Lsn::to_string).collect();
-        let sql = "insert into _switchyard.changed (migration, phase, direction, table_name, key, lsn) \
-                   select $1, $2, $3, u.t, u.k, u.l::pg_lsn \
-                   from unnest($4::text[], $5::text[], $6::text[]) as u(t, k, l) \
-                   on conflict (migration, phase, direction, table_name, key) do update set lsn = excluded.lsn";
+        let (short, long): (Vec<_>, Vec<_>) = latest.iter().partition(|((_, key), _)| key.len() <= INDEXED);
+        let short_sql = "insert into _switchyard.changed (migration, phase, direction, table_name, key, lsn) \
+                         select $1, $2, $3, u.t, u.k, u.l::pg_lsn \
+                         from unnest($4::text[], $5::text[], $6::text[]) as u(t, k, l) \
+                         on conflict (migration, phase, direction, table_name, key) do update set lsn = excluded.lsn";
+        let long_sql = "insert into _switchyard.changed (migration, phase, direction, table_name, key, lsn, long_key) \
+                        select $1, $2, $3, u.t, encode(sha256(convert_to(u.k, 'UTF8')), 'hex'), u.l::pg_lsn, u.k \
+                        from unnest($4::text[], $5::text[], $6::text[]) as u(t, k, l) \
+                        on conflict (migration, phase, direction, table_name, key) do update set lsn = excluded.lsn";
+        for (some, sql) in [(short, short_sql), (long, long_sql)] {
+            if !some.is_empty() {
+                self.remember_by(sql, &some).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn remember_by(&mut self, sql: &str, some: &[(&(String, String), &Lsn)]) -> Result<(), Failure> {
+        let tables: Vec<&str> = some.iter().map(|((table, _), _)| table.as_str()).collect();
+        let keys: Vec<&str> = some.iter().map(|((_, key), _)| key.as_str()).collect();
+        let places: Vec<String> = some.iter().map(|(_, place)| place.to_string()).collect();
         let statement = self.statement(sql).await?;
         let name = &self.spec.name;
         let values: [&(dyn ToSql + Sync); 6] = [

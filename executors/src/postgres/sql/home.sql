@@ -74,7 +74,8 @@ create table if not exists _switchyard.marker (
 );
 
 -- On the side a stream writes: keys that it has changed, or whose fence was breached, since the last proof of their
--- table. key is a JSON array of the key's values as text, in key order. lsn is a place in the stream's own log.
+-- table. key is a JSON array of the key's values as text, in key order; one that is too long for an index stands in
+-- long_key, and its digest in its place. lsn is a place in the stream's own log.
 create table if not exists _switchyard.changed (
   migration text not null,
   phase text not null,
@@ -82,8 +83,17 @@ create table if not exists _switchyard.changed (
   table_name text not null,
   key text not null,
   lsn pg_lsn not null,
+  long_key text,
   primary key (migration, phase, direction, table_name, key)
 );
+
+-- A home of an earlier version. The table is locked for it only then.
+do $$ begin
+  if not exists (select from pg_catalog.pg_attribute
+                 where attrelid = '_switchyard.changed'::pg_catalog.regclass and attname = 'long_key') then
+    alter table _switchyard.changed add column long_key text;
+  end if;
+end $$;
 
 -- On the side a guarding stream writes: what no fence should have let through.
 create table if not exists _switchyard.breach (
