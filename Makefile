@@ -4,7 +4,7 @@
 export RUST_BACKTRACE = 0
 CARGO ?= cargo
 # Scenarios side by side. Each starts its own servers and mostly waits for them.
-TEST_THREADS ?= 3
+TEST_THREADS ?= 4
 # How long `make fuzz` gives each reader.
 FUZZ_SECONDS ?= 20
 

@@ -4,12 +4,16 @@
 //! name that FILE does not list yet, and lists it first: a process restarted in a loop dies once at each place.
 //! `each:FILE:PREFIX` does so for names with the prefix alone. The death is a real SIGKILL of the real process.
 //! `stop:name` stops the process at the first passage of that name (SIGSTOP), until somebody lets it go on: a
-//! process that was thought dead and comes back.
+//! process that was thought dead and comes back. It stops in no write of another of its threads to an SQLite file, which
+//! would keep everybody else out for as long.
 
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Signal, getpid, kill_process};
 
 /// The environment variable that arms failpoints.
 pub const VARIABLE: &str = "SWITCHYARD_FAILPOINT";
@@ -71,19 +75,51 @@ pub fn is_armed() -> bool {
 }
 
 fn die() {
-    // SIGKILL by the shell's own kill: no unsafe code, and nothing of this process runs on.
-    signal("-KILL");
+    signal(Signal::KILL);
     std::process::abort();
 }
 
 fn stop_once() {
     static STOPPED: AtomicBool = AtomicBool::new(false);
     if !STOPPED.swap(true, Ordering::SeqCst) {
-        signal("-STOP");
+        let began = Instant::now();
+        while writes_a_file() && began.elapsed() < WRITTEN {
+            std::thread::yield_now();
+        }
+        signal(Signal::STOP);
     }
 }
 
-fn signal(which: &str) {
-    let pid = std::process::id().to_string();
-    let _sent = std::process::Command::new("kill").args([which, &pid]).status();
+/// How long a write of another thread is waited for.
+const WRITTEN: Duration = Duration::from_secs(2);
+
+/// Whether this process holds a lock to write, as SQLite takes one.
+fn writes_a_file() -> bool {
+    let pid = getpid().to_string();
+    let locks = std::fs::read_to_string("/proc/locks").unwrap_or_default();
+    locks.lines().any(|line| {
+        let mut words = line.split_whitespace();
+        words.any(|word| word == "POSIX") && words.nth(1) == Some("WRITE") && words.next() == Some(&pid)
+    })
+}
+
+fn signal(which: Signal) {
+    let _sent = kill_process(getpid(), which).is_ok();
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::fs::{FlockOperation, fcntl_lock};
+
+    use super::*;
+
+    #[test]
+    fn a_lock_to_write_is_seen_as_long_as_it_is_held() {
+        let file = tempfile::tempfile().unwrap();
+        assert!(!writes_a_file());
+        fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive).unwrap();
+        assert!(writes_a_file());
+        fcntl_lock(&file, FlockOperation::Unlock).unwrap();
+        assert!(!writes_a_file());
+    }
 }
