@@ -223,6 +223,12 @@ pub enum Refusal {
     /// The source is not known to be lost.
     #[error("SW-0159 the source is not known to be lost")]
     SourceNotLost,
+    /// The plan leaves out phases that are live.
+    #[error("SW-0160 the plan leaves out phases that are live")]
+    PhasesLive {
+        /// Which.
+        phases: Vec<PhaseName>,
+    },
     /// An epoch must grow.
     #[error("SW-0141 epoch {given} is not newer than {newest}")]
     OldEpoch {

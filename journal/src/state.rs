@@ -344,6 +344,19 @@ impl State {
         known.or_else(|| self.plan.as_ref().map(|(plan, _)| plan.hash_for(phase)))
     }
 
+    /// The phases that this plan leaves out while something of them runs or stands at a side: an operation, streams,
+    /// a quarantine. Nobody would serve them any more.
+    #[must_use]
+    pub fn live_without(&self, plan: &Plan) -> Vec<PhaseName> {
+        let is_live = |phase: &PhaseState| {
+            let is_over =
+                matches!(phase.status, PhaseStatus::New | PhaseStatus::Completed | PhaseStatus::Retired);
+            phase.operation.is_some() || !is_over
+        };
+        let left_out = self.phases.iter().filter(|(name, _)| plan.phase(name).is_none());
+        left_out.filter(|(_, phase)| is_live(phase)).map(|(name, _)| name.clone()).collect()
+    }
+
     /// The phase's running operation.
     #[must_use]
     pub fn operation(&self, phase: &PhaseName) -> Option<&OperationRun> {

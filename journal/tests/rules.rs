@@ -128,6 +128,43 @@ fn a_changed_plan_voids_open_requests_and_cannot_touch_a_running_phase() {
 }
 
 #[test]
+fn a_revision_may_leave_out_only_a_phase_of_which_nothing_is_live() {
+    let other =
+        PLAN.replace("name = \"a\"\ntables = [\"shop.orders\"]", "name = \"b\"\ntables = [\"shop.other\"]");
+    let leave_out = |journal: &mut Journal| {
+        let text = other.clone();
+        journal.give(person("ana"), CommandBody::AdoptPlan { text, authors: Vec::new() }).map(drop)
+    };
+    let refused = || Err(Refusal::PhasesLive { phases: vec![phase()] });
+    assert_eq!(leave_out(&mut Journal::adopted()), Ok(()), "new");
+
+    let mut journal = Journal::adopted();
+    journal.ask("ana", Operation::Start).unwrap();
+    while journal.phase().operation.is_none() {
+        journal.tick(&|_| false).unwrap();
+    }
+    assert_eq!(leave_out(&mut journal), refused(), "in mid-operation");
+    journal.run().unwrap();
+    assert_eq!(leave_out(&mut journal), refused(), "replicating");
+    let mut retired = journal.clone();
+    retired.live(Operation::Retire);
+    assert_eq!(leave_out(&mut retired), Ok(()), "retired");
+
+    journal.live(Operation::Cutover);
+    assert_eq!(leave_out(&mut journal), refused(), "on the target");
+    let mut lost = journal.clone();
+    lost.target_dies("0/10");
+    let request = lost.give_up("ana").unwrap();
+    lost.approve("ana", request).unwrap();
+    lost.approve("ben", request).unwrap();
+    lost.run().unwrap();
+    assert_eq!(lost.phase().status, PhaseStatus::Quarantined);
+    assert_eq!(leave_out(&mut lost), refused(), "quarantined");
+    journal.live(Operation::Complete);
+    assert_eq!(leave_out(&mut journal), Ok(()), "completed");
+}
+
+#[test]
 fn a_revocation_in_the_window_undoes_the_attempt_and_spends_its_approvals() {
     let (mut journal, request) = cutover_until("await_marker:forward");
     journal.give(person("ben"), CommandBody::Revoke { request }).unwrap();

@@ -32,6 +32,7 @@ mod predicate;
 mod readme;
 mod replaced;
 mod restored;
+mod revised;
 mod rig;
 mod rights;
 mod same_words;

@@ -137,6 +137,17 @@ pub(crate) const fn resting(status: PhaseStatus) -> &'static str {
     }
 }
 
+/// A phase and what is live of it, as a clause.
+pub(crate) fn still(state: &State, phase: &PhaseName) -> String {
+    match state.operation(phase) {
+        Some(run) => format!("{phase} is in mid-operation ({}, request #{})", run.operation, run.request),
+        None => {
+            let status = state.phases.get(phase).map_or(PhaseStatus::New, |phase| phase.status);
+            format!("{phase} is {}", resting(status))
+        }
+    }
+}
+
 /// Why a request counts no more, as a clause.
 pub(crate) fn voided(reason: &VoidReason) -> String {
     match reason {

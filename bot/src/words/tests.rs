@@ -96,6 +96,7 @@ fn refusals() -> Vec<(&'static str, Refusal)> {
         ("", Refusal::BadPlan(PlanProblems(vec![problem]))),
         ("", Refusal::OtherMigration),
         ("", Refusal::PhaseFrozen { phase: phase() }),
+        ("", Refusal::PhasesLive { phases: vec![phase()] }),
         ("", Refusal::SamePlan),
         ("region-a cutover --plan 00000000", Refusal::OtherPlan { current: PlanHash::of(b"p") }),
         (

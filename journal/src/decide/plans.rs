@@ -29,6 +29,10 @@ pub(super) fn adopt_plan(
     if state.plan.as_ref().is_some_and(|(_, current)| *current == hash) {
         return Err(Refusal::SamePlan);
     }
+    let live = state.live_without(&plan);
+    if !live.is_empty() {
+        return Err(Refusal::PhasesLive { phases: live });
+    }
     for (name, phase) in &state.phases {
         let changed =
             state.plan.as_ref().is_none_or(|(current, _)| current.hash_for(name) != plan.hash_for(name));

@@ -6,7 +6,7 @@ use std::path::Path;
 use journal::{PhaseName, Plan, PlanHash, RequestStatus, State};
 
 use super::said::{self, Said};
-use crate::words::{list, named};
+use crate::words::{list, named, still};
 
 /// Two plans and the files they stand in.
 #[derive(Debug, Clone, Copy)]
@@ -85,8 +85,16 @@ pub fn adoption(revision: Revision<'_>, state: &State) -> String {
         return text;
     }
     let frozen = |name: &PhaseName| adopted.hash_for(name) != new.hash_for(name);
-    let mut refused = false;
-    for name in state.phases.keys() {
+    let left_out = state.live_without(new);
+    let mut refused = !left_out.is_empty();
+    for name in &left_out {
+        let _written = writeln!(
+            text,
+            "{}, and this plan leaves it out: the journal refuses it until {name} is retired or completed.",
+            still(state, name)
+        );
+    }
+    for name in state.phases.keys().filter(|name| !left_out.contains(name)) {
         let Some(run) = state.operation(name) else { continue };
         if frozen(name) {
             refused = true;

@@ -8,7 +8,7 @@ use journal::{
 };
 
 use super::{
-    World, able, commit, holder, instant, list, moment, named, possible_lines, resting, standing,
+    World, able, commit, holder, instant, list, moment, named, possible_lines, resting, standing, still,
     unconfirmed, waiting,
 };
 use crate::language::{Command, nearest};
@@ -41,6 +41,7 @@ impl Told<'_> {
                 self.world.state.migration.as_ref().map_or("?", |name| name.as_str()),
             ),
             Refusal::PhaseFrozen { phase } => self.frozen(phase),
+            Refusal::PhasesLive { phases } => self.left_out(phases),
             Refusal::SamePlan => "This very plan is the adopted one. There is nothing to do.".to_owned(),
             Refusal::OtherPlan { current } => self.other_plan(current),
             Refusal::NoPhase { phase, known } => no_phase(phase, known),
@@ -441,6 +442,16 @@ impl Told<'_> {
         format!(
             "This plan changes {phase}, and {running} runs by the plan it began with. Wait until it has ended \
              (`/migrate status {phase}`), or abort it; then adopt the plan again."
+        )
+    }
+
+    fn left_out(&self, phases: &[PhaseName]) -> String {
+        let phases: Vec<String> = phases.iter().map(|phase| still(self.world.state, phase)).collect();
+        format!(
+            "This plan leaves out what is live: {}. Nobody would serve it any more: its streams would stop, and what they \
+             have not read would fill a server's disk. Leave it in the plan, or let it end first: `retire` where the \
+             source is the writer, `complete` where the target is; then adopt the plan again.",
+            phases.join("; ")
         )
     }
 
