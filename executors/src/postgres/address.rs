@@ -260,6 +260,12 @@ fn ours(key: &str) -> Option<&'static str> {
 }
 
 fn split_url(text: &str) -> Result<(String, BTreeMap<&'static str, String>), String> {
+    // The driver would take what follows the first of them for the host, and that is named wherever it is not reached.
+    let authority = text.split_once("://").and_then(|(_, rest)| rest.split(['/', '?']).next());
+    if authority.is_some_and(|authority| authority.matches('@').count() > 1) {
+        return Err("its user or password holds an `@` as it is: write that as %40 (so too / as %2F, : as %3A, ? as %3F)"
+            .to_owned());
+    }
     let Some((head, query)) = text.split_once('?') else { return Ok((text.to_owned(), BTreeMap::new())) };
     let mut found = BTreeMap::new();
     let mut kept = Vec::new();
@@ -486,6 +492,16 @@ mod tests {
         );
         assert_eq!(rest, "postgres://u:p%40@h:1/d?application_name=x");
         assert_eq!(found, [("sslmode", "verify-full".to_owned()), ("sslrootcert", "/etc/ca.pem".to_owned())]);
+    }
+
+    #[test]
+    fn an_at_sign_in_a_password_is_refused_and_nothing_of_it_is_said() {
+        for url in ["postgres://u:Pre@TAIL77@h:1/d", "postgresql://a@TAIL77:p@h?sslmode=disable"] {
+            let refused = Address::parse(url).map(drop).unwrap_err();
+            assert!(refused.contains("%40") && !refused.contains("TAIL77"), "{refused}");
+        }
+        let (rest, _) = take("postgres://u:p%40@h/d?options=a@b@c");
+        assert_eq!(rest, "postgres://u:p%40@h/d?options=a@b@c");
     }
 
     #[test]
