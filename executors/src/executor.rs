@@ -20,7 +20,8 @@ use tokio::task::JoinSet;
 
 use crate::engine::NativeEngine;
 use crate::hands::Hands;
-use crate::levers::{Served, lever};
+use crate::levers::unmade::Unmade;
+use crate::levers::{Served, does_not_answer, lever};
 use crate::native::Breach;
 use crate::native::mover::Mover;
 use crate::native::plane::Plane;
@@ -66,7 +67,7 @@ pub struct Settings {
 /// the leases end with their terms.
 ///
 /// # Errors
-/// A lever of the plan cannot be built.
+/// A phase's loop dies.
 pub async fn run(settings: Settings) -> anyhow::Result<()> {
     let leases = Leases::default();
     let reports = Reports {
@@ -92,8 +93,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     );
     let mut loops = JoinSet::new();
     for phase in &settings.plan.phases {
-        let hands = PhaseHands::new(&settings, &plane, phase)
-            .with_context(|| format!("phase {} has no lever", phase.name))?;
+        let hands = PhaseHands::new(&settings, &plane, phase);
         let one = PhaseLoop {
             name: phase.name.clone(),
             plan_hash: settings.plan.hash_for(&phase.name),
@@ -132,32 +132,35 @@ struct PhaseHands {
 }
 
 impl PhaseHands {
-    fn new(settings: &Settings, plane: &Plane, phase: &PhasePlan) -> Result<Self, Cause> {
+    fn new(settings: &Settings, plane: &Plane, phase: &PhasePlan) -> Self {
         let receiver = |one: &Database, other: &Database| {
             DatabaseReceiver::new(one.clone(), other.clone()).with_clock(Arc::clone(&settings.clock))
         };
-        Ok(Self {
+        let served = Served {
+            migration: settings.plan.migration.clone(),
+            phase: phase.name.clone(),
+            folder: settings.folder.clone(),
+            source: Some(settings.source.clone()),
+            target: Some(settings.target.clone()),
+            scrubber: settings.scrubber.clone(),
+            clock: Arc::clone(&settings.clock),
+        };
+        let lever = lever(&phase.lever, served).unwrap_or_else(|why| {
+            let finding = does_not_answer(&phase.name, &settings.scrubber.scrub(&why.to_string()));
+            tracing::error!(phase = %phase.name, %finding, "no switch of this phase can begin");
+            Arc::new(Unmade { phase: phase.name.clone(), why })
+        });
+        Self {
             phase: phase.name.clone(),
             plane: plane.clone(),
             mover: Mover::new(plane.clone()),
             source: receiver(&settings.source, &settings.target),
             target: receiver(&settings.target, &settings.source),
-            lever: lever(
-                &phase.lever,
-                Served {
-                    migration: settings.plan.migration.clone(),
-                    phase: phase.name.clone(),
-                    folder: settings.folder.clone(),
-                    source: Some(settings.source.clone()),
-                    target: Some(settings.target.clone()),
-                    scrubber: settings.scrubber.clone(),
-                    clock: Arc::clone(&settings.clock),
-                },
-            )?,
+            lever,
             slots: Mutex::default(),
             tables: phase.tables.clone(),
             people_files: settings.people_files.clone(),
-        })
+        }
     }
 
     fn stream(&self, direction: Direction) -> StreamName {

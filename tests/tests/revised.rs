@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use product::cluster::Role;
 use product::scene::{PHASE, Scene, Setting};
 use product::switchyard::binary;
 
@@ -35,5 +36,44 @@ async fn a_phase_that_is_live_cannot_be_left_out_of_the_plan() -> Result<()> {
 
     scene.complete("retire", LONG).await?;
     scene.product.adopt_plan("anna").await?;
+    serve.end().await
+}
+
+#[tokio::test]
+async fn a_lever_that_cannot_be_made_ends_nothing_of_another_phase() -> Result<()> {
+    let scene = Scene::set(Setting { lease: "5s", ..Setting::short_window("12s", "3s") }).await?;
+    scene.on_source().await?.batch_execute("create table shop.letters (id bigint primary key)").await?;
+    scene.add_phase("letters", "tables = [\"shop.letters\"]")?;
+    let text = std::fs::read_to_string(scene.product.plan())?;
+    let mut serve =
+        scene.product.serve("a", Some("stop:cutover/fence_source/close_gate:source/before_intent"))?;
+    serve.ready().await?;
+    scene.complete("start", LONG).await?;
+    let request = scene.order("cutover").await?;
+    serve.stopped_itself(Duration::from_secs(60)).await?;
+    let writer = scene.source.connect(Role::App).await?;
+    writer
+        .batch_execute("begin; insert into shop.events (worker, seq, kind) values (-11, 1, 'late')")
+        .await?;
+
+    // The other phase's lever alone is another, and cannot be made.
+    let at = text.rfind("kind = \"command\"").unwrap_or_default();
+    let lever = "kind = \"pgbouncer\"\nadmin = \"env:NOT_SET\"\nini = \"x.ini\"\ndatabase = \"letters\"\n\
+                 source = \"host=a dbname=a\"\ntarget = \"host=b dbname=b\"\n";
+    std::fs::write(scene.product.plan(), format!("{}{lever}", text.get(..at).unwrap_or_default()))?;
+    scene.product.adopt_plan("anna").await?;
+    serve.thaw()?;
+
+    ensure!(scene.over(request, LONG).await? == "undone", "{}", scene.product.journal().await?.tail(20));
+    ensure!(serve.exited()?.is_none(), "{}", serve.log_tail(20));
+    scene.shows("replicating", "source").await?;
+    let log = serve.log_tail(400);
+    ensure!(log.contains("SW-0516") && log.contains("letters") && log.contains("NOT_SET"), "{log}");
+    writer.batch_execute("rollback").await?;
+    serve.end().await?;
+
+    let mut serve = scene.product.serve("a", None)?;
+    serve.ready().await?;
+    scene.complete("cutover", LONG).await?;
     serve.end().await
 }

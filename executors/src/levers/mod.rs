@@ -7,6 +7,7 @@
 pub mod command;
 mod ini;
 pub mod pgbouncer;
+pub(crate) mod unmade;
 
 use std::path::PathBuf;
 use std::sync::Arc;
