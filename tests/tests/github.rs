@@ -30,12 +30,10 @@ async fn case_10_a_redelivered_and_a_replayed_webhook_do_nothing_again() -> Resu
     let scene = Scene::set().await?;
     scene.says(ANNA, "/migrate region-a start").await;
     scene.answered(&["Request `#"]).await?;
-    let delivered = scene.github.newest("issue_comment")?;
-    // The newest one is about the answer itself.
+    // Not the newest one: that is about the answer itself, once it is out.
     let asked =
         scene.github.attempts().into_iter().find(|attempt| attempt.hook.body.contains("region-a start"));
     let asked = asked.unwrap();
-    assert_ne!(asked.hook.guid, delivered.hook.guid);
     for _ in 0..3 {
         assert_eq!(scene.github.redeliver(&asked).await?, 200);
     }
