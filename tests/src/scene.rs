@@ -163,6 +163,21 @@ impl Scene {
         Ok(scene)
     }
 
+    /// A scene whose phase is on the target, with its application at work and nobody serving.
+    ///
+    /// # Errors
+    /// A server does not start, or the phase does not get there.
+    pub async fn cut_over(setting: Setting) -> Result<(Self, Workload)> {
+        let scene = Self::set(setting).await?;
+        let workload = scene.workload(Pace::GENTLE);
+        let serve = scene.product.serve("a", None)?;
+        for operation in ["start", "cutover"] {
+            scene.complete(operation, Duration::from_secs(120)).await?;
+        }
+        serve.end().await?;
+        Ok((scene, workload))
+    }
+
     /// Writes the plan anew, with something changed.
     ///
     /// # Errors

@@ -7,20 +7,14 @@ use product::cluster::Role;
 use product::scene::{PHASE, Scene, Setting, Side};
 use product::switchyard::Serve;
 use product::wait::{Seen, wait_until};
-use product::workload::{Pace, Workload};
+use product::workload::Workload;
 use tokio_postgres::Client;
 
 const LONG: Duration = Duration::from_secs(120);
 
 async fn on_target() -> Result<(Scene, Workload)> {
     let setting = Setting { failback_deadline: "return", ..Setting::short_window("12s", "4s") };
-    let scene = Scene::set(setting).await?;
-    let workload = scene.workload(Pace::GENTLE);
-    let serve = scene.product.serve("a", None)?;
-    scene.complete("start", LONG).await?;
-    scene.complete("cutover", LONG).await?;
-    serve.end().await?;
-    Ok((scene, workload))
+    Scene::cut_over(setting).await
 }
 
 /// Begins a failback and keeps it in its window, by a writer that does not end.

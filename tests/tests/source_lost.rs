@@ -6,18 +6,12 @@ use anyhow::{Context as _, Result, ensure};
 use product::cluster::{Role, open};
 use product::scene::{PHASE, Scene, Setting};
 use product::wait::{Seen, wait_until};
-use product::workload::{Pace, Workload};
+use product::workload::Workload;
 
 const LONG: Duration = Duration::from_secs(120);
 
 async fn on_target() -> Result<(Scene, Workload)> {
-    let scene = Scene::set(Setting::default()).await?;
-    let workload = scene.workload(Pace::GENTLE);
-    let serve = scene.product.serve("a", None)?;
-    scene.complete("start", LONG).await?;
-    scene.complete("cutover", LONG).await?;
-    serve.end().await?;
-    Ok((scene, workload))
+    Scene::cut_over(Setting::default()).await
 }
 
 /// Asks until the source is known to be lost; one of two persons approves.

@@ -9,7 +9,7 @@ use product::cluster::{Role, open};
 use product::scene::{PHASE, Scene, Setting, Side};
 use product::switchyard::Serve;
 use product::wait::{Seen, wait_until};
-use product::workload::{Pace, Workload};
+use product::workload::Workload;
 use serde_json::Value;
 use tokio_postgres::Client;
 
@@ -42,13 +42,7 @@ async fn held(client: &Client) -> Result<BTreeSet<i64>> {
 }
 
 async fn on_target() -> Result<(Scene, Workload)> {
-    let scene = Scene::set(Setting::short_window("12s", "4s")).await?;
-    let workload = scene.workload(Pace::GENTLE);
-    let serve = scene.product.serve("a", None)?;
-    scene.complete("start", LONG).await?;
-    scene.complete("cutover", LONG).await?;
-    serve.end().await?;
-    Ok((scene, workload))
+    Scene::cut_over(Setting::short_window("12s", "4s")).await
 }
 
 /// Waits until the loss is known, and gives it as `status --json` has it.
