@@ -5,13 +5,13 @@
 //! `each:FILE:PREFIX` does so for names with the prefix alone. The death is a real SIGKILL of the real process.
 //! `stop:name` stops the process at the first passage of that name (SIGSTOP), until somebody lets it go on: a
 //! process that was thought dead and comes back. It stops in no write of another of its threads to an SQLite file, which
-//! would keep everybody else out for as long.
+//! would keep everybody else out for as long, and its log ends with `stopped at name`.
 
 use std::fs::OpenOptions;
 use std::io::Write;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
-use std::time::{Duration, Instant};
 
 use rustix::process::{Signal, getpid, kill_process};
 
@@ -47,7 +47,7 @@ pub fn hit(name: &str) {
     match armed() {
         Armed::Never => {}
         Armed::At(at) if at == name => die(),
-        Armed::Stop(at) if at == name => stop_once(),
+        Armed::Stop(at) if at == name => stop_once(name),
         Armed::At(_) | Armed::Stop(_) => {}
         Armed::Each { file, prefix } => {
             // One place at a time: while one thread dies, another must not list a place that nobody died at.
@@ -74,52 +74,35 @@ pub fn is_armed() -> bool {
     !matches!(armed(), Armed::Never)
 }
 
-fn die() {
-    signal(Signal::KILL);
-    std::process::abort();
-}
-
-fn stop_once() {
+fn stop_once(name: &str) {
     static STOPPED: AtomicBool = AtomicBool::new(false);
     if !STOPPED.swap(true, Ordering::SeqCst) {
-        let began = Instant::now();
-        while writes_a_file() && began.elapsed() < WRITTEN {
-            std::thread::yield_now();
+        // Another process does it: only from outside can be seen whether all threads stand still and hold no lock.
+        let pid = getpid().as_raw_nonzero().to_string();
+        let stopper =
+            Command::new("sh").args(["-c", STOPPER, "sh", &pid, name]).stdin(Stdio::null()).status();
+        if !stopper.is_ok_and(|ended| ended.success()) {
+            die();
         }
-        signal(Signal::STOP);
     }
 }
 
-/// How long a write of another thread is waited for.
-const WRITTEN: Duration = Duration::from_secs(2);
+/// Stops the process `$1`, and lets it go on for a moment as often as it stood in a lock to write, as SQLite takes one.
+/// Says in the log when it stands for good.
+const STOPPER: &str = r#"
+while kill -STOP "$1"; do
+    while grep -L '^State:[[:space:]]*T' "/proc/$1/task/"*/status | grep -q .; do :; done
+    if ! grep -Eq "POSIX +[A-Z]+ +WRITE +$1 " /proc/locks; then
+        echo "stopped at $2" >&2
+        exit 0
+    fi
+    kill -CONT "$1"
+    sleep 0.005
+done
+exit 1
+"#;
 
-/// Whether this process holds a lock to write, as SQLite takes one.
-fn writes_a_file() -> bool {
-    let pid = getpid().to_string();
-    let locks = std::fs::read_to_string("/proc/locks").unwrap_or_default();
-    locks.lines().any(|line| {
-        let mut words = line.split_whitespace();
-        words.any(|word| word == "POSIX") && words.nth(1) == Some("WRITE") && words.next() == Some(&pid)
-    })
-}
-
-fn signal(which: Signal) {
-    let _sent = kill_process(getpid(), which).is_ok();
-}
-
-#[cfg(test)]
-mod tests {
-    use rustix::fs::{FlockOperation, fcntl_lock};
-
-    use super::*;
-
-    #[test]
-    fn a_lock_to_write_is_seen_as_long_as_it_is_held() {
-        let file = tempfile::tempfile().unwrap();
-        assert!(!writes_a_file());
-        fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive).unwrap();
-        assert!(writes_a_file());
-        fcntl_lock(&file, FlockOperation::Unlock).unwrap();
-        assert!(!writes_a_file());
-    }
+fn die() {
+    let _sent = kill_process(getpid(), Signal::KILL).is_ok();
+    std::process::abort();
 }

@@ -141,6 +141,15 @@ impl Process {
         Ok(())
     }
 
+    /// Whether it holds a lock to write a file, as SQLite takes one.
+    pub(crate) fn writes_a_file(&self) -> Result<bool> {
+        let pid = self.child.id().to_string();
+        Ok(std::fs::read_to_string("/proc/locks")?.lines().any(|line| {
+            let mut words = line.split_whitespace();
+            words.any(|word| word == "POSIX") && words.nth(1) == Some("WRITE") && words.next() == Some(&pid)
+        }))
+    }
+
     /// Waits for its end.
     pub async fn ended(&mut self, within: Duration) -> Result<ExitStatus> {
         let until = Instant::now() + within;

@@ -405,12 +405,22 @@ impl Serve {
         Ok(())
     }
 
-    /// Stops it without ending it (SIGSTOP).
+    /// Stops it without ending it (SIGSTOP), in no write to the journal's file: everybody else would be kept out of it.
     ///
     /// # Errors
-    /// It has ended.
-    pub fn freeze(&self) -> Result<()> {
-        self.process.signal(Signal::STOP)
+    /// It has ended, or writes without an end.
+    pub async fn freeze(&self) -> Result<()> {
+        const SETTLED: Duration = Duration::from_millis(5);
+        wait_until(Duration::from_secs(10), "`serve` to stand still between two writes", async || {
+            self.process.signal(Signal::STOP)?;
+            tokio::time::sleep(SETTLED).await;
+            if !self.process.writes_a_file()? {
+                return Ok(Seen::Done(()));
+            }
+            self.process.signal(Signal::CONT)?;
+            Ok(Seen::NotYet("it stood in a write".to_owned()))
+        })
+        .await
     }
 
     /// Lets it go on (SIGCONT).
@@ -426,14 +436,12 @@ impl Serve {
     /// # Errors
     /// It runs on, or ended.
     pub async fn stopped_itself(&mut self, within: Duration) -> Result<()> {
-        let stat = format!("/proc/{}/stat", self.process.pid());
         wait_until(within, "`serve` to stop itself", async || {
             if let Some(status) = self.process.exited()? {
                 bail!("`serve` ended with {status}:\n{}", self.process.log_tail(20));
             }
-            let text = std::fs::read_to_string(&stat)?;
-            let state = text.rsplit(')').next().and_then(|rest| rest.split_whitespace().next());
-            Ok(if state == Some("T") { Seen::Done(()) } else { Seen::NotYet(self.process.log_tail(10)) })
+            let stands = self.process.log_tail(1).starts_with("stopped at ");
+            Ok(if stands { Seen::Done(()) } else { Seen::NotYet(self.process.log_tail(10)) })
         })
         .await
     }

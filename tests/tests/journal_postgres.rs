@@ -171,7 +171,7 @@ async fn a_server_whose_name_another_has_by_now_ends_by_itself() -> Result<()> {
     let scene = Scene::set(setting()).await?;
     let mut first = scene.product.serve("a", None)?;
     first.ready().await?;
-    first.freeze()?;
+    first.freeze().await?;
     end_sessions(&on_journal(&scene).await?).await?;
     let mut second = scene.product.serve_as("a", "elsewhere")?;
     second.ready().await?;

@@ -85,7 +85,7 @@ async fn a_stopped_executors_opening_in_flight_and_anothers_undo_open_one_side()
         Ok(if count > 0 { Seen::Done(()) } else { Seen::NotYet("nobody waits for the gate row".to_owned()) })
     })
     .await;
-    first.freeze()?;
+    first.freeze().await?;
     let mut other = scene.product.serve("b", None)?;
     other.ready().await?;
     scene.product.speak_to("b");

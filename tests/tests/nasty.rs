@@ -225,7 +225,7 @@ async fn equal(scene: &Scene) -> Result<()> {
 async fn write(serve: &Serve, client: &Client, n: u32) -> Result<()> {
     let fill = |text: &str| text.replace("{n}", &n.to_string());
     client.batch_execute(&fill(ROWS)).await.with_context(|| format!("rows of round {n}"))?;
-    serve.freeze()?;
+    serve.freeze().await?;
     for line in CHANGES.lines().filter(|line| !line.is_empty()) {
         client.batch_execute(&fill(line)).await.with_context(|| format!("round {n}: {line}"))?;
     }
