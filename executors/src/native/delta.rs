@@ -14,7 +14,8 @@ use crate::native::compare::{Differing, NAMED, Pair, finding};
 use crate::native::place::{Unmet, one_place};
 use crate::native::plane::Plane;
 use crate::native::unchanged::Tables;
-use crate::native::verify::{Compared, shape};
+use crate::native::verify::Compared;
+use crate::postgres::catalog;
 use crate::postgres::copy::key_first;
 use crate::postgres::database::Session;
 use crate::postgres::proof::{ChangedKeys, by_index, count_changed, stand};
@@ -54,11 +55,10 @@ struct Still<'p> {
 type Shapes<'t> = BTreeMap<&'t TableName, TableShape>;
 
 async fn shapes<'t>(plane: &Plane, tables: &'t [TableName]) -> Result<Shapes<'t>, Cause> {
-    let mut shapes = BTreeMap::new();
-    for table in tables {
-        shapes.insert(table, shape(&plane.source, table).await?);
-    }
-    Ok(shapes)
+    let session = plane.source.session().await?;
+    let shapes = catalog::shapes(&*session, tables).await?;
+    session.done();
+    Ok(tables.iter().zip(shapes).collect())
 }
 
 impl<'p> Still<'p> {

@@ -106,7 +106,7 @@ impl Compared {
     }
 }
 
-pub(super) async fn shape(database: &Database, table: &TableName) -> Result<TableShape, Cause> {
+async fn shape(database: &Database, table: &TableName) -> Result<TableShape, Cause> {
     let session = database.session().await?;
     let shapes = shapes(&*session, std::slice::from_ref(table)).await?;
     session.done();

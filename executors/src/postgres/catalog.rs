@@ -8,6 +8,7 @@ use tokio_postgres::{GenericClient, Row};
 
 use crate::native::{Equality, Input, InputWay, TableShape};
 use crate::postgres::database::chain;
+use crate::postgres::writers;
 use crate::seams::Cause;
 
 pub use crate::postgres::definitions::{definitions, objects};
@@ -17,16 +18,82 @@ pub(crate) fn unread(what: &str, error: &tokio_postgres::Error) -> Cause {
     Cause(format!("the catalog does not give {what}: {}", chain(error)))
 }
 
+/// The columns of the tables `$1` (schemas), `$2` (names), each table by its place in them from 1 on. Types are looked at once
+/// each, however many columns are of them.
+const SHAPES: &str = "with recursive columns as materialized ( \
+       select w.place, c.oid as heap, a.attnum, a.attname, a.atttypid, a.atttypmod, a.attidentity \
+       from unnest($1::text[], $2::text[]) with ordinality as w (schema, name, place) \
+       join pg_namespace n on n.nspname = w.schema \
+       join pg_class c on c.relnamespace = n.oid and c.relname = w.name and c.relkind in ('r', 'p') \
+       join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped and a.attgenerated = ''), \
+     based (type, depth, oid, kind, base) as ( \
+       select y.oid, 0, y.oid, y.typtype, y.typbasetype \
+       from (select distinct atttypid from columns) u join pg_type y on y.oid = u.atttypid \
+       union all \
+       select based.type, depth + 1, b.oid, b.typtype, b.typbasetype from based join pg_type b on b.oid = based.base), \
+     types as materialized ( \
+       select y.oid, format_type(y.oid, -1) as name, \
+              case when y.typarray <> 0 and not b.is_composite then y.typdelim::text end as delimiter, \
+              f.name as input, f.rest, format_type(b.last, -1) as base \
+       from (select type, bool_or(kind = 'c') as is_composite, \
+                    (array_agg(oid order by depth desc) filter (where depth > 0))[1] as last from based group by type) b \
+       join pg_type y on y.oid = b.type \
+       left join lateral ( \
+         select format('%I.%I', s.nspname, p.proname) as name, \
+                case p.pronargs when 1 then '' when 2 then ', 0' else ', 0, -1' end as rest \
+         from pg_proc p join pg_namespace s on s.oid = p.pronamespace \
+         where p.oid = y.typinput and p.prorettype = y.oid and (p.pronargs = 1 or y.oid < 16384)) f on true) \
+     select a.attname::text, format_type(a.atttypid, a.atttypmod), a.attidentity = 'a', \
+            k.place, i.indnkeyatts::int4, t.name, t.delimiter, \
+            case when k.place is not null then \
+              (select format('operator(%I.%s)', s.nspname, o.oprname) \
+               from pg_opclass p join pg_amop m on m.amopfamily = p.opcfamily and m.amopstrategy = 3 \
+                 and m.amoplefttype = p.opcintype and m.amoprighttype = p.opcintype \
+               join pg_operator o on o.oid = m.amopopr join pg_namespace s on s.oid = o.oprnamespace \
+               where p.oid = k.opclass) end, \
+            t.input, t.rest, t.base, a.place \
+     from columns a join types t on t.oid = a.atttypid \
+     left join pg_index i on i.indrelid = a.heap and i.indisprimary \
+     left join lateral ( \
+       select place::int4, opclass from unnest(i.indkey::int2[], i.indclass::oid[]) \
+         with ordinality as u (attnum, opclass, place) \
+       where u.attnum = a.attnum and u.place <= i.indnkeyatts) k on true \
+     order by a.place, a.attnum";
+
 /// The shapes of tables, in the order in which they are named. Generated columns are left out.
 ///
 /// # Errors
 /// The catalog cannot be read, or a table is not there, or has no primary key; each is named.
 pub async fn shapes(client: &impl GenericClient, tables: &[TableName]) -> Result<Vec<TableShape>, Cause> {
-    let mut shapes = Vec::with_capacity(tables.len());
-    for table in tables {
-        shapes.push(shape(client, table).await?);
+    let (schemas, names) = writers::columns(tables);
+    let rows = client
+        .query(SHAPES, &[&schemas, &names])
+        .await
+        .map_err(|error| unread(&format!("the columns of {}", few(tables)), &error))?;
+    let shaped = |(at, table): (usize, &TableName)| shape(table, of_place(&rows, at));
+    tables.iter().enumerate().map(shaped).collect()
+}
+
+/// The relations `$1` (schemas), `$2` (names), each with its place among them from 1 on, as `listed (oid, place)`.
+pub(crate) const LISTED: &str = "listed (oid, place) as materialized ( \
+     select c.oid, w.place from unnest($1::text[], $2::text[]) with ordinality as w (schema, name, place) \
+     join pg_namespace n on n.nspname = w.schema join pg_class c on c.relnamespace = n.oid and c.relname = w.name)";
+
+/// Those of the rows, which are in the order of their tables' places from 1 on, their last column, that are of the table at
+/// this index.
+pub(crate) fn of_place(rows: &[Row], index: usize) -> &[Row] {
+    let before = |row: &Row| usize::try_from(row.get::<_, i64>(row.len() - 1)).unwrap_or(usize::MAX);
+    let begin = rows.partition_point(|row| before(row) <= index);
+    let end = rows.partition_point(|row| before(row) <= index + 1);
+    rows.get(begin..end).unwrap_or_default()
+}
+
+/// One table by its name, or how many they are.
+pub(crate) fn few(tables: &[TableName]) -> String {
+    match tables {
+        [table] => table.to_string(),
+        _ => format!("{} tables", tables.len()),
     }
-    Ok(shapes)
 }
 
 fn input(row: &Row) -> Input {
@@ -41,43 +108,8 @@ fn input(row: &Row) -> Input {
     Input { kind, way }
 }
 
-async fn shape(client: &impl GenericClient, table: &TableName) -> Result<TableShape, Cause> {
-    let sql = "select a.attname::text, format_type(a.atttypid, a.atttypmod), a.attidentity = 'a', \
-                      k.place, i.indnkeyatts::int4, format_type(a.atttypid, -1), \
-                      (with recursive based (kind, base) as ( \
-                         select y.typtype, y.typbasetype union all \
-                         select b.typtype, b.typbasetype from based join pg_type b on b.oid = based.base) \
-                       select case when y.typarray <> 0 and not bool_or(kind = 'c') then y.typdelim::text end from based), \
-                      (select format('operator(%I.%s)', s.nspname, o.oprname) \
-                       from pg_opclass p join pg_amop m on m.amopfamily = p.opcfamily and m.amopstrategy = 3 \
-                         and m.amoplefttype = p.opcintype and m.amoprighttype = p.opcintype \
-                       join pg_operator o on o.oid = m.amopopr join pg_namespace s on s.oid = o.oprnamespace \
-                       where p.oid = k.opclass), \
-                      f.name, f.rest, \
-                      (with recursive based (depth, kind, base) as ( \
-                         select 0, y.typbasetype, y.typbasetype union all \
-                         select depth + 1, b.oid, b.typbasetype from based join pg_type b on b.oid = based.base) \
-                       select format_type(kind, -1) from based where kind <> 0 order by depth desc limit 1) \
-               from pg_class c \
-               join pg_namespace n on n.oid = c.relnamespace \
-               join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped \
-               join pg_type y on y.oid = a.atttypid \
-               left join lateral ( \
-                 select format('%I.%I', s.nspname, p.proname) as name, \
-                        case p.pronargs when 1 then '' when 2 then ', 0' else ', 0, -1' end as rest \
-                 from pg_proc p join pg_namespace s on s.oid = p.pronamespace \
-                 where p.oid = y.typinput and p.prorettype = y.oid and (p.pronargs = 1 or y.oid < 16384)) f on true \
-               left join pg_index i on i.indrelid = c.oid and i.indisprimary \
-               left join lateral ( \
-                 select place::int4, opclass from unnest(i.indkey::int2[], i.indclass::oid[]) \
-                   with ordinality as u (attnum, opclass, place) \
-                 where u.attnum = a.attnum and u.place <= i.indnkeyatts) k on true \
-               where n.nspname = $1 and c.relname = $2 and c.relkind in ('r', 'p') and a.attgenerated = '' \
-               order by a.attnum";
-    let rows = client
-        .query(sql, &[&table.schema, &table.table])
-        .await
-        .map_err(|error| unread(&format!("the columns of {table}"), &error))?;
+/// A table's shape, of its columns in their order.
+fn shape(table: &TableName, rows: &[Row]) -> Result<TableShape, Cause> {
     if rows.is_empty() {
         return Err(Cause(format!("the table {table} is not there")));
     }
