@@ -12,6 +12,7 @@ use crate::postgres::{replicated, survey};
 /// Looks at each table, and at what they need at the target.
 pub(crate) async fn look(sides: &Sides<'_>, found: &mut Found) -> Result<(), Error> {
     let mut oids = Vec::with_capacity(sides.tables.len());
+    let acting = replicated::acting(sides.source, sides.tables).await?;
     for table in sides.tables {
         found.about(Subject::Table(sides.phase.clone(), table.clone()));
         let Some(oid) = one(sides.source, table, found).await? else { continue };
@@ -19,7 +20,9 @@ pub(crate) async fn look(sides: &Sides<'_>, found: &mut Found) -> Result<(), Err
         in_the_way(sides.target, table, found).await?;
         foreign_keys(sides, table, oid, found).await?;
         large_objects(sides.source, table, oid, found).await?;
-        triggers(sides.source, table, oid, found).await?;
+        for (_, one) in acting.iter().filter(|(on, _)| on == table) {
+            found.block("SW-0216", one.what(table), one.remedy(table));
+        }
     }
     found.about(Subject::Phase(sides.phase.clone()));
     needs(sides, &oids, found).await?;
@@ -231,13 +234,6 @@ async fn large_objects(source: &Client, table: &TableName, oid: u32, found: &mut
                 "Turn it into bytea (lo_get), or take the table out of the phase.",
             );
         }
-    }
-    Ok(())
-}
-
-async fn triggers(source: &Client, table: &TableName, oid: u32, found: &mut Found) -> Result<(), Error> {
-    for one in replicated::acting(source, oid).await? {
-        found.block("SW-0216", one.what(table), one.remedy(table));
     }
     Ok(())
 }

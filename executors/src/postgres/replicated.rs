@@ -5,19 +5,22 @@
 //! `insert … on conflict` into the table, whoever writes and even if the rule is disabled.
 
 use journal::TableName;
-use tokio_postgres::GenericClient;
+use tokio_postgres::{GenericClient, Row};
 
+use crate::postgres::catalog::{LISTED, of_place};
 use crate::postgres::quote::{ident, table as quoted};
+use crate::postgres::writers;
 
-/// A table's triggers and rules, our own left out: name, kind, whether it acts on replicated rows.
-const ACTING: &str = "select t.tgname::text, 'trigger', true from pg_trigger t \
+/// The tables' triggers and rules, our own left out: name, kind, whether it acts on replicated rows; behind [`LISTED`].
+const ACTING: &str = "select t.tgname::text, 'trigger', true, h.place from listed h join pg_trigger t on t.tgrelid = h.oid \
        join pg_proc f on f.oid = t.tgfoid join pg_namespace o on o.oid = f.pronamespace \
-     where t.tgrelid = $1 and not t.tgisinternal and o.nspname <> '_switchyard' and t.tgname not like 'switchyard%' \
+     where not t.tgisinternal and o.nspname <> '_switchyard' and t.tgname not like 'switchyard%' \
        and t.tgname not like '\\_switchyard%' and t.tgenabled in ('A', 'R') \
      union all \
-     select r.rulename::text, 'rule', r.ev_enabled in ('A', 'R') from pg_rewrite r \
-     where r.ev_class = $1 and (r.ev_enabled in ('A', 'R') or r.ev_type = '2') \
-     order by 2 desc, 1";
+     select r.rulename::text, 'rule', r.ev_enabled in ('A', 'R'), h.place \
+     from listed h join pg_rewrite r on r.ev_class = h.oid \
+     where r.ev_enabled in ('A', 'R') or r.ev_type = '2' \
+     order by 4, 2 desc, 1";
 
 /// One of them.
 #[derive(Debug)]
@@ -54,12 +57,17 @@ impl Acting {
     }
 }
 
-/// Those of the table with this oid.
+/// Those of these tables, in the tables' order.
 pub(crate) async fn acting(
     client: &impl GenericClient,
-    oid: u32,
-) -> Result<Vec<Acting>, tokio_postgres::Error> {
-    let rows = client.query(ACTING, &[&oid]).await?;
-    let kind = |row: &tokio_postgres::Row| if row.get::<_, &str>(1) == "rule" { "rule" } else { "trigger" };
-    Ok(rows.iter().map(|row| Acting { name: row.get(0), kind: kind(row), fires: row.get(2) }).collect())
+    tables: &[TableName],
+) -> Result<Vec<(TableName, Acting)>, tokio_postgres::Error> {
+    let (schemas, names) = writers::columns(tables);
+    let rows = client.query(&format!("with {LISTED} {ACTING}"), &[&schemas, &names]).await?;
+    let kind = |row: &Row| if row.get::<_, &str>(1) == "rule" { "rule" } else { "trigger" };
+    let one = |row: &Row| Acting { name: row.get(0), kind: kind(row), fires: row.get(2) };
+    let of = |(at, table): (usize, &TableName)| -> Vec<_> {
+        of_place(&rows, at).iter().map(|row| (table.clone(), one(row))).collect()
+    };
+    Ok(tables.iter().enumerate().flat_map(of).collect())
 }
