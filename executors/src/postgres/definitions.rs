@@ -5,14 +5,15 @@
 //! missing; the tables themselves never are, so that a table of someone else's stops the step. Owners and grants follow
 //! for those roles that the target has: a role that is missing there is skipped, since roles are the operator's.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use journal::{SchemaObject, TableDefinition, TableName};
 use tokio_postgres::{GenericClient, Row};
 
 use crate::postgres::behaviour::behaviour;
-use crate::postgres::catalog::unread;
+use crate::postgres::catalog::{LISTED, few, of_place, unread};
 use crate::postgres::quote::{ident, literal, table as quoted};
+use crate::postgres::writers;
 use crate::seams::Cause;
 
 /// A statement that runs only where the condition holds.
@@ -36,34 +37,39 @@ pub async fn definitions(
     client: &impl GenericClient,
     tables: &[TableName],
 ) -> Result<Vec<TableDefinition>, Cause> {
-    let mut made = Vec::with_capacity(tables.len());
-    for table in parents_first(client, tables).await? {
-        let statements = table_statements(client, &table).await?;
-        made.push(TableDefinition { table, statements });
-    }
-    Ok(made)
+    let tables = parents_first(client, tables).await?;
+    let heaps = heaps(client, &tables).await?;
+    let read = Read::all(client, &heaps)
+        .await
+        .map_err(|error| unread(&format!("the definition of {}", few(&tables)), &error))?;
+    let made = |(at, (table, heap)): (usize, (&TableName, &Heap))| TableDefinition {
+        table: table.clone(),
+        statements: read.statements(at, (table, heap)),
+    };
+    Ok(tables.iter().zip(&heaps).enumerate().map(made).collect())
 }
 
 /// The tables in an order in which each parent comes before its children, as far as cycles allow.
 async fn parents_first(client: &impl GenericClient, tables: &[TableName]) -> Result<Vec<TableName>, Cause> {
-    let sql = "select pn.nspname::text, p.relname::text \
-               from pg_constraint k \
-               join pg_class c on c.oid = k.conrelid join pg_namespace n on n.oid = c.relnamespace \
+    let sql = "select pn.nspname::text, p.relname::text, h.place \
+               from listed h join pg_constraint k on k.conrelid = h.oid and k.contype = 'f' and k.confrelid <> h.oid \
                join pg_class p on p.oid = k.confrelid join pg_namespace pn on pn.oid = p.relnamespace \
-               where k.contype = 'f' and n.nspname = $1 and c.relname = $2 and p.oid <> c.oid";
-    let mut waiting = Vec::with_capacity(tables.len());
-    for table in tables {
-        let rows = client
-            .query(sql, &[&table.schema, &table.table])
-            .await
-            .map_err(|error| unread(&format!("the foreign keys of {table}"), &error))?;
-        let parents: BTreeSet<TableName> = rows
+               order by h.place";
+    let (schemas, names) = writers::columns(tables);
+    let rows = client
+        .query(&format!("with {LISTED} {sql}"), &[&schemas, &names])
+        .await
+        .map_err(|error| unread(&format!("the foreign keys of {}", few(tables)), &error))?;
+    let known: BTreeSet<&TableName> = tables.iter().collect();
+    let parents = |(at, table): (usize, &TableName)| {
+        let parents: BTreeSet<TableName> = of_place(&rows, at)
             .iter()
             .map(|row| TableName { schema: row.get(0), table: row.get(1) })
-            .filter(|parent| tables.contains(parent))
+            .filter(|parent| known.contains(parent))
             .collect();
-        waiting.push((table.clone(), parents));
-    }
+        (table.clone(), parents)
+    };
+    let mut waiting: Vec<_> = tables.iter().enumerate().map(parents).collect();
     let mut ordered: Vec<TableName> = Vec::with_capacity(tables.len());
     while !waiting.is_empty() {
         let ready = waiting.iter().position(|(_, parents)| parents.iter().all(|p| ordered.contains(p)));
@@ -82,55 +88,128 @@ struct Heap {
     comment: Option<String>,
 }
 
-async fn heap(client: &impl GenericClient, table: &TableName) -> Result<Heap, Cause> {
+/// Those of the tables, in their order.
+async fn heaps(client: &impl GenericClient, tables: &[TableName]) -> Result<Vec<Heap>, Cause> {
     let sql = "select c.oid, r.rolname::text, array_to_string(c.reloptions, ', '), n.nspacl is not null, \
-                      obj_description(c.oid, 'pg_class') \
-               from pg_class c join pg_namespace n on n.oid = c.relnamespace join pg_roles r on r.oid = c.relowner \
-               where n.nspname = $1 and c.relname = $2 and c.relkind = 'r'";
-    let row = client
-        .query_opt(sql, &[&table.schema, &table.table])
+                      obj_description(c.oid, 'pg_class'), h.place \
+               from listed h join pg_class c on c.oid = h.oid and c.relkind = 'r' \
+               join pg_namespace n on n.oid = c.relnamespace join pg_roles r on r.oid = c.relowner \
+               order by h.place";
+    let (schemas, names) = writers::columns(tables);
+    let rows = client
+        .query(&format!("with {LISTED} {sql}"), &[&schemas, &names])
         .await
-        .map_err(|error| unread(&table.to_string(), &error))?
-        .ok_or_else(|| Cause(format!("the table {table} is not there, or is not an ordinary table")))?;
-    Ok(Heap {
-        oid: row.get(0),
-        owner: row.get(1),
-        options: row.get(2),
-        schema_acl: row.get(3),
-        comment: row.get(4),
-    })
+        .map_err(|error| unread(&few(tables), &error))?;
+    let heap = |(at, table): (usize, &TableName)| {
+        let row = of_place(&rows, at).first();
+        let row =
+            row.ok_or_else(|| Cause(format!("the table {table} is not there, or is not an ordinary table")))?;
+        Ok(Heap {
+            oid: row.get(0),
+            owner: row.get(1),
+            options: row.get(2),
+            schema_acl: row.get(3),
+            comment: row.get(4),
+        })
+    };
+    tables.iter().enumerate().map(heap).collect()
 }
 
-async fn table_statements(client: &impl GenericClient, table: &TableName) -> Result<Vec<String>, Cause> {
-    let fault = |error: tokio_postgres::Error| unread(&format!("the definition of {table}"), &error);
-    let heap = heap(client, table).await?;
-    let mut statements = vec![format!("create schema if not exists {}", ident(&table.schema))];
-    statements.extend(types(client, heap.oid).await.map_err(fault)?);
-    let sequences = sequences(client, heap.oid).await.map_err(fault)?;
-    statements.extend(sequences.iter().filter_map(Sequence::create));
-    statements.push(create_table(client, table, &heap, &sequences).await.map_err(fault)?);
-    statements.extend(sequences.iter().filter_map(|sequence| sequence.owned_by(table)));
-    statements.extend(storage(client, table, heap.oid).await.map_err(fault)?);
-    if heap.schema_acl && table.schema != "public" {
-        let sql = "select privilege_type, grantee, is_grantable from pg_namespace, aclexplode(nspacl) \
-                   where oid = (select relnamespace from pg_class where oid = $1)";
-        statements.extend(
-            grants(client, sql, heap.oid, &format!("schema {}", ident(&table.schema)))
-                .await
-                .map_err(fault)?,
-        );
+/// What the catalog has of tables, each list in the order of their places.
+struct Read {
+    collations: Vec<Row>,
+    types: Vec<Row>,
+    /// How each of the types is made that are ours to make.
+    bodies: BTreeMap<u32, (&'static str, String)>,
+    sequences: Vec<Vec<Sequence>>,
+    columns: Vec<Row>,
+    keys: Vec<Row>,
+    storage: Vec<Row>,
+    schema_grants: Vec<Row>,
+    table_grants: Vec<Row>,
+    column_grants: Vec<Row>,
+    comments: Vec<Row>,
+}
+
+/// What is asked of the tables `$1` by their oids, behind [`BY_OID`].
+async fn ask(
+    client: &impl GenericClient,
+    sql: &str,
+    oids: &[u32],
+) -> Result<Vec<Row>, tokio_postgres::Error> {
+    client.query(&format!("with {BY_OID} {sql}"), &[&oids]).await
+}
+
+impl Read {
+    async fn all(client: &impl GenericClient, heaps: &[Heap]) -> Result<Self, tokio_postgres::Error> {
+        let oids: Vec<u32> = heaps.iter().map(|heap| heap.oid).collect();
+        let types = client.query(USED_TYPES, &[&oids]).await?;
+        Ok(Self {
+            collations: ask(client, COLLATIONS, &oids).await?,
+            bodies: bodies(client, &types).await?,
+            types,
+            sequences: sequences(client, &oids).await?,
+            columns: ask(client, COLUMNS, &oids).await?,
+            keys: ask(client, KEYS, &oids).await?,
+            storage: ask(client, STORAGE, &oids).await?,
+            schema_grants: grants(client, "pg_namespace", &oids).await?,
+            table_grants: grants(client, "pg_class", &oids).await?,
+            column_grants: ask(client, COLUMN_GRANTS, &oids).await?,
+            comments: ask(client, COMMENTS, &oids).await?,
+        })
     }
-    let sql = "select privilege_type, grantee, is_grantable from pg_class, aclexplode(relacl) where oid = $1";
-    let object = format!("table {}", quoted(table));
-    statements.extend(grants(client, sql, heap.oid, &object).await.map_err(fault)?);
-    for sequence in &sequences {
-        let object = format!("sequence {}", sequence.name());
-        statements.extend(grants(client, sql, sequence.oid, &object).await.map_err(fault)?);
+
+    /// The statements of the table at this place.
+    fn statements(&self, at: usize, (table, heap): (&TableName, &Heap)) -> Vec<String> {
+        let sequences = self.sequences.get(at).map(Vec::as_slice).unwrap_or_default();
+        let mut statements = vec![format!("create schema if not exists {}", ident(&table.schema))];
+        statements.extend(of_place(&self.collations, at).iter().flat_map(collation));
+        statements.extend(of_place(&self.types, at).iter().filter_map(|row| self.made(row)).flatten());
+        statements.extend(sequences.iter().filter_map(Sequence::create));
+        statements.push(self.create_table(at, (table, heap), sequences));
+        statements.extend(sequences.iter().filter_map(|sequence| sequence.owned_by(table)));
+        statements.extend(of_place(&self.storage, at).iter().flat_map(|row| storage(table, row)));
+        let granted = |rows: &[Row], object: &str| -> Vec<String> {
+            rows.iter().map(|row| grant(row.get(0), "", object, row.get(1), row.get(2))).collect()
+        };
+        if heap.schema_acl && table.schema != "public" {
+            let object = format!("schema {}", ident(&table.schema));
+            statements.extend(granted(of_place(&self.schema_grants, at), &object));
+        }
+        statements.extend(granted(of_place(&self.table_grants, at), &format!("table {}", quoted(table))));
+        for sequence in sequences {
+            statements.extend(granted(&sequence.grants, &format!("sequence {}", sequence.name())));
+        }
+        statements.extend(of_place(&self.column_grants, at).iter().map(|row| column_grant(table, row)));
+        if let Some(text) = &heap.comment {
+            statements.push(format!("comment on table {} is {}", quoted(table), literal(text)));
+        }
+        statements.extend(of_place(&self.comments, at).iter().map(|row| comment(table, row)));
+        statements.push(ownership(table, &heap.owner));
+        statements
     }
-    statements.extend(column_grants(client, table, heap.oid).await.map_err(fault)?);
-    statements.extend(comments(client, table, &heap).await.map_err(fault)?);
-    statements.push(ownership(table, &heap.owner));
-    Ok(statements)
+
+    /// A type's statements, if it is ours to make.
+    fn made(&self, row: &Row) -> Option<[String; 2]> {
+        let (kind, body) = self.bodies.get(&row.get(0))?;
+        let (schema, name): (&str, &str) = (row.get(2), row.get(3));
+        let qualified = qualified(schema, name);
+        let missing = format!("to_regtype({}) is null", literal(&qualified));
+        Some([
+            format!("create schema if not exists {}", ident(schema)),
+            only_if(&missing, &format!("create {kind} {qualified} as {body}")),
+        ])
+    }
+
+    fn create_table(&self, at: usize, (table, heap): (&TableName, &Heap), sequences: &[Sequence]) -> String {
+        let mut parts: Vec<String> =
+            of_place(&self.columns, at).iter().map(|row| column(row, sequences)).collect();
+        if let Some(row) = of_place(&self.keys, at).first() {
+            parts.push(format!("constraint {} {}", ident(row.get(0)), row.get::<_, &str>(1)));
+        }
+        let options = heap.options.as_ref().map(|text| format!(" with ({text})")).unwrap_or_default();
+        format!("create table {} ({}){options}", quoted(table), parts.join(", "))
+    }
 }
 
 /// The owner, where the target has the role and lets us; else every right on the table.
@@ -152,13 +231,13 @@ fn ownership(table: &TableName, owner: &str) -> String {
 
 /// A sequence that a table owns or draws from.
 struct Sequence {
-    oid: u32,
     schema: String,
     name: String,
     options: String,
     /// The column that owns it, and whether it is an identity's.
     column: Option<String>,
     is_identity: bool,
+    grants: Vec<Row>,
 }
 
 impl Sequence {
@@ -178,67 +257,66 @@ impl Sequence {
     }
 }
 
-async fn sequences(client: &impl GenericClient, oid: u32) -> Result<Vec<Sequence>, tokio_postgres::Error> {
+/// Each table's sequences.
+async fn sequences(
+    client: &impl GenericClient,
+    oids: &[u32],
+) -> Result<Vec<Vec<Sequence>>, tokio_postgres::Error> {
     let sql = "select s.oid, n.nspname::text, s.relname::text, \
                  format('%s increment by %s minvalue %s maxvalue %s start with %s cache %s%s', \
                    format_type(q.seqtypid, null), q.seqincrement, q.seqmin, q.seqmax, q.seqstart, q.seqcache, \
                    case when q.seqcycle then ' cycle' else '' end), \
-                 max(a.attname::text), coalesce(bool_or(u.deptype = 'i'), false) \
+                 max(a.attname::text), coalesce(bool_or(u.deptype = 'i'), false), u.place \
                from ( \
-                 select objid as sequence, deptype, refobjsubid as owner from pg_depend \
-                 where classid = 'pg_class'::regclass and refclassid = 'pg_class'::regclass and refobjid = $1 \
-                   and refobjsubid > 0 and deptype in ('a', 'i') \
+                 select h.place, h.oid as heap, d.objid as sequence, d.deptype, d.refobjsubid as owner \
+                 from listed h join pg_depend d on d.refclassid = 'pg_class'::regclass and d.refobjid = h.oid \
+                 where d.classid = 'pg_class'::regclass and d.refobjsubid > 0 and d.deptype in ('a', 'i') \
                  union all \
-                 select d.refobjid, null, null from pg_depend d join pg_attrdef f on f.oid = d.objid \
-                 where d.classid = 'pg_attrdef'::regclass and d.refclassid = 'pg_class'::regclass and f.adrelid = $1 \
+                 select h.place, h.oid, d.refobjid, null, null from listed h join pg_attrdef f on f.adrelid = h.oid \
+                 join pg_depend d on d.classid = 'pg_attrdef'::regclass and d.objid = f.oid \
+                 where d.refclassid = 'pg_class'::regclass \
                ) u \
                join pg_class s on s.oid = u.sequence and s.relkind = 'S' \
                join pg_namespace n on n.oid = s.relnamespace \
                join pg_sequence q on q.seqrelid = s.oid \
-               left join pg_attribute a on a.attrelid = $1 and a.attnum = u.owner \
-               group by s.oid, n.nspname, s.relname, q.seqtypid, q.seqincrement, q.seqmin, q.seqmax, q.seqstart, \
+               left join pg_attribute a on a.attrelid = u.heap and a.attnum = u.owner \
+               group by u.place, s.oid, n.nspname, s.relname, q.seqtypid, q.seqincrement, q.seqmin, q.seqmax, q.seqstart, \
                  q.seqcache, q.seqcycle \
-               order by 2, 3";
-    let rows = client.query(sql, &[&oid]).await?;
-    Ok(rows
-        .iter()
-        .map(|row| Sequence {
-            oid: row.get(0),
-            schema: row.get(1),
-            name: row.get(2),
-            options: row.get(3),
-            column: row.get(4),
-            is_identity: row.get(5),
-        })
-        .collect())
+               order by u.place, 2, 3";
+    let rows = ask(client, sql, oids).await?;
+    let own: Vec<u32> = rows.iter().map(|row| row.get(0)).collect();
+    let granted = grants(client, "pg_class", &own).await?;
+    let mut found: Vec<Vec<Sequence>> = oids.iter().map(|_| Vec::new()).collect();
+    for (at, row) in rows.iter().enumerate() {
+        let of = usize::try_from(row.get::<_, i64>(6) - 1).ok().and_then(|place| found.get_mut(place));
+        if let Some(of) = of {
+            of.push(Sequence {
+                schema: row.get(1),
+                name: row.get(2),
+                options: row.get(3),
+                column: row.get(4),
+                is_identity: row.get(5),
+                grants: of_place(&granted, at).to_vec(),
+            });
+        }
+    }
+    Ok(found)
 }
 
-async fn create_table(
-    client: &impl GenericClient,
-    table: &TableName,
-    heap: &Heap,
-    sequences: &[Sequence],
-) -> Result<String, tokio_postgres::Error> {
-    let sql = "select a.attname::text, format_type(a.atttypid, a.atttypmod), a.attnotnull, \
-                 a.attidentity::text, a.attgenerated::text, pg_get_expr(d.adbin, d.adrelid), \
-                 n.nspname::text, l.collname::text \
-               from pg_attribute a \
-               join pg_type t on t.oid = a.atttypid \
-               left join pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum \
-               left join pg_collation l on l.oid = a.attcollation and a.attcollation <> t.typcollation \
-               left join pg_namespace n on n.oid = l.collnamespace \
-               where a.attrelid = $1 and a.attnum > 0 and not a.attisdropped \
-               order by a.attnum";
-    let mut parts: Vec<String> =
-        client.query(sql, &[&heap.oid]).await?.iter().map(|row| column(row, sequences)).collect();
-    let key = "select conname::text, pg_get_constraintdef(oid) from pg_constraint \
-               where conrelid = $1 and contype = 'p'";
-    if let Some(row) = client.query_opt(key, &[&heap.oid]).await? {
-        parts.push(format!("constraint {} {}", ident(row.get(0)), row.get::<_, &str>(1)));
-    }
-    let options = heap.options.as_ref().map(|text| format!(" with ({text})")).unwrap_or_default();
-    Ok(format!("create table {} ({}){options}", quoted(table), parts.join(", ")))
-}
+/// Columns as they are made.
+const COLUMNS: &str = "select a.attname::text, format_type(a.atttypid, a.atttypmod), a.attnotnull, \
+       a.attidentity::text, a.attgenerated::text, pg_get_expr(d.adbin, d.adrelid), \
+       n.nspname::text, l.collname::text, h.place \
+     from listed h join pg_attribute a on a.attrelid = h.oid \
+     join pg_type t on t.oid = a.atttypid \
+     left join pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum \
+     left join pg_collation l on l.oid = a.attcollation and a.attcollation <> t.typcollation \
+     left join pg_namespace n on n.oid = l.collnamespace \
+     where a.attnum > 0 and not a.attisdropped order by h.place, a.attnum";
+
+/// Primary keys.
+const KEYS: &str = "select k.conname::text, pg_get_constraintdef(k.oid), h.place \
+     from listed h join pg_constraint k on k.conrelid = h.oid and k.contype = 'p' order by h.place";
 
 fn column(row: &Row, sequences: &[Sequence]) -> String {
     let name: &str = row.get(0);
@@ -268,51 +346,47 @@ fn column(row: &Row, sequences: &[Sequence]) -> String {
 }
 
 /// Column storage and compression where they are not the type's own.
-async fn storage(
-    client: &impl GenericClient,
-    table: &TableName,
-    oid: u32,
-) -> Result<Vec<String>, tokio_postgres::Error> {
-    let sql = "select a.attname::text, a.attstorage::text, t.typstorage::text, a.attcompression::text \
-               from pg_attribute a join pg_type t on t.oid = a.atttypid \
-               where a.attrelid = $1 and a.attnum > 0 and not a.attisdropped \
-                 and (a.attstorage <> t.typstorage or a.attcompression <> '') \
-               order by a.attnum";
+const STORAGE: &str = "select a.attname::text, a.attstorage::text, t.typstorage::text, a.attcompression::text, h.place \
+     from listed h join pg_attribute a on a.attrelid = h.oid join pg_type t on t.oid = a.atttypid \
+     where a.attnum > 0 and not a.attisdropped and (a.attstorage <> t.typstorage or a.attcompression <> '') \
+     order by h.place, a.attnum";
+
+fn storage(table: &TableName, row: &Row) -> Vec<String> {
+    let alter = format!("alter table {} alter column {}", quoted(table), ident(row.get(0)));
+    let (own, of_type) = (row.get::<_, &str>(1), row.get::<_, &str>(2));
+    let word = match own {
+        "p" => "plain",
+        "e" => "external",
+        "m" => "main",
+        _ => "extended",
+    };
     let mut statements = Vec::new();
-    for row in client.query(sql, &[&oid]).await? {
-        let alter = format!("alter table {} alter column {}", quoted(table), ident(row.get(0)));
-        let (own, of_type) = (row.get::<_, &str>(1), row.get::<_, &str>(2));
-        let word = match own {
-            "p" => "plain",
-            "e" => "external",
-            "m" => "main",
-            _ => "extended",
-        };
-        if own != of_type {
-            statements.push(format!("{alter} set storage {word}"));
-        }
-        match row.get::<_, &str>(3) {
-            "p" => statements.push(format!("{alter} set compression pglz")),
-            "l" => statements.push(format!("{alter} set compression lz4")),
-            _ => {}
-        }
+    if own != of_type {
+        statements.push(format!("{alter} set storage {word}"));
     }
-    Ok(statements)
+    match row.get::<_, &str>(3) {
+        "p" => statements.push(format!("{alter} set compression pglz")),
+        "l" => statements.push(format!("{alter} set compression lz4")),
+        _ => {}
+    }
+    statements
 }
 
-/// Grants to roles that the target has; roles of ours that it lacks are skipped there.
+/// Grants on relations of these oids, or (`pg_namespace`) on their schemas, to roles that the target has; roles of ours that
+/// it lacks are skipped there.
 async fn grants(
     client: &impl GenericClient,
-    sql: &str,
-    oid: u32,
-    object: &str,
-) -> Result<Vec<String>, tokio_postgres::Error> {
+    on: &str,
+    oids: &[u32],
+) -> Result<Vec<Row>, tokio_postgres::Error> {
+    let acl = if on == "pg_class" { "c.relacl" } else { "n.nspacl" };
     let sql = format!(
-        "select g.privilege_type, r.rolname::text, g.is_grantable from ({sql}) g \
-         left join pg_roles r on r.oid = g.grantee where g.grantee = 0 or r.oid is not null order by 2, 1"
+        "select g.privilege_type, r.rolname::text, g.is_grantable, h.place \
+         from listed h join pg_class c on c.oid = h.oid join pg_namespace n on n.oid = c.relnamespace, \
+         lateral aclexplode({acl}) g left join pg_roles r on r.oid = g.grantee \
+         where g.grantee = 0 or r.oid is not null order by h.place, 2, 1"
     );
-    let rows = client.query(&sql, &[&oid]).await?;
-    Ok(rows.iter().map(|row| grant(row.get(0), "", object, row.get(1), row.get(2))).collect())
+    ask(client, &sql, oids).await
 }
 
 fn grant(privilege: &str, columns: &str, object: &str, role: Option<&str>, grantable: bool) -> String {
@@ -322,52 +396,33 @@ fn grant(privilege: &str, columns: &str, object: &str, role: Option<&str>, grant
     role.map_or(statement.clone(), |role| only_if(&role_exists(role), &statement))
 }
 
-async fn column_grants(
-    client: &impl GenericClient,
-    table: &TableName,
-    oid: u32,
-) -> Result<Vec<String>, tokio_postgres::Error> {
-    let sql = "select g.privilege_type, r.rolname::text, g.is_grantable, a.attname::text \
-               from pg_attribute a, aclexplode(a.attacl) g left join pg_roles r on r.oid = g.grantee \
-               where a.attrelid = $1 and a.attacl is not null and not a.attisdropped \
-                 and (g.grantee = 0 or r.oid is not null) \
-               order by a.attnum, 2, 1";
-    let object = format!("table {}", quoted(table));
-    let rows = client.query(sql, &[&oid]).await?;
-    Ok(rows
-        .iter()
-        .map(|row| {
-            let columns = format!(" ({})", ident(row.get(3)));
-            grant(row.get(0), &columns, &object, row.get(1), row.get(2))
-        })
-        .collect())
+const COLUMN_GRANTS: &str = "select g.privilege_type, r.rolname::text, g.is_grantable, a.attname::text, h.place \
+     from listed h join pg_attribute a on a.attrelid = h.oid, \
+     lateral aclexplode(a.attacl) g left join pg_roles r on r.oid = g.grantee \
+     where a.attacl is not null and not a.attisdropped and (g.grantee = 0 or r.oid is not null) \
+     order by h.place, a.attnum, 2, 1";
+
+fn column_grant(table: &TableName, row: &Row) -> String {
+    let columns = format!(" ({})", ident(row.get(3)));
+    grant(row.get(0), &columns, &format!("table {}", quoted(table)), row.get(1), row.get(2))
 }
 
-async fn comments(
-    client: &impl GenericClient,
-    table: &TableName,
-    heap: &Heap,
-) -> Result<Vec<String>, tokio_postgres::Error> {
-    let mut statements = Vec::new();
-    if let Some(text) = &heap.comment {
-        statements.push(format!("comment on table {} is {}", quoted(table), literal(text)));
-    }
-    let sql = "select attname::text, col_description(attrelid, attnum) from pg_attribute \
-               where attrelid = $1 and attnum > 0 and not attisdropped \
-                 and col_description(attrelid, attnum) is not null order by attnum";
-    for row in client.query(sql, &[&heap.oid]).await? {
-        let column = ident(row.get(0));
-        let text = literal(row.get(1));
-        statements.push(format!("comment on column {}.{column} is {text}", quoted(table)));
-    }
-    Ok(statements)
+const COMMENTS: &str = "select a.attname::text, col_description(a.attrelid, a.attnum), h.place \
+     from listed h join pg_attribute a on a.attrelid = h.oid \
+     where a.attnum > 0 and not a.attisdropped and col_description(a.attrelid, a.attnum) is not null \
+     order by h.place, a.attnum";
+
+fn comment(table: &TableName, row: &Row) -> String {
+    format!("comment on column {}.{} is {}", quoted(table), ident(row.get(0)), literal(row.get(1)))
 }
 
-/// Every type that a table's columns are made of, and whether it is ours to make: neither built in nor an extension's.
-const USED_TYPES: &str = "with recursive used (oid, depth) as ( \
-      select atttypid, 0 from pg_attribute where attrelid = any ($1) and attnum > 0 and not attisdropped \
+/// Every type that the columns of the tables `$1` are made of, table by table, and whether it is ours to make: neither built
+/// in nor an extension's.
+const USED_TYPES: &str = "with recursive used (place, oid, depth) as ( \
+      select distinct h.place, a.atttypid, 0 from unnest($1::oid[]) with ordinality as h (oid, place) \
+      join pg_attribute a on a.attrelid = h.oid and a.attnum > 0 and not a.attisdropped \
       union all \
-      select x.oid, used.depth + 1 from used join pg_type t on t.oid = used.oid cross join lateral ( \
+      select used.place, x.oid, used.depth + 1 from used join pg_type t on t.oid = used.oid cross join lateral ( \
         select t.typelem as oid where t.typelem <> 0 and t.typcategory = 'A' \
         union all select t.typbasetype where t.typtype = 'd' \
         union all select r.rngsubtype from pg_range r where r.rngtypid = t.oid \
@@ -378,20 +433,20 @@ const USED_TYPES: &str = "with recursive used (oid, depth) as ( \
     ) \
     select t.oid, t.typtype::text, n.nspname::text, t.typname::text, t.typrelid, \
            exists (select from pg_depend d where d.classid = 'pg_type'::regclass and d.objid = t.oid \
-                   and d.deptype = 'e') \
-    from (select oid, max(depth) as depth from used group by oid) u \
+                   and d.deptype = 'e'), u.place \
+    from (select place, oid, max(depth) as depth from used group by place, oid) u \
     join pg_type t on t.oid = u.oid join pg_namespace n on n.oid = t.typnamespace \
     where n.nspname not in ('pg_catalog', 'information_schema') and not (t.typelem <> 0 and t.typcategory = 'A') \
-    order by u.depth desc, n.nspname, t.typname";
+    order by u.place, u.depth desc, n.nspname, t.typname";
 
-/// The types that these tables use and that must be on the target beforehand: an extension's, ranges, base types.
+/// The types that these tables use and that must be on the target beforehand, each once: an extension's, ranges, base types.
 ///
 /// # Errors
 /// The catalog cannot be read.
 pub async fn types_to_bring(
     client: &impl GenericClient,
     tables: &[u32],
-) -> Result<Vec<String>, tokio_postgres::Error> {
+) -> Result<BTreeSet<String>, tokio_postgres::Error> {
     let rows = client.query(USED_TYPES, &[&tables]).await?;
     Ok(rows
         .iter()
@@ -400,26 +455,26 @@ pub async fn types_to_bring(
         .collect())
 }
 
-async fn types(client: &impl GenericClient, table: u32) -> Result<Vec<String>, tokio_postgres::Error> {
-    let mut statements = collations(client, table).await?;
-    for row in client.query(USED_TYPES, &[&vec![table]]).await? {
-        if row.get::<_, bool>(5) {
+/// How the types are made that are ours to make, of rows of [`USED_TYPES`].
+async fn bodies(
+    client: &impl GenericClient,
+    types: &[Row],
+) -> Result<BTreeMap<u32, (&'static str, String)>, tokio_postgres::Error> {
+    let mut bodies = BTreeMap::new();
+    for row in types.iter().filter(|row| !row.get::<_, bool>(5)) {
+        let oid: u32 = row.get(0);
+        if bodies.contains_key(&oid) {
             continue;
         }
-        let (oid, schema, name): (u32, &str, &str) = (row.get(0), row.get(2), row.get(3));
         let made = match row.get::<_, &str>(1) {
             "e" => enumeration(client, oid).await?,
             "d" => domain(client, oid).await?,
             "c" => composite(client, row.get(4)).await?,
             _ => continue,
         };
-        let (kind, body) = made;
-        let qualified = qualified(schema, name);
-        statements.push(format!("create schema if not exists {}", ident(schema)));
-        let missing = format!("to_regtype({}) is null", literal(&qualified));
-        statements.push(only_if(&missing, &format!("create {kind} {qualified} as {body}")));
+        bodies.insert(oid, made);
     }
-    Ok(statements)
+    Ok(bodies)
 }
 
 async fn enumeration(
@@ -472,74 +527,75 @@ async fn composite(
     Ok(("type", format!("({})", fields.join(", "))))
 }
 
-/// Collations of the table's columns and of their domains that someone made.
-async fn collations(client: &impl GenericClient, table: u32) -> Result<Vec<String>, tokio_postgres::Error> {
-    // As JSON, since the locale's column has another name in each major version.
-    let sql = "select n.nspname::text, l.collname::text, l.collprovider::text, l.collisdeterministic, \
-                 l.collcollate::text, l.collctype::text, \
-                 coalesce(j.c ->> 'colllocale', j.c ->> 'colliculocale', l.collcollate::text) \
-               from pg_collation l join pg_namespace n on n.oid = l.collnamespace \
-               cross join lateral (select to_jsonb(l) as c) j \
-               where n.nspname not in ('pg_catalog', 'information_schema') and l.oid in ( \
-                 select attcollation from pg_attribute where attrelid = $1 \
-                 union select t.typcollation from pg_attribute a join pg_type t on t.oid = a.atttypid \
-                 where a.attrelid = $1)";
-    let mut statements = Vec::new();
-    for row in client.query(sql, &[&table]).await? {
-        let (schema, name): (&str, &str) = (row.get(0), row.get(1));
-        let text = |at: usize| literal(row.get::<_, Option<&str>>(at).unwrap_or_default());
-        let options = if row.get::<_, &str>(2) == "i" {
-            format!("provider = icu, locale = {}, deterministic = {}", text(6), row.get::<_, bool>(3))
-        } else {
-            format!("lc_collate = {}, lc_ctype = {}", text(4), text(5))
-        };
-        statements.push(format!("create schema if not exists {}", ident(schema)));
-        statements.push(format!("create collation if not exists {} ({options})", qualified(schema, name)));
-    }
-    Ok(statements)
+/// Collations of the tables' columns and of their domains that someone made. As JSON, since the locale's column has another
+/// name in each major version.
+const COLLATIONS: &str = "select n.nspname::text, l.collname::text, l.collprovider::text, l.collisdeterministic, \
+       l.collcollate::text, l.collctype::text, \
+       coalesce(j.c ->> 'colllocale', j.c ->> 'colliculocale', l.collcollate::text), h.place \
+     from listed h cross join lateral ( \
+       select attcollation as oid from pg_attribute where attrelid = h.oid \
+       union select t.typcollation from pg_attribute a join pg_type t on t.oid = a.atttypid where a.attrelid = h.oid) u \
+     join pg_collation l on l.oid = u.oid join pg_namespace n on n.oid = l.collnamespace \
+     cross join lateral (select to_jsonb(l) as c) j \
+     where n.nspname not in ('pg_catalog', 'information_schema') order by h.place, 1, 2";
+
+fn collation(row: &Row) -> [String; 2] {
+    let (schema, name): (&str, &str) = (row.get(0), row.get(1));
+    let text = |at: usize| literal(row.get::<_, Option<&str>>(at).unwrap_or_default());
+    let options = if row.get::<_, &str>(2) == "i" {
+        format!("provider = icu, locale = {}, deterministic = {}", text(6), row.get::<_, bool>(3))
+    } else {
+        format!("lc_collate = {}, lc_ctype = {}", text(4), text(5))
+    };
+    [
+        format!("create schema if not exists {}", ident(schema)),
+        format!("create collation if not exists {} ({options})", qualified(schema, name)),
+    ]
 }
 
+/// The tables `$1` by their oids, each with its place among them from 1 on, as `listed (oid, place)`.
+pub(super) const BY_OID: &str = "listed (oid, place) as materialized ( \
+     select u.oid, u.place from unnest($1::oid[]) with ordinality as u (oid, place))";
+
+/// What is made after the load, behind [`BY_OID`]: kind by kind, of each the tables in their order.
+const OBJECTS: &str = "select x.relname::text, 'index', pg_get_indexdef(i.indexrelid), 1, ''::text, h.place \
+     from listed h join pg_index i on i.indrelid = h.oid join pg_class x on x.oid = i.indexrelid \
+     where i.indisvalid \
+       and not exists (select from pg_constraint k where k.conindid = i.indexrelid and k.contype in ('p', 'u', 'x')) \
+     union all \
+     select k.conname::text, \
+            case k.contype when 'u' then 'unique constraint' when 'x' then 'exclusion constraint' \
+                           when 'f' then 'foreign key' else 'check constraint' end, \
+            pg_get_constraintdef(k.oid), case k.contype when 'f' then 4 else 2 end, k.contype::text, h.place \
+     from listed h join pg_constraint k on k.conrelid = h.oid where k.contype in ('u', 'x', 'c', 'f') \
+     union all \
+     select s.stxname::text, 'statistics', pg_get_statisticsobjdef(s.oid), 3, ''::text, h.place \
+     from listed h join pg_statistic_ext s on s.stxrelid = h.oid \
+     order by 4, 6, 5, 1";
+
 /// What is made after the load, in an order in which it can be made: indexes, then constraints, foreign keys after those,
-/// and last what acts by itself.
+/// and last what acts by itself. It costs a few queries, however many tables there are.
 ///
 /// # Errors
 /// The catalog cannot be read.
 pub async fn objects(client: &impl GenericClient, tables: &[TableName]) -> Result<Vec<SchemaObject>, Cause> {
-    let indexes = "select x.relname::text, 'index', pg_get_indexdef(i.indexrelid) \
-                   from pg_index i join pg_class x on x.oid = i.indexrelid \
-                   where i.indrelid = $1 and i.indisvalid \
-                     and not exists (select from pg_constraint k where k.conindid = i.indexrelid \
-                                     and k.contype in ('p', 'u', 'x')) \
-                   order by 1";
-    let constraints = "select conname::text, \
-                         case contype when 'u' then 'unique constraint' when 'x' then 'exclusion constraint' \
-                           else 'check constraint' end, pg_get_constraintdef(oid) \
-                       from pg_constraint where conrelid = $1 and contype in ('u', 'x', 'c') order by contype, conname";
-    let foreign = "select conname::text, 'foreign key', pg_get_constraintdef(oid) \
-                   from pg_constraint where conrelid = $1 and contype = 'f' order by conname";
-    let statistics = "select stxname::text, 'statistics', pg_get_statisticsobjdef(oid) \
-                      from pg_statistic_ext where stxrelid = $1 order by stxname";
-    let mut objects = Vec::new();
-    for (sql, is_constraint) in [(indexes, false), (constraints, true), (statistics, false), (foreign, true)]
-    {
-        for table in tables {
-            let fault = |error| unread(&format!("the indexes and constraints of {table}"), &error);
-            let oid = heap(client, table).await?.oid;
-            for row in client.query(sql, &[&oid]).await.map_err(fault)? {
-                let name: String = row.get(0);
-                let definition: String = row.get(2);
-                let statement = if is_constraint {
-                    format!("alter table {} add constraint {} {definition}", quoted(table), ident(&name))
-                } else {
-                    definition
-                };
-                let kind = row.get::<_, &str>(1).to_owned();
-                objects.push(SchemaObject { table: table.clone(), name, kind, statement });
-            }
-        }
-    }
-    for table in tables {
-        objects.extend(behaviour(client, table, heap(client, table).await?.oid).await?);
-    }
+    let oids: Vec<u32> = heaps(client, tables).await?.iter().map(|heap| heap.oid).collect();
+    let rows = client
+        .query(&format!("with {BY_OID} {OBJECTS}"), &[&oids])
+        .await
+        .map_err(|error| unread(&format!("the indexes and constraints of {}", few(tables)), &error))?;
+    let object = |row: &Row| {
+        let table = tables.get(usize::try_from(row.get::<_, i64>(5) - 1).ok()?)?;
+        let (name, definition): (String, String) = (row.get(0), row.get(2));
+        let is_constraint = matches!(row.get::<_, i32>(3), 2 | 4);
+        let statement = if is_constraint {
+            format!("alter table {} add constraint {} {definition}", quoted(table), ident(&name))
+        } else {
+            definition
+        };
+        Some(SchemaObject { table: table.clone(), name, kind: row.get(1), statement })
+    };
+    let mut objects: Vec<SchemaObject> = rows.iter().filter_map(object).collect();
+    objects.extend(behaviour(client, tables, &oids).await?);
     Ok(objects)
 }

@@ -11,13 +11,14 @@ use tokio_postgres::{Client, Transaction};
 
 use crate::postgres::brief::{PATIENCE, Tries, be_brief, had, is_in_the_way};
 use crate::postgres::build;
+use crate::postgres::catalog::{LISTED, of_place};
 use crate::postgres::chunk::end_older_lanes;
 use crate::postgres::database::Database;
 use crate::postgres::fence;
 use crate::postgres::gate;
-use crate::postgres::quote::{ident, literal, table as quoted};
+use crate::postgres::quote::{ident, table as quoted};
 use crate::postgres::receipt::{acted, admit, admit_in_parts, leave, probe_receipt};
-use crate::postgres::writers::BESIDE_NOBODY;
+use crate::postgres::writers::{self, BESIDE_NOBODY};
 use crate::seams::{Acted, Authority, EffectError, Owner, Probe};
 
 /// Looks for the receipt; where there is none, for what is in the way.
@@ -49,16 +50,15 @@ async fn in_the_way(
     client: &Client,
     tables: &[TableDefinition],
 ) -> Result<Vec<String>, tokio_postgres::Error> {
-    let sql = "select r.rolname::text from pg_class c join pg_namespace n on n.oid = c.relnamespace \
-               join pg_roles r on r.oid = c.relowner where n.nspname = $1 and c.relname = $2";
-    let mut found = Vec::new();
-    for definition in tables {
-        let table = &definition.table;
-        if let Some(row) = client.query_opt(sql, &[&table.schema, &table.table]).await? {
-            found.push(format!("{table} (owned by {})", row.get::<_, &str>(0)));
-        }
-    }
-    Ok(found)
+    let sql = "select r.rolname::text, h.place from listed h join pg_class c on c.oid = h.oid \
+               join pg_roles r on r.oid = c.relowner order by h.place";
+    let tables: Vec<TableName> = tables.iter().map(|definition| definition.table.clone()).collect();
+    let (schemas, names) = writers::columns(&tables);
+    let rows = client.query(&format!("with {LISTED} {sql}"), &[&schemas, &names]).await?;
+    let owned = |(at, table): (usize, &TableName)| {
+        of_place(&rows, at).first().map(|row| format!("{table} (owned by {})", row.get::<_, &str>(0)))
+    };
+    Ok(tables.iter().enumerate().filter_map(owned).collect())
 }
 
 /// Makes or drops, with the receipt in the same transaction.
@@ -196,11 +196,11 @@ async fn create(
 ) -> Result<Evidence, tokio_postgres::Error> {
     let mut evidence = Evidence::from([("tables".to_owned(), tables.len().to_string())]);
     for definition in tables {
-        for statement in &definition.statements {
-            tx.batch_execute(statement).await?;
-        }
-        let oid = oid(tx, &definition.table).await?.unwrap_or(0);
-        evidence.insert(format!("oid:{}", definition.table), oid.to_string());
+        tx.batch_execute(&definition.statements.join(";\n")).await?;
+    }
+    let names: Vec<TableName> = tables.iter().map(|definition| definition.table.clone()).collect();
+    for (table, oid) in names.iter().zip(oids(tx, &names).await?) {
+        evidence.insert(format!("oid:{table}"), oid.unwrap_or(0).to_string());
     }
     // The gate is closed from the first moment in which there is something to write.
     let names = tables.iter().map(|definition| &definition.table);
@@ -208,9 +208,16 @@ async fn create(
     Ok(evidence)
 }
 
-async fn oid(tx: &Transaction<'_>, table: &TableName) -> Result<Option<u32>, tokio_postgres::Error> {
-    let sql = format!("select to_regclass({})::oid", literal(&quoted(table)));
-    Ok(tx.query_one(&sql, &[]).await?.get(0))
+/// The tables' oids, in their order; none of those that are not there.
+async fn oids(tx: &Transaction<'_>, tables: &[TableName]) -> Result<Vec<Option<u32>>, tokio_postgres::Error> {
+    let (schemas, names) = writers::columns(tables);
+    let rows = tx
+        .query(
+            &format!("with {LISTED} select h.oid, h.place from listed h order by h.place"),
+            &[&schemas, &names],
+        )
+        .await?;
+    Ok((0..tables.len()).map(|at| of_place(&rows, at).first().map(|row| row.get(0))).collect())
 }
 
 /// Those of the tables that a receipt of this phase names with this very oid, and the names of the others: a table of the
@@ -231,8 +238,8 @@ async fn ours(
         .map(|row| serde_json::from_str(row.get(0)).unwrap_or_default())
         .collect();
     let (mut ours, mut kept) = (Vec::new(), Vec::new());
-    for table in tables {
-        let Some(oid) = oid(tx, table).await? else { continue };
+    for (table, oid) in tables.iter().zip(oids(tx, tables).await?) {
+        let Some(oid) = oid else { continue };
         let key = format!("oid:{table}");
         if receipts.iter().any(|receipt| receipt.get(&key) == Some(&oid.to_string())) {
             ours.push((table.clone(), oid));
