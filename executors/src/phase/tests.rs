@@ -2,6 +2,7 @@
 
 mod away;
 mod busy;
+mod finalize;
 mod old_journal;
 mod timelines;
 
@@ -87,6 +88,10 @@ struct World {
     met: AtomicUsize,
     /// What is set as soon as the step's effect of this label is acted.
     bell: Mutex<Option<(String, Arc<AtomicBool>)>>,
+    /// What the source has besides its tables, and what it has once the first of it was made.
+    objects: Mutex<[Vec<SchemaObject>; 2]>,
+    /// Of how many tables `finalize_schema` was looked at each time.
+    looks: Mutex<Vec<usize>>,
 }
 
 impl World {
@@ -175,6 +180,15 @@ impl Receiver for World {
     }
 }
 
+fn index(name: &str, table: &TableName) -> SchemaObject {
+    SchemaObject {
+        table: table.clone(),
+        name: name.to_owned(),
+        kind: "index".to_owned(),
+        statement: format!("create index {name}"),
+    }
+}
+
 #[derive(Debug, Clone, Default)]
 struct Pretend(Arc<World>);
 
@@ -184,16 +198,19 @@ impl Hands for Pretend {
         &*self.0
     }
 
-    async fn observe(&self, _step: Step, tables: &[TableName]) -> Result<Observed, Cause> {
+    async fn observe(&self, step: Step, tables: &[TableName]) -> Result<Observed, Cause> {
         let of = |table: &TableName| TableDefinition { table: table.clone(), statements: vec![] };
-        let object = SchemaObject {
-            table: tables[0].clone(),
-            name: "by_day".to_owned(),
-            kind: "index".to_owned(),
-            statement: "create index".to_owned(),
-        };
+        if step == Step::FinalizeSchema {
+            self.0.looks.lock().unwrap().push(tables.len());
+        }
+        let made = self.0.acted.lock().unwrap().iter().any(|(label, _)| label.contains("add_schema_object"));
+        let mut objects = self.0.objects.lock().unwrap()[usize::from(made)].clone();
+        objects.retain(|object| tables.contains(&object.table));
+        if objects.is_empty() {
+            objects.push(index("by_day", &tables[0]));
+        }
         let tables = tables.iter().map(of).collect();
-        Ok(Observed { tables, objects: vec![object], ..Observed::default() })
+        Ok(Observed { tables, objects, ..Observed::default() })
     }
 
     async fn sequences(&self) -> Result<Vec<SharedSequence>, Cause> {

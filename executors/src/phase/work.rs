@@ -8,8 +8,8 @@ use futures::stream::BoxStream;
 use journal::plan::key;
 use journal::{
     Actor, Command, CommandBody, Due, Effect, EffectId, EffectOutcome, EffectSpec, EffectStatus, Finding,
-    Operation, OperationRun, PhaseName, PhaseState, Recorded, Refusal, Side, State, Step, StreamSpec,
-    Timestamp, desired_streams, due,
+    Operation, OperationRun, PhaseName, PhaseState, Position, Recorded, Refusal, Side, State, Step,
+    StreamSpec, Timestamp, desired_streams, due,
 };
 use journal_store::{ExecuteError, Lease, StoreError};
 use runtime::failpoint;
@@ -24,6 +24,9 @@ use crate::seams::{Authority, Cause, EffectError, Observed};
 /// How long both sides have at most to be looked at before anything is done under a lease.
 const FIRST_LOOK: Duration = Duration::from_secs(1);
 
+/// What a step does next: none if it is done, a finding if it cannot be planned.
+type Next = Result<Option<EffectSpec>, Finding>;
+
 /// The loop's work under one lease.
 pub(super) struct Work<'a> {
     pub(super) home: &'a PhaseLoop,
@@ -36,6 +39,8 @@ pub(super) struct Work<'a> {
     pub(super) streams: Option<Vec<StreamSpec>>,
     /// The effect that is tried again, and how long to wait for it.
     pub(super) pace: Option<Pace>,
+    /// What `finalize_schema` saw when it last looked at all tables, and in which operation.
+    pub(super) finalizing: Option<(Position, Observed)>,
     /// What was due when a rule last refused it.
     pub(super) refused: Option<Due>,
     pub(super) away: Backoff,
@@ -58,6 +63,7 @@ impl<'a> Work<'a> {
             tail: None,
             streams: None,
             pace: None,
+            finalizing: None,
             refused: None,
             away,
         }
@@ -226,8 +232,9 @@ impl<'a> Work<'a> {
         let Some((_, run)) = running(state, &self.home.name) else { return Ok(()) };
         let phase = self.home.name.clone();
         self.shared.doing(Some(step.to_string()));
-        let seen = match self.observe(step, state, run).await {
-            Ok(seen) => seen,
+        let next = match self.next(step, state, run).await {
+            Ok(Ok(next)) => next,
+            Ok(Err(finding)) => return self.block(step, finding).await,
             Err(cause) => {
                 self.shared.doing(Some(format!("{step}: {cause}")));
                 let wait = self.away.wait();
@@ -235,17 +242,6 @@ impl<'a> Work<'a> {
                 return Ok(());
             }
         };
-        let effects = match self.home.engine.plan(&phase, step, state, &seen) {
-            Ok(effects) => effects,
-            Err(finding) => return self.block(step, finding).await,
-        };
-        let next = effects
-            .into_iter()
-            .map(|effect| EffectSpec::new(run.plan_hash, &phase, run.position, step, effect))
-            .find(|spec| {
-                let status = run.effect(spec.id).map(|record| &record.status);
-                !matches!(status, Some(EffectStatus::Succeeded(_)))
-            });
         let Some(spec) = next else { return self.append(CommandBody::FinishStep { phase, step }).await };
         let undo = match &spec.effect {
             Effect::HoldTraffic { .. } => match self.home.engine.undo(&phase, state) {
@@ -262,6 +258,44 @@ impl<'a> Work<'a> {
         self.append(CommandBody::Intend { phase, step, effect: spec.effect.clone(), undo }).await?;
         hit(run, &spec, "after_intent");
         Ok(())
+    }
+
+    /// The step's next effect: none if all are done, a finding if none can be planned.
+    ///
+    /// What `finalize_schema` makes may take hours, and meanwhile people may change what the source has. So before each
+    /// object its table is looked at anew, and before the end all of them; but not all before each.
+    async fn next(&mut self, step: Step, state: &State, run: &OperationRun) -> Result<Next, Cause> {
+        let known =
+            self.finalizing.take().filter(|(of, _)| step == Step::FinalizeSchema && *of == run.position);
+        if let Some((of, seen)) = known {
+            let next = self.planned(step, state, (run, &seen));
+            if let Ok(Some(EffectSpec { effect: Effect::AddSchemaObject { object }, .. })) = &next {
+                let now = self.home.hands.observe(step, std::slice::from_ref(&object.table)).await?;
+                if now.objects.contains(object) {
+                    self.finalizing = Some((of, seen));
+                    return Ok(next);
+                }
+            }
+        }
+        let seen = self.observe(step, state, run).await?;
+        let next = self.planned(step, state, (run, &seen));
+        if step == Step::FinalizeSchema {
+            self.finalizing = Some((run.position, seen));
+        }
+        Ok(next)
+    }
+
+    /// The first of the step's effects, by what was seen, that has not succeeded.
+    fn planned(&self, step: Step, state: &State, (run, seen): (&OperationRun, &Observed)) -> Next {
+        let phase = &self.home.name;
+        let effects = self.home.engine.plan(phase, step, state, seen)?;
+        Ok(effects
+            .into_iter()
+            .map(|effect| EffectSpec::new(run.plan_hash, phase, run.position, step, effect))
+            .find(|spec| {
+                let status = run.effect(spec.id).map(|record| &record.status);
+                !matches!(status, Some(EffectStatus::Succeeded(_)))
+            }))
     }
 
     async fn observe(&mut self, step: Step, state: &State, run: &OperationRun) -> Result<Observed, Cause> {
