@@ -21,6 +21,7 @@
 //! with `session_replication_role = replica` passes: that is how replication writes a closed side, and an application
 //! role cannot set it. Nobody needs a right on the function or its schema: triggers fire without asking.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use journal::{EffectSpec, Evidence, Finding, GateMode, MigrationName, PhaseName, PlanHash, Side, TableName};
@@ -371,6 +372,12 @@ async fn wait(
     Ok(told.map(|told| Acted::Unknown(EffectError(told))))
 }
 
+/// Each table once, as it comes first.
+fn each_once<'t>(tables: impl Iterator<Item = &'t TableName>) -> Vec<&'t TableName> {
+    let mut seen = BTreeSet::new();
+    tables.filter(|on| seen.insert(*on)).collect()
+}
+
 struct Work<'w> {
     database: &'w Database,
     spec: &'w EffectSpec,
@@ -398,23 +405,19 @@ impl Work<'_> {
         let mut tries = Tries::new(clock, PATIENCE);
         loop {
             let gaps = gaps(client, self.database, &self.spec.phase, self.tables).await?;
-            let Some(gap) = gaps.iter().find(|gap| !gap.is_partition || gap.suffix == "trn") else {
+            let lacking = gaps.iter().filter(|gap| !gap.is_partition || gap.suffix == "trn");
+            let lacking = each_once(lacking.map(|gap| &gap.on));
+            if lacking.is_empty() {
                 if let Some(gap) = gaps.first() {
                     // The parent has its triggers, and this partition not its copies.
                     let what = format!("{} lacks the trigger {}", gap.on, self.trigger(&gap.suffix));
                     return Ok(Acted::Definite(EffectError(what)));
                 }
                 break;
-            };
-            match self.statements(&self.creation(&gap.on, &gaps), client).await {
-                Ok(None) => {}
-                Ok(Some(ended)) => return Ok(ended),
-                Err(error) if is_in_the_way(&error) => {
-                    if let Some(told) = wait(client, (&mut tries, clock), (&gap.on, BESIDE_READERS)).await? {
-                        return Ok(told);
-                    }
-                }
-                Err(error) => return Err(error),
+            }
+            let work: Vec<_> = lacking.into_iter().map(|on| (on, self.creation(on, &gaps))).collect();
+            if let Some(ended) = self.work_off(client, (&work, BESIDE_READERS), (&mut tries, clock)).await? {
+                return Ok(ended);
             }
         }
         self.record(client).await
@@ -470,6 +473,27 @@ impl Work<'_> {
             ));
         }
         Ok(Ok(row.mode))
+    }
+
+    /// Each table's statements, one table after the other; up to the first whose lock is not had. What is left is to be looked at
+    /// anew. Some: how the act ends.
+    async fn work_off(
+        &self,
+        client: &mut Client,
+        (work, modes): (&[(&TableName, String)], &[&str]),
+        (tries, clock): (&mut Tries, &dyn Clock),
+    ) -> Result<Option<Acted>, tokio_postgres::Error> {
+        for (on, sql) in work {
+            match self.statements(sql, client).await {
+                Ok(None) => {}
+                Ok(Some(ended)) => return Ok(Some(ended)),
+                Err(error) if is_in_the_way(&error) => {
+                    return wait(client, (tries, clock), (on, modes)).await;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(None)
     }
 
     /// One table's statements in one transaction, admitted by the row and under the short lock timeout.
@@ -533,23 +557,20 @@ impl Work<'_> {
         let mut tries = Tries::new(clock, PATIENCE);
         loop {
             let standing = self.standing(client).await?;
-            let Some((on, _)) = standing.first() else { break };
-            let sql: String = standing
-                .iter()
-                .filter(|(table, _)| table == on)
-                .map(|(table, trigger)| {
+            if standing.is_empty() {
+                break;
+            }
+            let dropping = |on| {
+                let of_it = standing.iter().filter(|(table, _)| table == on);
+                let each = |(table, trigger): &(TableName, String)| {
                     format!("drop trigger if exists {} on {}; ", ident(trigger), quote::table(table))
-                })
-                .collect();
-            match self.statements(&sql, client).await {
-                Ok(None) => {}
-                Ok(Some(ended)) => return Ok(ended),
-                Err(error) if is_in_the_way(&error) => {
-                    if let Some(told) = wait(client, (&mut tries, clock), (on, BESIDE_NOBODY)).await? {
-                        return Ok(told);
-                    }
-                }
-                Err(error) => return Err(error),
+                };
+                (on, of_it.map(each).collect())
+            };
+            let work: Vec<(&TableName, String)> =
+                each_once(standing.iter().map(|(on, _)| on)).into_iter().map(dropping).collect();
+            if let Some(ended) = self.work_off(client, (&work, BESIDE_NOBODY), (&mut tries, clock)).await? {
+                return Ok(ended);
             }
         }
         let database = self.database;
