@@ -20,14 +20,16 @@
 //! Nor is a greater value a later one in a sequence that cycles: it stands where the side that is left has it, as long as
 //! there is that side to ask.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use journal::{EffectSpec, Evidence, TableName};
-use tokio_postgres::{Client, GenericClient};
+use tokio_postgres::{Client, GenericClient, Row, Transaction};
 
 use crate::postgres::database::Database;
 use crate::postgres::quote::{self, ident};
 use crate::postgres::receipt::{self, acted, admit, leave};
+use crate::postgres::writers;
 use crate::seams::{Acted, Authority, Cause, EffectError, Probe};
 
 /// How many values are left free, where there are plenty.
@@ -109,8 +111,11 @@ pub(crate) async fn few_left(
     tables: &[TableName],
 ) -> Result<Vec<(TableName, i128)>, tokio_postgres::Error> {
     let mut found = Vec::new();
-    for sequence in sequences(client, tables).await?.into_iter().filter(|sequence| !sequence.cycles) {
-        let Some(now) = standing(client, &sequence.name).await? else { continue };
+    let mut all = sequences(client, tables).await?;
+    all.retain(|sequence| !sequence.cycles);
+    let now = standings(client, &all).await?;
+    for sequence in all {
+        let Some(now) = now.get(&sequence.name) else { continue };
         let end = if sequence.increment > 0 { sequence.max } else { sequence.min };
         let left = (i128::from(end) - i128::from(now.last)) / i128::from(sequence.increment);
         if left < FEW {
@@ -201,15 +206,16 @@ async fn advance(
     if let Some(ended) = admit(&tx, migration, spec, under).await?.ended() {
         return Ok(ended);
     }
-    let mut evidence = Evidence::new();
-    for sequence in sequences(&tx, tables).await? {
-        let Some(now) = standing(&tx, &sequence.name).await? else { continue };
-        let across = match there {
-            Some(there) => standing(there, &sequence.name).await.map_err(Fault::There)?,
-            None => None,
-        };
-        // Set to its own end instead, it would have nothing to give, or what was given before.
-        if let Some(value) = across.and_then(drawn).filter(|value| !sequence.holds(*value)) {
+    let sequences = sequences(&tx, tables).await?;
+    let here = standings(&tx, &sequences).await?;
+    let across = match there {
+        Some(there) => standings(there, &sequences).await.map_err(Fault::There)?,
+        None => BTreeMap::new(),
+    };
+    // Set to its own end instead, one would have nothing to give, or what was given before.
+    for sequence in sequences.iter().filter(|sequence| here.contains_key(&sequence.name)) {
+        let drawn = across.get(&sequence.name).copied().and_then(drawn);
+        if let Some(value) = drawn.filter(|value| !sequence.holds(*value)) {
             return Ok(Acted::Definite(EffectError(format!(
                 "the sequence {} of the {} cannot hold {value}, which was drawn on the other side (SW-0406): make it \
                  there what it is on the other side (`{}` is what it is now)",
@@ -218,32 +224,29 @@ async fn advance(
                 sequence.alter()
             ))));
         }
+    }
+    let stands = extremes(&tx, &sequences).await?;
+    let mut evidence = Evidence::new();
+    let mut moves = Vec::new();
+    for (sequence, stands) in sequences.iter().zip(stands) {
+        let Some(now) = here.get(&sequence.name).copied() else { continue };
+        let across = across.get(&sequence.name).copied();
         let key = sequence.name.to_string();
         if let Some(across) = across.filter(|_| sequence.cycles) {
-            evidence.insert(key, follow(&tx, &sequence, now, across).await?);
+            evidence.insert(key, follow(&tx, sequence, now, across).await?);
             continue;
         }
         let drawn = [Some(now), across].into_iter().flatten().filter_map(drawn);
-        let mut stands = Vec::new();
-        for (table, column) in &sequence.columns {
-            stands.extend(extreme(&tx, table, column, sequence.increment).await?);
-        }
-        let known = Known { drawn: farthest(&sequence, drawn), stands: farthest(&sequence, stands) };
-        match next(&sequence, now, known) {
+        let known = Known { drawn: farthest(sequence, drawn), stands: farthest(sequence, stands) };
+        match next(sequence, now, known) {
             None => {
                 evidence.insert(key, format!("{now}, left as it is"));
             }
-            Some(value) => {
-                let sql = format!(
-                    "select pg_catalog.setval({}::regclass, {}($1::bigint, s.last_value), true) from {} s",
-                    quote::literal(&quote::table(&sequence.name)),
-                    if sequence.increment > 0 { "greatest" } else { "least" },
-                    quote::table(&sequence.name)
-                );
-                let after: i64 = tx.query_one(&sql, &[&value]).await?.get(0);
-                evidence.insert(key, format!("{now} → {after}"));
-            }
+            Some(value) => moves.push((sequence, now, value)),
         }
+    }
+    for (sequence, now, after) in advanced(&tx, &moves).await? {
+        evidence.insert(sequence.name.to_string(), format!("{now} → {after}"));
     }
     leave(&tx, migration, spec, under, &evidence).await?;
     tx.commit().await?;
@@ -368,35 +371,85 @@ async fn sequences(
         .collect())
 }
 
-async fn standing(
+/// How many selects are put to the server as one: a query for each of several hundred sequences would be the downtime.
+const AT_ONCE: usize = 100;
+
+/// Where each of the sequences stands that are there.
+async fn standings(
     client: &impl GenericClient,
-    sequence: &TableName,
-) -> Result<Option<Standing>, tokio_postgres::Error> {
-    let exists = "select exists (select from pg_class c join pg_namespace n on n.oid = c.relnamespace \
-                  where n.nspname = $1 and c.relname = $2 and c.relkind = 'S')";
-    if !client.query_one(exists, &[&sequence.schema, &sequence.table]).await?.get::<_, bool>(0) {
-        return Ok(None);
-    }
-    let sql = format!("select last_value, is_called from {}", quote::table(sequence));
-    let row = client.query_one(&sql, &[]).await?;
-    Ok(Some(Standing { last: row.get(0), is_called: row.get(1) }))
+    sequences: &[Sequence],
+) -> Result<BTreeMap<TableName, Standing>, tokio_postgres::Error> {
+    let names: Vec<TableName> = sequences.iter().map(|sequence| sequence.name.clone()).collect();
+    let there = "select w.place from unnest($1::text[], $2::text[]) with ordinality as w (schema, name, place) \
+                 where exists (select from pg_class c join pg_namespace n on n.oid = c.relnamespace \
+                               where n.nspname = w.schema and c.relname = w.name and c.relkind = 'S') order by 1";
+    let (schemas, of) = writers::columns(&names);
+    let rows = client.query(there, &[&schemas, &of]).await?;
+    let there = rows.iter().filter_map(|row| names.get(usize::try_from(row.get::<_, i64>(0) - 1).ok()?));
+    let there: Vec<&TableName> = there.collect();
+    let selects: Vec<String> =
+        there.iter().map(|name| format!("last_value, is_called from {}", quote::table(name))).collect();
+    let rows = at_once(client, &selects).await?;
+    let standing = |row: &Row| Standing { last: row.get(1), is_called: row.get(2) };
+    Ok(there.into_iter().cloned().zip(rows.iter().map(standing)).collect())
 }
 
-/// The farthest value of a column, in the sequence's direction, as a whole number.
-async fn extreme(
+/// Of each sequence the farthest values of its columns, in its direction, as whole numbers.
+async fn extremes(
     client: &impl GenericClient,
-    table: &TableName,
-    column: &str,
-    increment: i64,
-) -> Result<Option<i128>, tokio_postgres::Error> {
-    let (pick, round) = if increment > 0 { ("max", "ceil") } else { ("min", "floor") };
-    let sql = format!(
-        "select {round}({pick}({})::numeric)::numeric(60, 0)::text from {}",
-        ident(column),
-        quote::table(table)
-    );
-    let text: Option<String> = client.query_one(&sql, &[]).await?.get(0);
-    Ok(text.and_then(|text| text.parse().ok()))
+    sequences: &[Sequence],
+) -> Result<Vec<Vec<i128>>, tokio_postgres::Error> {
+    let (mut of, mut selects) = (Vec::new(), Vec::new());
+    for (at, sequence) in sequences.iter().enumerate() {
+        let (pick, round) = if sequence.increment > 0 { ("max", "ceil") } else { ("min", "floor") };
+        for (table, column) in &sequence.columns {
+            of.push(at);
+            selects.push(format!(
+                "{round}({pick}({})::numeric)::numeric(60, 0)::text from {}",
+                ident(column),
+                quote::table(table)
+            ));
+        }
+    }
+    let mut found = vec![Vec::new(); sequences.len()];
+    for (at, row) in of.into_iter().zip(at_once(client, &selects).await?) {
+        if let (Some(found), Some(text)) = (found.get_mut(at), row.get::<_, Option<&str>>(1)) {
+            found.extend(text.parse::<i128>().ok());
+        }
+    }
+    Ok(found)
+}
+
+/// Sets sequences to values, or farther: each in the very select that reads it. Where each stands then.
+async fn advanced<'s>(
+    tx: &Transaction<'_>,
+    moves: &[(&'s Sequence, Standing, i64)],
+) -> Result<Vec<(&'s Sequence, Standing, i64)>, tokio_postgres::Error> {
+    let set = |(sequence, _, value): &(&Sequence, Standing, i64)| {
+        let name = quote::table(&sequence.name);
+        let farther = if sequence.increment > 0 { "greatest" } else { "least" };
+        let regclass = quote::literal(&name);
+        format!(
+            "pg_catalog.setval({regclass}::regclass, {farther}('{value}'::bigint, s.last_value), true) from {name} s"
+        )
+    };
+    let selects: Vec<String> = moves.iter().map(set).collect();
+    let rows = at_once(tx, &selects).await?;
+    Ok(moves.iter().zip(rows).map(|((sequence, now, _), row)| (*sequence, *now, row.get(1))).collect())
+}
+
+/// What comes behind `select`, of each of one row, many to a query: their rows, each with its place as a first column, in
+/// their order.
+async fn at_once(client: &impl GenericClient, selects: &[String]) -> Result<Vec<Row>, tokio_postgres::Error> {
+    let mut rows = Vec::with_capacity(selects.len());
+    for some in selects.chunks(AT_ONCE) {
+        let each: Vec<String> =
+            some.iter().enumerate().map(|(at, select)| format!("(select {at}, {select})")).collect();
+        let mut found = client.query(&each.join(" union all "), &[]).await?;
+        found.sort_by_key(|row| row.get::<_, i32>(0));
+        rows.append(&mut found);
+    }
+    Ok(rows)
 }
 
 #[cfg(test)]
