@@ -18,7 +18,7 @@ use crate::native::plane::Plane;
 use crate::postgres::columns::named;
 use crate::postgres::database::{Database, Session};
 use crate::postgres::fence;
-use crate::postgres::identity::{Identity, identities};
+use crate::postgres::identity::{Identity, carried, identities};
 use crate::postgres::proof::newest_verdicts;
 use crate::postgres::quote::{ident, table as quoted};
 use crate::seams::Cause;
@@ -200,28 +200,25 @@ impl Lacking {
     }
 }
 
-/// Waits until a stream is seen not to carry a table of its phase. A side that does not answer says nothing of it; nor does
-/// a publication that is gone, which the server refuses by itself.
+/// Waits until a stream that was just seen to carry the tables of its phase is seen not to. A side that does not answer says
+/// nothing of it; nor does a publication that is gone, which the server refuses by itself.
 pub(super) async fn until_uncarried((from, clock): (&Database, &dyn Clock), spec: &StreamSpec) -> Finding {
     loop {
+        clock.sleep(LOOK).await;
         if let Some(finding) = uncarried(from, spec).await {
             return finding;
         }
-        clock.sleep(LOOK).await;
     }
 }
 
 /// What a stream is seen not to carry at this moment.
 pub(super) async fn uncarried(from: &Database, spec: &StreamSpec) -> Option<Finding> {
     let session = from.session().await.ok()?;
-    let there = "select exists (select from pg_publication where pubname = $1)";
-    let is_there: bool = session.query_one(there, &[&spec.publication]).await.ok()?.get(0);
-    let found = identities(&*session, &spec.tables, Some(&spec.publication)).await.ok()?;
+    let found = carried(&*session, &spec.tables, &spec.publication).await.ok()?;
     session.done();
     let mut lacking = Lacking::default();
-    for table in &spec.tables {
-        let carried = found.get(table).map(|found| !found.is_unpublished());
+    for (table, carried) in spec.tables.iter().zip(found) {
         lacking.add(table, spec.name.direction.from(), (&spec.publication, carried));
     }
-    lacking.finding().filter(|_| is_there)
+    lacking.finding()
 }
