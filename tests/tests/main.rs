@@ -24,6 +24,7 @@ mod late_commit;
 mod late_writers;
 mod lever;
 mod life;
+mod many_tables;
 mod metrics;
 mod nasty;
 mod patterns;
