@@ -66,6 +66,20 @@ impl fmt::Debug for Applier {
 enum Failure {
     Database(tokio_postgres::Error),
     Stream(StreamError),
+    /// A row is not there, which one by one may be: what this is if it is not.
+    Missing(StreamError),
+}
+
+impl Failure {
+    /// Whether one by one may pass what as sets did not: unique values that changed places inside a set, or keys that are
+    /// one to the server and two to who reads them.
+    fn is_of_sets(&self) -> bool {
+        match self {
+            Self::Database(error) => swaps_unique_values(error),
+            Self::Missing(_) => true,
+            Self::Stream(_) => false,
+        }
+    }
 }
 
 impl From<tokio_postgres::Error> for Failure {
@@ -155,9 +169,9 @@ impl Applier {
         loop {
             match self.try_commit(mode, batch, &foreign, in_order).await {
                 Ok(breaches) => return Ok((Durable::committed(batch.end), breaches)),
-                // Unique values that changed places inside the window: one by one they pass as they passed there.
-                Err(Failure::Database(error)) if swaps_unique_values(&error) && !in_order => in_order = true,
-                Err(Failure::Stream(error)) => return Err(error),
+                // One by one they pass as they passed there.
+                Err(failure) if failure.is_of_sets() && !in_order => in_order = true,
+                Err(Failure::Stream(error) | Failure::Missing(error)) => return Err(error),
                 Err(Failure::Database(error)) => {
                     let is_lacking = error.code() == Some(&SqlState::UNDEFINED_COLUMN);
                     let apart = if is_lacking { self.columns_apart(&foreign).await } else { None };
@@ -292,6 +306,11 @@ fn shapes_of(transactions: &[&Transaction]) -> std::io::Result<BTreeMap<TableNam
     Ok(shapes)
 }
 
+/// The places of the columns that are present.
+fn places(present: &[bool]) -> Vec<usize> {
+    present.iter().enumerate().filter(|(_, there)| **there).map(|(at, _)| at).collect()
+}
+
 /// Whether values of a unique constraint may have changed places inside a set.
 fn swaps_unique_values(error: &tokio_postgres::Error) -> bool {
     [Some(&SqlState::UNIQUE_VIOLATION), Some(&SqlState::EXCLUSION_VIOLATION)].contains(&error.code())
@@ -367,9 +386,12 @@ impl Work<'_, '_> {
                 // One window that sets cannot write does not have all others written one by one.
                 self.tx.batch_execute("savepoint switchyard_window").await?;
                 match self.window(&changes, false).await {
-                    Err(Failure::Database(error)) if swaps_unique_values(&error) => {
+                    Err(failure) if failure.is_of_sets() => {
                         self.tx.batch_execute("rollback to savepoint switchyard_window").await?;
-                        self.window(&changes, true).await?;
+                        self.window(&changes, true).await.map_err(|failure| match failure {
+                            Failure::Missing(error) => Failure::Stream(error),
+                            other => other,
+                        })?;
                     }
                     written => written?,
                 }
@@ -379,7 +401,7 @@ impl Work<'_, '_> {
         Ok(())
     }
 
-    /// Writes changes in sets where sets can say it. What they cannot is looked for by halves, so that one changed key does
+    /// Writes changes in sets where sets can say it. What they cannot is looked for by halves, so that one such row does
     /// not have all that is around it written one by one.
     async fn window(&mut self, changes: &[&Change], in_order: bool) -> Result<(), Failure> {
         let mut parts = vec![changes];
@@ -409,18 +431,18 @@ impl Work<'_, '_> {
     }
 
     async fn write(&mut self, window: &TableWindow) -> Result<(), Failure> {
+        let shape = &window.shape;
+        for (present, moves) in &window.moves {
+            let rows: Vec<(&Row, &Row)> = moves.rows.iter().map(|(since, row)| (since, row)).collect();
+            self.update(shape, &places(present), (&rows, moves.meet)).await?;
+        }
         for (present, rows) in &window.updates {
-            let present: Vec<usize> =
-                present.iter().enumerate().filter(|(_, there)| **there).map(|(at, _)| at).collect();
-            self.update(
-                &window.shape,
-                &present,
-                &rows.iter().map(|row| (key_of(&window.shape, row), row)).collect::<Vec<_>>(),
-            )
-            .await?;
+            let keys: Vec<Row> = rows.iter().map(|row| key_of(shape, row)).collect();
+            let rows: Vec<(&Row, &Row)> = keys.iter().zip(rows).collect();
+            self.update(shape, &places(present), (&rows, false)).await?;
         }
         if !window.upserts.is_empty() {
-            self.upsert(&window.shape, &window.upserts.iter().collect::<Vec<_>>()).await?;
+            self.upsert(shape, &window.upserts.iter().collect::<Vec<_>>()).await?;
         }
         Ok(())
     }
@@ -477,41 +499,42 @@ impl Work<'_, '_> {
         })
     }
 
-    /// Updates rows of which some cells were not sent. A row that is not there is completed, or stops the stream.
+    /// Updates rows of which some cells were not sent, each with the key under which it is; `meet`: one takes a key that
+    /// another has. A row that is not there is completed, or stops the stream.
     async fn update(
         &mut self,
         shape: &TableShape,
         present: &[usize],
-        rows: &[(Row, &Row)],
+        (rows, meet): (&[(&Row, &Row)], bool),
     ) -> Result<(), Failure> {
         let new: Vec<&Row> = rows.iter().map(|(_, row)| *row).collect();
-        let keys: Vec<&Row> = rows.iter().map(|(key, _)| key).collect();
+        let keys: Vec<&Row> = rows.iter().map(|(key, _)| *key).collect();
         let mut sent = columns(shape, &new, present)?;
         sent.extend(key_columns(shape, &keys)?);
         // Whether an identity column may have been given another value.
-        let moves = shape
+        let is_given = shape
             .always
             .iter()
-            .any(|at| !shape.key.contains(at) || rows.iter().any(|(key, row)| *key != key_of(shape, row)));
-        let sql = if moves { move_sql(shape, present) } else { update_sql(shape, present) };
+            .any(|at| !shape.key.contains(at) || rows.iter().any(|(key, row)| **key != key_of(shape, row)));
+        let sql = if meet || is_given { move_sql(shape, present) } else { update_sql(shape, present) };
         let hit: BTreeSet<i64> = self.set(&sql, &sent).await?.iter().map(|row| row.get(0)).collect();
         if hit.len() == rows.len() {
             return Ok(());
         }
-        for (place, (key, row)) in (1..).zip(rows) {
+        for (place, row) in (1..).zip(&new) {
             if !hit.contains(&place) {
-                self.complete(shape, key, row).await?;
+                self.complete(shape, row).await?;
             }
         }
         Ok(())
     }
 
     /// A row that should be there and is not. While a load is being filled it is read by its new key from the side read.
-    async fn complete(&mut self, shape: &TableShape, old_key: &Row, row: &Row) -> Result<(), Failure> {
+    async fn complete(&mut self, shape: &TableShape, row: &Row) -> Result<(), Failure> {
         let source = match (self.completeness, self.rows) {
             (Completeness::Filling, Some(source)) => source,
             (Completeness::Filling | Completeness::Whole, _) => {
-                return Err(StreamError::Stopped(Finding {
+                return Err(Failure::Missing(StreamError::Stopped(Finding {
                     code: "SW-0304".to_owned(),
                     what: format!(
                         "a row of {} that the stream {} changes is not on the {}",
@@ -522,15 +545,10 @@ impl Work<'_, '_> {
                     remedy: "Somebody removed it there, or wrote past the fence. Put the row back as the other side has it, with \
                              session_replication_role = replica: it goes on by itself."
                         .to_owned(),
-                })
-                .into());
+                })));
             }
         };
-        let key = key_of(shape, row);
-        if *old_key != key {
-            self.delete(shape, &[old_key]).await?;
-        }
-        let found = source.row_by_key(shape, &key).await.map_err(StreamError::Lost)?;
+        let found = source.row_by_key(shape, &key_of(shape, row)).await.map_err(StreamError::Lost)?;
         match found {
             Some(found) => self.upsert(shape, &[&found]).await,
             // Its delete comes later in the stream.
@@ -547,16 +565,10 @@ impl Work<'_, '_> {
                 self.upsert(shape, &[new]).await
             }
             Change::Update { shape, old_key, new } => {
-                let present: Vec<usize> = new
-                    .iter()
-                    .enumerate()
-                    .filter(|(_, cell)| **cell != Cell::Unchanged)
-                    .map(|(at, _)| at)
-                    .collect();
                 let key = old_key.clone().unwrap_or_else(|| key_of(shape, new));
-                let whole = present.len() == new.len();
-                if !whole {
-                    return self.update(shape, &present, &[(key, new)]).await;
+                if new.contains(&Cell::Unchanged) {
+                    let present: Vec<bool> = new.iter().map(|cell| *cell != Cell::Unchanged).collect();
+                    return self.update(shape, &places(&present), (&[(&key, new)], false)).await;
                 }
                 // A changed key with every cell sent needs no row there: replay finds it under the new key.
                 self.delete(shape, &[&key]).await?;

@@ -130,8 +130,9 @@ pub(crate) fn update_sql(shape: &TableShape, present: &[usize]) -> String {
     format!("update {table} t set {} from {from} where {found} returning u.place", sets.join(", "))
 }
 
-/// The same by taking the rows out and putting them in again, where an identity column that is generated always may
-/// have another value: an insert alone can write it.
+/// The same by taking the rows out, all of them, and putting them in again. Where an identity column that is generated
+/// always may have another value an insert alone can write it; and no row meets another that is yet to leave its key,
+/// since what is in order was read to its end before.
 pub(crate) fn move_sql(shape: &TableShape, present: &[usize]) -> String {
     let all = 0..shape.columns.len();
     let olds: Vec<String> = all.clone().map(|at| format!("t.{} as o{at}", named(shape, at))).collect();
@@ -146,7 +147,7 @@ pub(crate) fn move_sql(shape: &TableShape, present: &[usize]) -> String {
     let returned: Vec<String> = olds.into_iter().chain((0..present.len()).map(sent)).collect();
     format!(
         "with moved as (delete from {table} t using {from} where {found} returning {returned}, u.place), \
-         put as (insert into {table} ({names}) overriding system value select {values} from moved returning 1) \
+         put as (insert into {table} ({names}) overriding system value select {values} from moved order by place returning 1) \
          select place from moved where (select count(*) from put) = (select count(*) from moved)",
         table = quote::table(&shape.table),
         from = set(shape, present.iter().chain(&shape.key).copied()),

@@ -12,6 +12,7 @@
 mod catalog;
 mod fixture;
 mod load;
+mod moved_keys;
 mod preflight;
 mod streams;
 mod verify;

@@ -45,13 +45,13 @@ impl Heard {
 }
 
 /// Both sides with the same empty tables, both streams made.
-struct Pair {
-    fixture: Fixture,
+pub(crate) struct Pair {
+    pub(crate) fixture: Fixture,
     heard: Arc<Heard>,
 }
 
 impl Pair {
-    async fn new(forward: StreamMode, failback: StreamMode) -> Self {
+    pub(crate) async fn new(forward: StreamMode, failback: StreamMode) -> Self {
         let fixture = Fixture::new().await;
         for direction in Direction::ALL {
             let client = fixture.on(direction.from()).await;
@@ -98,7 +98,7 @@ impl Pair {
         }
     }
 
-    fn streams(&self) -> Streams {
+    pub(crate) fn streams(&self) -> Streams {
         Streams::new(
             self.fixture.database(Side::Source),
             self.fixture.database(Side::Target),
@@ -108,13 +108,13 @@ impl Pair {
         )
     }
 
-    fn start(&self, streams: &Streams, epoch: u64, directions: &[Direction]) {
+    pub(crate) fn start(&self, streams: &Streams, epoch: u64, directions: &[Direction]) {
         let specs = directions.iter().map(|direction| Self::spec(*direction)).collect();
         streams.set_desired(&phase(), Epoch::new(epoch), specs, Duration::from_secs(2));
     }
 
     /// Everything before this call has passed through the stream.
-    async fn drained(&self, direction: Direction, nonce: &str) -> Duration {
+    pub(crate) async fn drained(&self, direction: Direction, nonce: &str) -> Duration {
         let began = Instant::now();
         let from = self.fixture.on(direction.from()).await;
         let sql = "select pg_logical_emit_message(true, 'switchyard', $1)::text";
@@ -134,7 +134,7 @@ impl Pair {
     }
 }
 
-async fn count(client: &Client, what: &str) -> i64 {
+pub(crate) async fn count(client: &Client, what: &str) -> i64 {
     client.query_one(&format!("select count(*) from {what}"), &[]).await.unwrap().get(0)
 }
 
