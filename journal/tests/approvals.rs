@@ -1,21 +1,10 @@
 //! The rules of requests and approvals: each test is named as its rule, and `docs/rules.md` lists them.
-#![allow(
-    missing_docs,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::disallowed_methods,
-    reason = "tests"
-)]
-
-mod support;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::support::{Journal, PLAN, executor, person, phase, plan};
 use journal::*;
-use support::{Journal, PLAN, executor, person, phase, plan};
 
 const HOUR: u64 = 3600;
 

@@ -1,10 +1,7 @@
 //! Whether a gate shows that the journal is older than what was done under it.
-#![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
-mod support;
-
+use crate::support::{Journal, phase};
 use journal::*;
-use support::{Journal, phase};
 
 fn on_target() -> Journal {
     let mut journal = Journal::adopted();

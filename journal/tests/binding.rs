@@ -1,19 +1,8 @@
 //! The rules of requests that were asked for in a pull request: each test is named as its rule in `docs/rules.md`.
-#![allow(
-    missing_docs,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::disallowed_methods,
-    reason = "tests"
-)]
 
-mod support;
-
+use crate::support::{Journal, PLAN, executor, person, phase};
 use journal::plan::Platform;
 use journal::*;
-use support::{Journal, PLAN, executor, person, phase};
 
 const HEAD: &str = "0f1e2d3c4b5a69788796a5b4c3d2e1f00f1e2d3c";
 const PUSHED: &str = "ffffffffffffffffffffffffffffffffffffffff";

@@ -2,27 +2,16 @@
 //!
 //! `golden/vN.jsonl` is a journal as version N wrote it, with every kind of fact; `golden/vN.shapes.jsonl` has one event
 //! for each shape that facts carry. What they were read as when they were written stands in `golden/vN.state.json`. A
-//! released version's files never change. `GOLDEN=write cargo test --test golden` writes the newest version's
+//! released version's files never change. `GOLDEN=write cargo test --workspace --test journal golden::` writes the newest version's
 //! anew: that is right only until it is released; afterwards a change needs a version, an upcast and files of its own.
-#![allow(
-    missing_docs,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::disallowed_methods,
-    reason = "tests"
-)]
-
-mod support;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::support::{Journal, PLAN, executor, person, phase, stream, table};
 use journal::*;
 use serde_json::{Map, Value, json};
-use support::{Journal, PLAN, executor, person, phase, stream, table};
 
 fn golden(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)

@@ -1,19 +1,8 @@
 //! The rules of roles that come from groups: each test is named as its rule in `docs/rules.md`.
-#![allow(
-    missing_docs,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::disallowed_methods,
-    reason = "tests"
-)]
 
-mod support;
-
+use crate::support::{Journal, PLAN, executor, person, phase};
 use journal::plan::Platform;
 use journal::*;
-use support::{Journal, PLAN, executor, person, phase};
 
 /// Eve approves and fay asks by a team, dan has no account that it could hold.
 fn plan() -> String {

@@ -1,24 +1,10 @@
 //! Random commands of people and executors, in any order, at any time: the invariants hold after every event.
-#![allow(
-    missing_docs,
-    let_underscore_drop,
-    clippy::disallowed_methods,
-    clippy::print_stderr,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::let_underscore_must_use,
-    reason = "tests"
-)]
-
-mod support;
 
 use std::collections::BTreeSet;
 
+use crate::support::{Journal, executor, person, phase};
 use journal::*;
 use proptest::prelude::*;
-use support::{Journal, executor, person, phase};
 
 #[derive(Debug, Clone)]
 enum Move {
@@ -96,7 +82,7 @@ fn breach(journal: &mut Journal) {
     let body = CommandBody::ReportBreach {
         phase: phase(),
         direction: Direction::Failback,
-        table: support::table(),
+        table: crate::support::table(),
         at: journal.state.head.to_string(),
         changes: 1,
     };
@@ -339,7 +325,7 @@ fn keep(journal: &Journal) -> String {
     file.display().to_string()
 }
 
-/// The journal of a kept file, checked again: `REPLAY=FILE cargo test --test invariants kept`.
+/// The journal of a kept file, checked again: `REPLAY=FILE cargo test --workspace --test journal invariants::kept`.
 fn replayed(bytes: &[u8]) -> Journal {
     let lines = bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
     let events: Vec<Recorded> = lines.map(|line| Recorded::from_bytes(line).unwrap()).collect();

@@ -1,5 +1,4 @@
 //! Every key that a plan may have is explained.
-#![allow(clippy::allow_attributes, clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 const PAGE: &str = include_str!("../../docs/plan.md");
 const FULL: &str = include_str!("../../config/plan.full.toml");

@@ -1,13 +1,4 @@
 //! The plan's hash is of its meaning: every changed meaning changes it, another way of writing the same does not.
-#![allow(
-    clippy::allow_attributes,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::string_slice,
-    reason = "tests"
-)]
 
 use std::collections::BTreeSet;
 

@@ -1,13 +1,4 @@
 //! Everything that is wrong in a plan is told at once, each at its place, with what was meant.
-#![allow(
-    clippy::allow_attributes,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::string_slice,
-    reason = "tests"
-)]
 
 use std::collections::BTreeSet;
 use std::ops::Range;

@@ -1,13 +1,4 @@
 //! Each rule of a plan refuses what breaks it, on the line that breaks it.
-#![allow(
-    clippy::allow_attributes,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::string_slice,
-    reason = "tests"
-)]
 
 use journal::{Plan, PlanProblem};
 

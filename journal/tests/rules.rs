@@ -1,17 +1,7 @@
 //! The rules, from outside: commands in, events or refusals out.
-#![allow(
-    missing_docs,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "tests"
-)]
 
-mod support;
-
+use crate::support::{Journal, PLAN, executor, person, phase, plan};
 use journal::*;
-use support::{Journal, PLAN, executor, person, phase, plan};
 
 fn started() -> Journal {
     let mut journal = Journal::adopted();
@@ -366,7 +356,7 @@ fn a_breach_holds_the_phase() {
     let breach = CommandBody::ReportBreach {
         phase: phase(),
         direction: Direction::Failback,
-        table: support::table(),
+        table: crate::support::table(),
         at: "0/1".to_owned(),
         changes: 1,
     };
@@ -381,7 +371,7 @@ fn a_breach_is_compared_while_it_holds_and_acknowledged_by_the_release() {
     let breach = |at: &str| CommandBody::ReportBreach {
         phase: phase(),
         direction: Direction::Failback,
-        table: support::table(),
+        table: crate::support::table(),
         at: at.to_owned(),
         changes: 3,
     };

@@ -1,5 +1,4 @@
 //! Bodies of older schema versions become today's facts, and a program stops at what it is too old for.
-#![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 use journal::*;
 use serde_json::{Map, Value, json};

@@ -1,10 +1,7 @@
 //! `complete --source-lost`: nothing is asked of a source that is gone, and what stays on it is named.
-#![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
-mod support;
-
+use crate::support::{Journal, phase};
 use journal::*;
-use support::{Journal, phase};
 
 const LOST: Operation = Operation::CompleteSourceLost;
 

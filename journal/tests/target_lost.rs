@@ -1,10 +1,7 @@
 //! `failback --target-lost`: the loss is shown and confirmed, and what was confirmed is carried through.
-#![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
-mod support;
-
+use crate::support::{Journal, executor, person, phase};
 use journal::*;
-use support::{Journal, executor, person, phase};
 
 const LOST: Operation = Operation::FailbackTargetLost;
 

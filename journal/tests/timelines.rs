@@ -1,17 +1,7 @@
 //! A side that comes back on another timeline, after a failover or a restore.
-#![allow(
-    missing_docs,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "tests"
-)]
 
-mod support;
-
+use crate::support::{Journal, PLAN, executor, person, phase};
 use journal::*;
-use support::{Journal, PLAN, executor, person, phase};
 
 const WITH_HOLD: &str = "failback_deadline = \"hold\"\n[phase.lever]";
 
@@ -153,7 +143,7 @@ fn nothing_opens_beside_a_side_on_another_timeline() {
     let mut journal = started();
     begun(&mut journal, Operation::Cutover);
     until(&mut journal, Step::SwitchTraffic);
-    let effects = support::plan(Operation::Cutover, Step::SwitchTraffic);
+    let effects = crate::support::plan(Operation::Cutover, Step::SwitchTraffic);
     let open = effects.iter().position(|effect| matches!(effect, Effect::OpenGate { .. })).unwrap();
     for _ in 0..2 * open {
         assert!(journal.tick(&|_| false).unwrap());

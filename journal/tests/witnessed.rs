@@ -1,17 +1,7 @@
 //! Nothing opens before the last word of its approvals has left the journal.
-#![allow(
-    missing_docs,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "tests"
-)]
 
-mod support;
-
+use crate::support::{Journal, PLAN, executor, person, phase, plan};
 use journal::*;
-use support::{Journal, PLAN, executor, person, phase, plan};
 
 fn keyed() -> String {
     PLAN.replace("[journal]\n", "[journal]\nsigning_key = \"file:journal.key\"\nwitness = \"witness.txt\"\n")

@@ -8,7 +8,7 @@ use anyhow::{Result, bail};
 const A_LOOK: Duration = Duration::from_secs(60);
 
 /// Between two looks: the first ones come quickly, since most waits are short, and a long wait is not to cost much.
-const PAUSES: [Duration; 2] = [Duration::from_millis(10), Duration::from_millis(80)];
+const PAUSES: [Duration; 2] = [Duration::from_millis(10), Duration::from_millis(150)];
 
 /// What a look at the condition saw.
 #[derive(Debug)]

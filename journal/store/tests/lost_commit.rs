@@ -1,28 +1,13 @@
 //! A COMMIT whose answer is lost, in PostgreSQL: a proxy stands before the server and swallows it.
-#![allow(
-    missing_docs,
-    unreachable_pub,
-    dead_code,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::wildcard_imports,
-    reason = "tests"
-)]
-
-mod server;
-#[macro_use]
-mod suite;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 
+use crate::server::OnServer;
+use crate::suite::{TERM, adopt, assert_sound, clock, holder, id, migration, phase, planned, request};
 use journal::{Position, Recorded};
 use journal_store::{PostgresStore, Store};
 use runtime::Secret;
-use server::OnServer;
-use suite::{TERM, adopt, assert_sound, clock, holder, id, migration, phase, planned, request};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 

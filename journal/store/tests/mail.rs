@@ -1,25 +1,14 @@
 //! Inbox and outbox: what they do, in every database.
-#![allow(
-    missing_docs,
-    missing_debug_implementations,
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "tests"
-)]
-
-#[macro_use]
-mod post;
-mod server;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::post::{HandClock, Office};
+use crate::server::OnServer;
 use async_trait::async_trait;
 use journal::MigrationName;
 use journal_store::{Mailroom, PostgresMailroom, PostgresStore, SqliteMailroom, SqliteStore};
-use post::{HandClock, Office};
 use runtime::{Clock, SystemClock};
-use server::OnServer;
 use tempfile::TempDir;
 
 struct InFile {
@@ -59,9 +48,9 @@ impl Office for OnServer {
 }
 
 mod sqlite {
-    mail_conformance!(crate::InFile);
+    mail_conformance!(crate::mail::InFile);
 }
 
 mod postgres {
-    mail_conformance!(crate::OnServer);
+    mail_conformance!(crate::server::OnServer);
 }

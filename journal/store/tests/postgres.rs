@@ -1,33 +1,18 @@
 //! The store in PostgreSQL: what every store does, and what is peculiar to a server.
-#![allow(
-    missing_docs,
-    unreachable_pub,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::wildcard_imports,
-    clippy::too_many_lines,
-    reason = "tests"
-)]
-
-mod server;
-#[macro_use]
-mod suite;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::server::OnServer;
+use crate::suite::{
+    Backend, TERM, TestClock, adopt, assert_sound, clock, holder, id, migration, phase, planned, request,
+};
 use async_trait::async_trait;
 use futures::StreamExt as _;
 use journal::{MigrationName, Position};
 use journal_store::{Instance, Mailroom as _, PostgresMailroom, PostgresStore, Store, StoreError};
 use product::cluster::{Role, open};
 use runtime::{Clock, Secret, SystemClock};
-use server::OnServer;
-use suite::{
-    Backend, TERM, TestClock, adopt, assert_sound, clock, holder, id, migration, phase, planned, request,
-};
 
 #[async_trait]
 impl Backend for OnServer {
@@ -194,7 +179,7 @@ async fn a_plain_member_of_the_writers_serves_and_a_stranger_does_not() {
     backend.superuser().await.batch_execute("grant switchyard_journal_writer to server").await.unwrap();
     let store = PostgresStore::open(&server, &migration(), clock()).await.unwrap();
     store.execute(id("ask"), None, request("a")).await.unwrap();
-    let lease = store.claim(&phase("a"), &suite::holder("one"), TERM).await.unwrap().unwrap();
+    let lease = store.claim(&phase("a"), &crate::suite::holder("one"), TERM).await.unwrap().unwrap();
     assert!(store.renew(&lease).await.unwrap());
     assert_sound(&store).await;
     let stranger = backend.url_as("stranger", "journal");
@@ -227,7 +212,7 @@ async fn appends_tails_and_leases_survive_the_loss_of_every_connection() {
     let backend = OnServer::new().await;
     let store = backend.open(clock()).await;
     planned(&*store).await;
-    let lease = store.claim(&phase("a"), &suite::holder("one"), TERM).await.unwrap().unwrap();
+    let lease = store.claim(&phase("a"), &crate::suite::holder("one"), TERM).await.unwrap().unwrap();
     let mut tail = store.tail(Position::default());
     let seen = tokio::spawn(async move {
         let mut next = Position::new(1);

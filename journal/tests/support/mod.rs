@@ -1,13 +1,4 @@
 //! A journal in memory, and an executor that does what is due with effects that always, or never, work.
-#![allow(
-    dead_code,
-    missing_docs,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "shared by several test programs"
-)]
 
 use journal::*;
 

@@ -1,5 +1,4 @@
 //! A PostgreSQL server for a journal.
-#![allow(clippy::allow_attributes, dead_code, reason = "each test uses a part of it")]
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;

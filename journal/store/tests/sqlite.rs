@@ -1,18 +1,4 @@
 //! The store in SQLite: what every store does, and what is peculiar to a file.
-#![allow(
-    missing_docs,
-    unreachable_pub,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::wildcard_imports,
-    clippy::too_many_lines,
-    reason = "tests"
-)]
-
-#[macro_use]
-mod suite;
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
@@ -20,13 +6,13 @@ use std::process::{Command as Process, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::suite::{Backend, adopt, assert_sound, clock, id, migration, plan, planned, request};
 use async_trait::async_trait;
 use journal::{MigrationName, Position};
 use journal_store::{SqliteStore, Store, StoreError};
 use runtime::{Clock, SystemClock};
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _, SqliteConnection};
-use suite::{Backend, adopt, assert_sound, clock, id, migration, plan, planned, request};
 use tempfile::TempDir;
 
 struct InFile {

@@ -1,27 +1,15 @@
 //! The state machine, model-checked: two executors that die, are paused and take over from each other, statements that
 //! arrive late, people who approve, revoke and change the plan, a deadline. The journal is the real one: every move goes
 //! through `decide`, `evolve` and `due`. Each guard is taken away once, and what it guards is seen to break.
-#![allow(
-    missing_docs,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    let_underscore_drop,
-    clippy::let_underscore_must_use,
-    reason = "tests"
-)]
 
-#[path = "../support/mod.rs"]
-mod support;
 mod world;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::support::{phase, plan};
 use journal::*;
 use stateright::{Checker, Model, Property};
-use support::{phase, plan};
 use world::{Guard, Left, Log, Message, World, gate_of, index, plan_text};
 
 const PEOPLE: [&str; 3] = ["ana", "ben", "cy"];
@@ -55,7 +43,7 @@ struct Migration {
 }
 
 fn by(number: usize) -> Actor {
-    support::person(PEOPLE[number])
+    crate::support::person(PEOPLE[number])
 }
 
 fn executor(number: usize) -> Actor {
