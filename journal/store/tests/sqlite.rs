@@ -281,7 +281,7 @@ async fn child_that_appends_for_ever() {
 fn child(directory: &Path, name: &str) -> Process {
     let mut process = Process::new(std::env::current_exe().unwrap());
     process
-        .args(["--exact", "child_that_appends_for_ever", "--ignored", "--nocapture"])
+        .args(["--exact", "sqlite::child_that_appends_for_ever", "--ignored", "--nocapture"])
         .current_dir(directory)
         .env(CHILD, name)
         .stdin(Stdio::null())
