@@ -116,7 +116,7 @@ pub trait Lever: Receiver {
     async fn examine(&self) -> Examined;
 }
 
-/// What a step needs to have seen to plan its effects; gathered just before it plans.
+/// What a step needs to have seen to plan its effects; gathered before it plans them first, and again before it ends.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Observed {
     /// The source's tables as they are to be made on the target, parents first (for `prepare_target`).

@@ -39,8 +39,8 @@ pub(super) struct Work<'a> {
     pub(super) streams: Option<Vec<StreamSpec>>,
     /// The effect that is tried again, and how long to wait for it.
     pub(super) pace: Option<Pace>,
-    /// What `finalize_schema` saw when it last looked at all tables, and in which operation.
-    pub(super) finalizing: Option<(Position, Observed)>,
+    /// What a step saw when it last looked at all that it plans from: of which operation, and which step.
+    pub(super) seen: Option<(Position, Step, Observed)>,
     /// What was due when a rule last refused it.
     pub(super) refused: Option<Due>,
     pub(super) away: Backoff,
@@ -63,7 +63,7 @@ impl<'a> Work<'a> {
             tail: None,
             streams: None,
             pace: None,
-            finalizing: None,
+            seen: None,
             refused: None,
             away,
         }
@@ -262,27 +262,31 @@ impl<'a> Work<'a> {
 
     /// The step's next effect: none if all are done, a finding if none can be planned.
     ///
-    /// What `finalize_schema` makes may take hours, and meanwhile people may change what the source has. So before each
-    /// object its table is looked at anew, and before the end all of them; but not all before each.
+    /// A step of many effects may take hours, and meanwhile people may change what the source has. So all that it plans from
+    /// is looked at first and, before it ends, once more; but not before each effect, of which there are as many as tables.
     async fn next(&mut self, step: Step, state: &State, run: &OperationRun) -> Result<Next, Cause> {
-        let known =
-            self.finalizing.take().filter(|(of, _)| step == Step::FinalizeSchema && *of == run.position);
-        if let Some((of, seen)) = known {
+        let known = self.seen.take().filter(|(of, at, _)| (*of, *at) == (run.position, step));
+        if let Some((of, at, seen)) = known {
             let next = self.planned(step, state, (run, &seen));
-            if let Ok(Some(EffectSpec { effect: Effect::AddSchemaObject { object }, .. })) = &next {
-                let now = self.home.hands.observe(step, std::slice::from_ref(&object.table)).await?;
-                if now.objects.contains(object) {
-                    self.finalizing = Some((of, seen));
-                    return Ok(next);
-                }
+            if self.stands(step, &next).await? {
+                self.seen = Some((of, at, seen));
+                return Ok(next);
             }
         }
         let seen = self.observe(step, state, run).await?;
         let next = self.planned(step, state, (run, &seen));
-        if step == Step::FinalizeSchema {
-            self.finalizing = Some((run.position, seen));
-        }
+        self.seen = Some((run.position, step, seen));
         Ok(next)
+    }
+
+    /// Whether a plan by what was seen before may be followed. What `finalize_schema` makes, its own table still has to have.
+    async fn stands(&mut self, step: Step, next: &Next) -> Result<bool, Cause> {
+        let Ok(Some(spec)) = next else { return Ok(false) };
+        if let Effect::AddSchemaObject { object } = &spec.effect {
+            let now = self.home.hands.observe(step, std::slice::from_ref(&object.table)).await?;
+            return Ok(now.objects.contains(object));
+        }
+        Ok(step == Step::PrepareSwitch)
     }
 
     /// The first of the step's effects, by what was seen, that has not succeeded.
