@@ -101,8 +101,8 @@ pub(super) async fn one_place(plane: &Plane, stream: &StreamName) -> Result<Plac
         );
     }
     drop(hold);
-    let reading = snapshot.begin().await.map_err(|error| Cause(error.to_string()))?;
-    Ok(Place { direction: stream.direction, reading: (reading, snapshot.lsn()), standing, before })
+    let lsn = snapshot.lsn();
+    Ok(Place { direction: stream.direction, reading: (snapshot.into_reading(), lsn), standing, before })
 }
 
 /// A snapshot of the side read, and the stream held at its place.

@@ -12,7 +12,6 @@ use async_trait::async_trait;
 use futures::StreamExt;
 use journal::Lsn;
 use tokio::sync::Mutex;
-use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 use uuid::Uuid;
 
@@ -27,7 +26,7 @@ use crate::seams::Cause;
 /// A snapshot of one database at a place in its log: everything that committed before the place, nothing after it.
 pub struct HeldSnapshot {
     database: Database,
-    holder: Client,
+    holder: Session,
     id: String,
     lsn: Lsn,
 }
@@ -87,7 +86,7 @@ impl HeldSnapshot {
 
     async fn take_over(database: &Database, exported: &str, lsn: Lsn) -> Result<Self, Cause> {
         let fault = |error: tokio_postgres::Error| database.cause("loses the new snapshot", &error);
-        let holder = database.connect().await?;
+        let holder = database.session().await?;
         let begin = format!(
             "begin isolation level repeatable read read only; set transaction snapshot {}",
             literal(exported)
@@ -130,6 +129,12 @@ impl HeldSnapshot {
             Ok(()) => Ok(session),
             Err(_) => Err(BeginError::Gone),
         }
+    }
+
+    /// The read-only transaction that holds it, for who reads by one alone.
+    #[must_use]
+    pub fn into_reading(self) -> Session {
+        self.holder
     }
 
     /// Whether its holder still answers.
