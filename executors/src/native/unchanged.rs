@@ -70,7 +70,7 @@ impl<'p> Tables<'p> {
 
     /// Whether a side's changes must be carried for the operation to be safe.
     fn must_carry(&self, side: Side) -> bool {
-        side == Side::Target || self.stream.direction == Direction::Forward
+        must_carry(self.stream, side)
     }
 
     /// A table's part of a verdict.
@@ -214,11 +214,45 @@ pub(super) async fn until_uncarried((from, clock): (&Database, &dyn Clock), spec
 /// What a stream is seen not to carry at this moment.
 pub(super) async fn uncarried(from: &Database, spec: &StreamSpec) -> Option<Finding> {
     let session = from.session().await.ok()?;
-    let found = carried(&*session, &spec.tables, &spec.publication).await.ok()?;
+    let found = carried(&*session, &spec.tables, Some(&spec.publication)).await.ok()?;
     session.done();
     let mut lacking = Lacking::default();
-    for (table, carried) in spec.tables.iter().zip(found) {
+    for (table, carried) in spec.tables.iter().zip(found.tables) {
         lacking.add(table, spec.name.direction.from(), (&spec.publication, carried));
     }
-    lacking.finding()
+    lacking.finding().filter(|_| found.is_published)
+}
+
+/// What of the tables is not there at this moment, or is not carried by the stream that reads it.
+///
+/// # Errors
+/// A catalog cannot be read.
+pub(super) async fn lacking_now(
+    plane: &Plane,
+    (stream, names): (&StreamName, &[TableName]),
+) -> Result<Option<Finding>, Cause> {
+    let look = async |direction: Direction| {
+        let (side, publication) = (direction.from(), publication(plane, &stream.phase, direction));
+        let session = plane.side(side).session().await?;
+        let found = carried(&*session, names, publication.as_deref()).await;
+        let found = found.map_err(|error| plane.side(side).cause("does not show its tables", &error))?;
+        session.done();
+        Ok::<_, Cause>((side, publication, found))
+    };
+    let [one, other] = Direction::ALL;
+    let found: [_; 2] = futures::try_join!(look(one), look(other))?.into();
+    let mut lacking = Lacking::default();
+    for (side, publication, found) in found {
+        let may_lack = publication.is_none() || !must_carry(stream, side);
+        let publication = publication.unwrap_or_default();
+        for (table, carried) in names.iter().zip(found.tables) {
+            lacking.add(table, side, (&publication, carried.map(|carried| carried || may_lack)));
+        }
+    }
+    Ok(lacking.finding())
+}
+
+/// Whether a side's changes must be carried for an operation of this applying stream to be safe.
+fn must_carry(stream: &StreamName, side: Side) -> bool {
+    side == Side::Target || stream.direction == Direction::Forward
 }

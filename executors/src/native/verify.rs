@@ -26,12 +26,11 @@ use crate::native::delta::{sweep_changed, verify_changed};
 use crate::native::hash::Buckets;
 use crate::native::place::{Unmet, one_place};
 use crate::native::plane::Plane;
-use crate::native::unchanged::Tables;
+use crate::native::unchanged::{Tables, lacking_now};
 use crate::postgres::catalog::shapes;
 use crate::postgres::copy::key_first;
 use crate::postgres::database::Database;
-use crate::postgres::proof::{differs, forget_changed, leave_verdict, probe_verdict, stand};
-use crate::postgres::snapshot::end;
+use crate::postgres::proof::{differs, forget_changed, leave_verdict, probe_verdict};
 use crate::seams::{Acted, Authority, Cause, EffectError, Probe};
 
 /// How many rows of differing buckets are looked through at once: bounded memory when everything differs.
@@ -156,16 +155,6 @@ async fn verify_table(
     place.leave().await;
     tracing::debug!(phase = %spec.phase, %table, equal = found.is_none(), "table compared");
     Ok(Compared { evidence, finding: found, proven })
-}
-
-/// What is not there at this moment, or is not carried.
-async fn lacking_now(plane: &Plane, of: (&StreamName, &[TableName])) -> Result<Option<Finding>, Cause> {
-    let source = stand(&plane.source).await?.session;
-    let target = stand(&plane.target).await?.session;
-    let lacking = Tables::look(plane, [&source, &target], of).await?.lacking();
-    end(source).await;
-    end(target).await;
-    Ok(lacking)
 }
 
 /// The finding of two tables in buckets; none if they are equal.

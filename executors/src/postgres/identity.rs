@@ -113,26 +113,39 @@ pub async fn identities(
         .collect())
 }
 
-/// Of each of the tables, in their order: none if it is not there, else whether the publication has each change of each of its
-/// rows. Empty without that publication.
+/// Whether tables are in a publication.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Carried {
+    /// Whether the publication is there.
+    pub is_published: bool,
+    /// Of each of the tables, in their order: none if it is not there, else whether the publication has each change of each of
+    /// its rows.
+    pub tables: Vec<Option<bool>>,
+}
+
+/// Whether these tables are in that publication; in none where no publication is named.
 ///
 /// # Errors
 /// The database's own.
 pub async fn carried(
     client: &impl GenericClient,
     tables: &[TableName],
-    publication: &str,
-) -> Result<Vec<Option<bool>>, tokio_postgres::Error> {
-    let sql = "select case when w.oid is not null then exists ( \
-                 select from pg_publication_rel r where r.prrelid = w.oid and r.prpubid = p.oid \
-                   and r.prqual is null and r.prattrs is null) \
-                 and p.pubinsert and p.pubupdate and p.pubdelete and p.pubtruncate end \
-               from pg_publication p, ( \
+    publication: Option<&str>,
+) -> Result<Carried, tokio_postgres::Error> {
+    let sql = "select p.oid is not null, \
+                 case when w.oid is not null then p.oid is not null and exists ( \
+                   select from pg_publication_rel r where r.prrelid = w.oid and r.prpubid = p.oid \
+                     and r.prqual is null and r.prattrs is null) \
+                   and p.pubinsert and p.pubupdate and p.pubdelete and p.pubtruncate end \
+               from ( \
                  select u.place, (select c.oid from pg_namespace n join pg_class c on c.relnamespace = n.oid \
                                   where n.nspname = u.schema and c.relname = u.name and c.relkind in ('r', 'p')) as oid \
                  from unnest($1::text[], $2::text[]) with ordinality as u (schema, name, place)) w \
-               where p.pubname = $3 order by w.place";
+               left join pg_publication p on p.pubname = $3 order by w.place";
     let (schemas, names) = writers::columns(tables);
     let rows = client.query(sql, &[&schemas, &names, &publication]).await?;
-    Ok(rows.iter().map(|row| row.get(0)).collect())
+    Ok(Carried {
+        is_published: rows.first().is_some_and(|row| row.get(0)),
+        tables: rows.iter().map(|row| row.get(1)).collect(),
+    })
 }
