@@ -34,7 +34,7 @@ const PINS: &str = "set timezone = 'UTC'; set datestyle = 'ISO, YMD'; set interv
      set default_transaction_isolation = 'read committed'; set default_transaction_read_only = off; \
      set standard_conforming_strings = on; set xmloption = 'content'; set array_nulls = on; \
      set quote_all_identifiers = off; set transform_null_equals = off; set lock_timeout = 0; \
-     select set_config(name, '0', false) from pg_settings where name = 'idle_session_timeout'";
+     select set_config('idle_session_timeout', '0', false) where current_setting('server_version_num')::int >= 140000";
 
 /// What a server is: `system_identifier`, `database_oid`, `timeline`, whether it is a standby, and which of its processes
 /// this is. The timeline is the one that it writes: that of its newest checkpoint lags behind a promotion.
