@@ -44,7 +44,10 @@ pub async fn seen(
             facts.insert(format!("slot.{direction}.retained_bytes"), row.get(1));
         }
     }
-    if let Ok(holders) = writers::holders(&*session, tables).await {
+    // Most of the time there is none, and who they are is dear to ask.
+    if let Ok(true) = writers::may_be_old(&*session, LONG_MS).await
+        && let Ok(holders) = writers::holders(&*session, tables).await
+    {
         let long = |who: &&WriteHolder| {
             who.age_ms.is_none_or(|age| age >= LONG_MS) && !who.application.starts_with("switchyard")
         };

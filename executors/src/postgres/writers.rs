@@ -148,6 +148,21 @@ pub async fn holders(
     lock_holders(client, tables, &WRITE_LOCKS).await
 }
 
+/// Whether anybody here but us may be a writer whose transaction is older than this, in milliseconds: seen so, or hidden from
+/// us, or prepared. It asks far less of the server than [`holders`].
+///
+/// # Errors
+/// The database's own.
+pub async fn may_be_old(client: &impl GenericClient, age_ms: i64) -> Result<bool, tokio_postgres::Error> {
+    let sql = "select exists (select from pg_prepared_xact()) or exists ( \
+                 select from pg_stat_get_activity(null) a \
+                 where a.datid = (select d.oid from pg_database d where d.datname = current_database()) \
+                   and coalesce(a.application_name, '') not like 'switchyard%' \
+                   and (a.xact_start <= clock_timestamp() - $1 * interval '1 ms' \
+                        or a.xact_start is null and a.state is null))";
+    Ok(client.query_one(sql, &[&(age_ms as f64)]).await?.get(0))
+}
+
 /// The same of locks of these modes.
 ///
 /// # Errors
