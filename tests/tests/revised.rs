@@ -77,3 +77,21 @@ async fn a_lever_that_cannot_be_made_ends_nothing_of_another_phase() -> Result<(
     scene.complete("cutover", LONG).await?;
     serve.end().await
 }
+
+#[tokio::test]
+async fn a_secret_that_is_not_there_ends_nothing_that_runs() -> Result<()> {
+    let scene = Scene::set(Setting::default()).await?;
+    let mut serve = scene.product.serve("a", None)?;
+    serve.ready().await?;
+    scene.complete("start", LONG).await?;
+    let text = std::fs::read_to_string(scene.product.plan())?;
+    let side = text.lines().find(|line| line.starts_with("target = ")).unwrap_or_default();
+    ensure!(!side.is_empty(), "{text}");
+    std::fs::write(scene.product.plan(), text.replacen(side, "target = \"env:NOT_SET\"", 1))?;
+    scene.product.adopt_plan("anna").await?;
+    scene.complete("cutover", LONG).await?;
+    let log = serve.log_tail(400);
+    ensure!(log.contains("SW-0552") && log.contains("target") && log.contains("NOT_SET"), "{log}");
+    ensure!(serve.exited()?.is_none(), "{log}");
+    serve.end().await
+}

@@ -216,8 +216,8 @@ async fn execute(mut settings: Settings, mut signal: Signals, mine: &mut Mine) -
                         "the adopted plan names another signing key: start serve again to sign with it"
                     );
                 }
-                settings.source = rebuilt(&settings, Side::Source, &plan)?;
-                settings.target = rebuilt(&settings, Side::Target, &plan)?;
+                settings.source = rebuilt(&settings, &settings.source, &plan);
+                settings.target = rebuilt(&settings, &settings.target, &plan);
                 settings.plan = plan;
                 settings.tasks = Tasks::default();
             }
@@ -225,8 +225,17 @@ async fn execute(mut settings: Settings, mut signal: Signals, mine: &mut Mine) -
     }
 }
 
-fn rebuilt(settings: &Settings, side: Side, plan: &Plan) -> anyhow::Result<Database> {
-    database(side, (plan, &settings.folder), &settings.scrubber).map_err(anyhow::Error::msg)
+/// A side as the adopted plan reaches it. If the secret is not there, as it was reached: another phase may be in its window,
+/// and a connection that leads to another database is refused in any case.
+fn rebuilt(settings: &Settings, current: &Database, plan: &Plan) -> Database {
+    let side = current.side();
+    database(side, (plan, &settings.folder), &settings.scrubber).unwrap_or_else(|why| {
+        tracing::error!(
+            "SW-0552 the {side} cannot be reached as the adopted plan says: {why}. It is reached as before; start serve again \
+             once the secret is there"
+        );
+        current.clone()
+    })
 }
 
 /// Waits for a plan of another meaning than this one. A journal that is away is waited for; what it is unfit for is an error.
