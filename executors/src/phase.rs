@@ -27,7 +27,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use journal::{CommandId, Finding, Holder, NameError, PhaseName, PlanHash, Refusal, Side, behind};
+use journal::{CommandId, Finding, Holder, NameError, PhaseName, PlanHash, Refusal, Side, State, behind};
 use journal_store::{BEHIND, Lease, Progress, Store};
 use runtime::retry::Backoff;
 use runtime::{Clock, Tasks};
@@ -257,6 +257,8 @@ impl PhaseLoop {
         if shared.raised.lock().unwrap_or_else(PoisonError::into_inner).contains(&side) {
             return Ok(true);
         }
+        // Another database than the journal's, as when source and target changed places, shows nothing of its age.
+        self.expect_identities(&*self.store.state().await.map_err(|error| Cause(error.to_string()))?);
         let row = self.hands.gate(side).await?;
         // Read after the row, so that it has all that the row can name.
         let state = self.store.state().await.map_err(|error| Cause(error.to_string()))?;
@@ -275,6 +277,14 @@ impl PhaseLoop {
             tracing::warn!(phase = %self.name, epoch = %lease.epoch, %side, "a newer executor was at this side");
         }
         Ok(raised)
+    }
+
+    /// Holds both sides against what the journal has seen of them.
+    fn expect_identities(&self, state: &State) {
+        let Some(phase) = state.phases.get(&self.name) else { return };
+        for (side, seen) in phase.identities.iter().filter(|(_, seen)| !seen.is_empty()) {
+            self.hands.expect_identity(*side, seen);
+        }
     }
 
     /// Writes the projection for people, for ever.

@@ -98,6 +98,17 @@ impl Product {
         self.environment.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
+    /// Has two variables of its environment change their values.
+    pub fn swap(&mut self, one: &str, other: &str) {
+        for (key, _) in &mut self.environment {
+            if key == one {
+                other.clone_into(key);
+            } else if key == other {
+                one.clone_into(key);
+            }
+        }
+    }
+
     fn command(&self) -> Command {
         let mut command = Command::new(&self.binary);
         command.current_dir(&self.dir).envs(self.environment.iter().map(|(key, value)| (key, value)));

@@ -133,3 +133,35 @@ async fn what_the_application_writes_is_not_dropped_whatever_the_journal_says() 
     ensure!(outcome.as_deref() != Some("completed"), "the retire was completed");
     serve.end().await
 }
+
+#[tokio::test]
+async fn databases_that_changed_places_are_not_taken_for_an_older_journal() -> Result<()> {
+    let mut scene = Scene::set(Setting::default()).await?;
+    let mut serve = scene.product.serve("a", None)?;
+    serve.ready().await?;
+    scene.complete("start", LONG).await?;
+    serve.end().await?;
+
+    scene.product.swap("SHOP_SOURCE", "SHOP_TARGET");
+    let (in_order, doctor) = scene.product.doctor().await?;
+    let told = doctor.to_string();
+    ensure!(!in_order && told.contains("had changed places"), "{told}");
+    for code in ["SW-0660", "SW-0543", "SW-0545"] {
+        ensure!(!told.contains(code), "doctor says {code}: {told}");
+    }
+    let mut serve = scene.product.serve("a", None)?;
+    serve.ready().await?;
+    let status = wait_until(LONG, "status to say what the sides are", async || {
+        let (_, said) = scene.product.verb(&["status"], &[]).await?;
+        Ok(if said.contains("had changed places") { Seen::Done(said) } else { Seen::NotYet(said) })
+    })
+    .await?;
+    ensure!(!status.contains("SW-0660"), "{status}");
+    serve.end().await?;
+
+    scene.product.swap("SHOP_SOURCE", "SHOP_TARGET");
+    let mut serve = scene.product.serve("a", None)?;
+    serve.ready().await?;
+    scene.complete("cutover", LONG).await?;
+    serve.end().await
+}

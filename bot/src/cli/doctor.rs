@@ -61,6 +61,15 @@ pub async fn run(args: Args) -> Result<Exit, Failure> {
     let before = journalled(journal.as_deref()).await;
     let mut looked = Vec::new();
     for phase in &read.plan.phases {
+        // Another database than the journal's shows nothing of this migration.
+        let known =
+            before.as_deref().and_then(|state| state.phases.get(&phase.name)).map(|phase| &phase.identities);
+        for (at, seen) in known.into_iter().flatten().filter(|(_, seen)| !seen.is_empty()) {
+            let database = if *at == Side::Source { &source } else { &target };
+            if let Ok(database) = database {
+                database.expect_identity(seen.clone());
+            }
+        }
         let served = Served {
             migration: read.plan.migration.clone(),
             phase: phase.name.clone(),

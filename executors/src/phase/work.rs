@@ -148,10 +148,10 @@ impl<'a> Work<'a> {
 
     /// Brings what follows the journal by itself to where the journal is: streams and expected identities.
     fn follow(&mut self, state: &State) {
-        let Some(phase) = state.phases.get(&self.home.name) else { return };
-        for (side, seen) in phase.identities.iter().filter(|(_, seen)| !seen.is_empty()) {
-            self.home.hands.expect_identity(*side, seen);
+        if !state.phases.contains_key(&self.home.name) {
+            return;
         }
+        self.home.expect_identities(state);
         let rest = self.must_rest(state);
         let specs: Vec<StreamSpec> = desired_streams(state)
             .into_values()

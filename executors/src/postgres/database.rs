@@ -46,6 +46,9 @@ pub(crate) const IDENTITY_SQL: &str = "select (select system_identifier::text fr
 
 const IDENTITY: [&str; 3] = ["system_identifier", "database_oid", "timeline"];
 
+/// What of it no failover changes.
+const PLACE: [&str; 2] = ["system_identifier", "database_oid"];
+
 /// One of the two databases, as the mover reaches it. Cheap to clone.
 #[derive(Clone)]
 pub struct Database {
@@ -249,9 +252,14 @@ impl Database {
         Ok(identity(&self.ask(client).await?))
     }
 
-    /// Holds all later connections against what first contact journalled.
+    /// Holds all later connections against what first contact journalled. What was connected before is not used again.
     pub fn expect_identity(&self, seen: Evidence) {
-        *self.shared.identity.lock().unwrap_or_else(PoisonError::into_inner) = Some(seen);
+        let mut expected = self.shared.identity.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_news = !expected.as_ref().is_some_and(|known| is_one(known, &seen));
+        *expected = Some(seen);
+        if is_news {
+            self.shared.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        }
     }
 
     /// The timeline that the newest connection met; none before the first.
@@ -266,10 +274,11 @@ impl Database {
         let seen = identity(row);
         let expected = self.shared.identity.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some(expected) = expected {
-            for key in ["system_identifier", "database_oid"] {
+            for key in PLACE {
                 if expected.get(key) != seen.get(key) {
                     return Err(Cause(format!(
-                        "the {} is another database than the one this migration began with: {key} was {}, is {}",
+                        "the {} is another database than the one this migration began with, as if the plan's secret led \
+                         elsewhere, or source and target had changed places: {key} was {}, is {}",
                         self.side(),
                         expected.get(key).map_or("unknown", String::as_str),
                         seen.get(key).map_or("unknown", String::as_str),
@@ -330,6 +339,11 @@ impl DerefMut for Session {
 /// The server's process, of the columns of [`IDENTITY_SQL`].
 pub(crate) fn backend(row: &[Option<String>]) -> Option<i32> {
     row.get(4)?.as_ref()?.parse().ok()
+}
+
+/// Whether both are of one database.
+fn is_one(one: &Evidence, other: &Evidence) -> bool {
+    PLACE.iter().all(|key| one.get(*key) == other.get(*key))
 }
 
 fn identity(row: &[Option<String>]) -> Evidence {
