@@ -195,3 +195,33 @@ async fn a_column_that_one_side_lacks_is_named_until_both_have_it() -> Result<()
     scene.equal(Side::Source).await?;
     serve.end().await
 }
+
+#[tokio::test]
+async fn what_was_written_to_a_table_under_another_name_is_carried_once_it_has_its_own_again() -> Result<()> {
+    let scene = Scene::set(Setting::default()).await?;
+    let mut serve = scene.product.serve("a", None)?;
+    serve.ready().await?;
+    scene.complete("start", LONG).await?;
+    let away = "alter table shop.notes rename to memos";
+    let write =
+        "insert into shop.memos (body) values ('meanwhile'); update shop.memos set pinned = not pinned";
+    let back = "alter table shop.memos rename to notes";
+    // While the stream looks on, and all at once.
+    let source = scene.on_source().await?;
+    source.batch_execute(&format!("{away}; {write}")).await?;
+    tried(&scene, "SW-0412", 1).await?;
+    source.batch_execute(back).await?;
+    scene.equal(Side::Source).await?;
+    for sql in [away, write, back] {
+        source.batch_execute(sql).await?;
+    }
+    scene.equal(Side::Source).await?;
+    scene.complete("cutover", LONG).await?;
+    let target = scene.on_target().await?;
+    for sql in [away, write, back] {
+        target.batch_execute(sql).await?;
+    }
+    scene.equal(Side::Target).await?;
+    scene.complete("failback", LONG).await?;
+    serve.end().await
+}

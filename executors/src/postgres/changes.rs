@@ -33,7 +33,7 @@ pub struct PgChanges {
     from: Lsn,
     /// Transactions that end after it are not read: for a fill.
     until: Option<Lsn>,
-    shapes: HashMap<TableName, Arc<TableShape>>,
+    shapes: Shapes,
     relations: HashMap<u32, Known>,
     open: Option<Open>,
     /// The server waits for how far we have come.
@@ -330,12 +330,27 @@ async fn check_slot(home: &Database, spec: &StreamSpec, from: Lsn) -> Result<(),
     }
 }
 
-async fn shapes(
-    home: &Database,
-    spec: &StreamSpec,
-) -> Result<HashMap<TableName, Arc<TableShape>>, StreamError> {
+/// The tables of a publication as they are now.
+#[derive(Debug)]
+struct Shapes {
+    by_name: HashMap<TableName, Arc<TableShape>>,
+    /// The names of those that are the phase's, by their oids.
+    names: HashMap<u32, TableName>,
+}
+
+impl Shapes {
+    /// The table that a stream describes by the name that it had at the time: who took another table's name is that one, and
+    /// who is the phase's again under its own name was it under another one too.
+    fn of(&self, relation: &Relation, name: &TableName) -> Option<&Arc<TableShape>> {
+        self.by_name.get(name).or_else(|| self.by_name.get(self.names.get(&relation.oid)?))
+    }
+}
+
+async fn shapes(home: &Database, spec: &StreamSpec) -> Result<Shapes, StreamError> {
     let session = home.session().await.map_err(StreamError::Lost)?;
-    let sql = "select schemaname::text, tablename::text from pg_publication_tables where pubname = $1";
+    let sql = "select p.schemaname::text, p.tablename::text, c.oid from pg_publication_tables p \
+               join pg_namespace n on n.nspname = p.schemaname \
+               join pg_class c on c.relnamespace = n.oid and c.relname = p.tablename where p.pubname = $1";
     let rows = session.query(sql, &[&spec.publication]).await.map_err(|error| {
         StreamError::Lost(Cause(home.scrub(&format!(
             "the {} does not show the publication {}: {}",
@@ -348,23 +363,27 @@ async fn shapes(
         rows.iter().map(|row| TableName { schema: row.get(0), table: row.get(1) }).collect();
     let shapes = catalog::shapes(&*session, &tables).await.map_err(StreamError::Lost)?;
     session.done();
-    Ok(shapes.into_iter().map(|shape| (shape.table.clone(), Arc::new(shape))).collect())
+    let names = rows
+        .iter()
+        .map(|row| row.get(2))
+        .zip(tables)
+        .filter(|(_, table)| spec.tables.contains(table))
+        .collect();
+    let by_name = shapes.into_iter().map(|shape| (shape.table.clone(), Arc::new(shape))).collect();
+    Ok(Shapes { by_name, names })
 }
 
 /// Holds the stream's description of a table against the catalog's. Column order may differ.
-fn map(
-    relation: &Relation,
-    shapes: &HashMap<TableName, Arc<TableShape>>,
-    at: Lsn,
-) -> Result<Mapped, StreamError> {
-    let remedy = &format!(
-        "DDL is under way. When both sides have the same columns again the stream goes on by itself. Else: {BEGIN_ANEW}"
-    );
+fn map(relation: &Relation, shapes: &Shapes, at: Lsn) -> Result<Mapped, StreamError> {
     let name = TableName { schema: relation.schema.clone(), table: relation.table.clone() };
-    let Some(shape) = shapes.get(&name) else {
+    let Some(shape) = shapes.of(relation, &name) else {
         let what =
             format!("a change at {at} of {name}, which the publication did not hold when the stream began");
-        return Err(stopped("SW-0306", what, remedy));
+        let remedy = format!(
+            "If a table of the phase was renamed or moved, give it its name back: the stream goes on by itself, with what was \
+             written meanwhile. Else: {BEGIN_ANEW}"
+        );
+        return Err(stopped("SW-0306", what, &remedy));
     };
     let place = |column: &String| relation.columns.iter().position(|sent| &sent.name == column);
     let places: Vec<Option<usize>> = shape.columns.iter().map(place).collect();
@@ -389,7 +408,11 @@ fn map(
             list(&added),
             list(&missing)
         );
-        return Err(stopped("SW-0306", what, remedy));
+        let remedy = format!(
+            "DDL is under way. When both sides have the columns that the stream has, it goes on by itself. What was written \
+             under columns that will not be there again, as while one had another name, cannot be carried: {BEGIN_ANEW}"
+        );
+        return Err(stopped("SW-0306", what, &remedy));
     }
     let places: Vec<usize> = places.into_iter().flatten().collect();
     let in_identity = |column: &usize| {
