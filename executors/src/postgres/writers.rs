@@ -247,6 +247,21 @@ pub struct WaitOut<'e> {
     pub terminate: bool,
 }
 
+/// What to do about writers that are open when the patience is over. A held failback is gone on with, an undone switch is
+/// asked for anew.
+fn still_open(terminate: bool) -> String {
+    let next = if terminate {
+        "a longer `fence_patience` in the plan waits for them; `terminate_blockers` ends no prepared transaction"
+    } else {
+        "`terminate_blockers = true` in the plan ends such sessions, but no prepared transaction, and a longer \
+         `fence_patience` waits for them"
+    };
+    format!(
+        "End these transactions, a prepared one with COMMIT PREPARED or ROLLBACK PREPARED. If the operation is held say \
+         `retry`; if it was undone ask for it again. The next time {next}."
+    )
+}
+
 /// What the patience has come to.
 enum Verdict {
     Gone(Evidence),
@@ -346,10 +361,7 @@ impl Waits {
                         asked.patience.as_millis(),
                         named.join("; ")
                     ),
-                    remedy: "End these transactions (a prepared one with COMMIT PREPARED or ROLLBACK PREPARED), then \
-                             ask for the operation again; or set `terminate_blockers = true` or a longer \
-                             `fence_patience` in the plan."
-                        .to_owned(),
+                    remedy: still_open(asked.terminate),
                 })
             }
         }
