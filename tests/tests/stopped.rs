@@ -225,3 +225,36 @@ async fn what_was_written_to_a_table_under_another_name_is_carried_once_it_has_i
     scene.complete("failback", LONG).await?;
     serve.end().await
 }
+
+#[tokio::test]
+async fn what_was_written_before_a_column_came_is_carried_also_when_it_is_read_after() -> Result<()> {
+    let scene = Scene::set(Setting::default()).await?;
+    let mut serve = scene.product.serve("a", None)?;
+    serve.ready().await?;
+    scene.complete("start", LONG).await?;
+    serve.end().await?;
+
+    let write = "insert into shop.notes (body, stamp) select 'n' || n, 'seed' from generate_series(1, 3) n; \
+                 update shop.notes set body = body || '.' where id % 2 = 0; delete from shop.notes where id = 1";
+    let added = "alter table shop.notes add column added int not null default 5";
+    let (source, target) = (scene.on_source().await?, scene.on_target().await?);
+    source.batch_execute(write).await?;
+    source.batch_execute(added).await?;
+    source.batch_execute("update shop.notes set added = 7 where id % 3 = 0").await?;
+    source.batch_execute("insert into shop.notes (body, added) values ('later', 8)").await?;
+    target.batch_execute(added).await?;
+    let mut serve = scene.product.serve("a", None)?;
+    serve.ready().await?;
+    scene.equal(Side::Source).await?;
+    scene.complete("cutover", LONG).await?;
+
+    // On the way back, while the stream looks on.
+    target.batch_execute(write.replace("id = 1", "id = 2").as_str()).await?;
+    let more = "alter table shop.notes add column more text default 'x'";
+    source.batch_execute(more).await?;
+    target.batch_execute(more).await?;
+    target.batch_execute("update shop.notes set more = 'y' where id % 5 = 0").await?;
+    scene.equal(Side::Target).await?;
+    scene.complete("failback", LONG).await?;
+    serve.end().await
+}

@@ -117,6 +117,24 @@ pub struct TableShape {
     pub always: Vec<usize>,
 }
 
+impl TableShape {
+    /// The same with these columns alone, by their indexes in ascending order. None if one of the key is not among them.
+    #[must_use]
+    pub fn narrowed(&self, kept: &[usize]) -> Option<Self> {
+        let place = |at: &usize| kept.iter().position(|one| one == at);
+        Some(Self {
+            table: self.table.clone(),
+            columns: kept.iter().filter_map(|at| self.columns.get(*at).cloned()).collect(),
+            types: kept.iter().filter_map(|at| self.types.get(*at).cloned()).collect(),
+            inputs: kept.iter().filter_map(|at| self.inputs.get(*at).cloned()).collect(),
+            key: self.key.iter().map(place).collect::<Option<_>>()?,
+            key_equals: self.key_equals.clone(),
+            overrides_identity: self.overrides_identity,
+            always: self.always.iter().filter_map(place).collect(),
+        })
+    }
+}
+
 /// How two values of a key's column are compared.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Equality {

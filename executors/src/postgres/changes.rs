@@ -45,6 +45,8 @@ pub struct PgChanges {
 struct Known {
     relation: Relation,
     mapped: Option<Mapped>,
+    /// The columns of its newest change, and the transaction that it was in.
+    newest: Option<(Vec<String>, Lsn)>,
 }
 
 #[derive(Debug, Clone)]
@@ -228,7 +230,8 @@ impl PgChanges {
                 open.origin = Some(name);
             }
             Message::Relation(relation) => {
-                self.relations.insert(relation.oid, Known { relation, mapped: None });
+                let newest = self.relations.remove(&relation.oid).and_then(|known| known.newest);
+                self.relations.insert(relation.oid, Known { relation, mapped: None, newest });
             }
             Message::Type => {}
             Message::Insert { oid, new } => self.change(oid, |mapped, stream| {
@@ -269,8 +272,20 @@ impl PgChanges {
         let known = self.relations.get_mut(&oid).ok_or_else(|| lost("a change of an undescribed table"))?;
         let mapped = match &known.mapped {
             Some(mapped) => mapped,
-            None => known.mapped.insert(map(&known.relation, &self.shapes, open.commit)?),
+            None => {
+                let mapped = map(&known.relation, &self.shapes, open.commit)?;
+                if let Some((columns, last)) = &known.newest
+                    && *columns != mapped.shape.columns
+                {
+                    return Err(other_columns(&mapped.shape.table, *last, open.commit));
+                }
+                known.mapped.insert(mapped)
+            }
         };
+        match &mut known.newest {
+            Some((_, last)) => *last = open.commit,
+            newest => *newest = Some((mapped.shape.columns.clone(), open.commit)),
+        }
         let change = make(mapped, &self.stream)?;
         open.changes.push(change).map_err(|error| {
             StreamError::Lost(Cause(format!(
@@ -373,7 +388,22 @@ async fn shapes(home: &Database, spec: &StreamSpec) -> Result<Shapes, StreamErro
     Ok(Shapes { by_name, names })
 }
 
-/// Holds the stream's description of a table against the catalog's. Column order may differ.
+/// Changes of one table under two lists of columns are not written together: what came before is written, and the stream
+/// begun anew from there. Inside one transaction there is no place between them.
+fn other_columns(table: &TableName, last: Lsn, now: Lsn) -> StreamError {
+    if last != now {
+        return StreamError::Lost(Cause(format!(
+            "the columns of {table} changed before {now}: it is read anew from there"
+        )));
+    }
+    let what = format!(
+        "the columns of {table} changed inside the transaction at {now}, between two changes of its rows"
+    );
+    stopped("SW-0306", what, &format!("Such a transaction cannot be carried. {BEGIN_ANEW}"))
+}
+
+/// Holds the stream's description of a table against the catalog's. Column order may differ. A column that the table has now
+/// and had not then is left to its default.
 fn map(relation: &Relation, shapes: &Shapes, at: Lsn) -> Result<Mapped, StreamError> {
     let name = TableName { schema: relation.schema.clone(), table: relation.table.clone() };
     let Some(shape) = shapes.of(relation, &name) else {
@@ -400,7 +430,10 @@ fn map(relation: &Relation, shapes: &Shapes, at: Lsn) -> Result<Mapped, StreamEr
         .map(|sent| sent.name.as_str())
         .filter(|sent| !shape.columns.iter().any(|column| column == sent))
         .collect();
-    if !missing.is_empty() || !added.is_empty() {
+    let kept: Vec<usize> =
+        (0..places.len()).filter(|at| places.get(*at).is_some_and(Option::is_some)).collect();
+    let narrowed = shape.narrowed(&kept).filter(|_| added.is_empty());
+    let Some(shape) = narrowed else {
         let list = |names: &[&str]| if names.is_empty() { "none".to_owned() } else { names.join(", ") };
         let what = format!(
             "the columns of {name} in the stream at {at} are not those of the table now: only in the stream {}; \
@@ -413,7 +446,7 @@ fn map(relation: &Relation, shapes: &Shapes, at: Lsn) -> Result<Mapped, StreamEr
              under columns that will not be there again, as while one had another name, cannot be carried: {BEGIN_ANEW}"
         );
         return Err(stopped("SW-0306", what, &remedy));
-    }
+    };
     let places: Vec<usize> = places.into_iter().flatten().collect();
     let in_identity = |column: &usize| {
         places
@@ -428,7 +461,7 @@ fn map(relation: &Relation, shapes: &Shapes, at: Lsn) -> Result<Mapped, StreamEr
             &format!("Set `replica identity default` or `full` on the table. {BEGIN_ANEW}"),
         ));
     }
-    Ok(Mapped { shape: Arc::clone(shape), places: Arc::new(places) })
+    Ok(Mapped { shape: Arc::new(shape), places: Arc::new(places) })
 }
 
 /// A tuple in the shape's order.
