@@ -26,6 +26,8 @@ mod plan_documents;
 mod plan_hash;
 mod plan_reading;
 mod plan_rules;
+mod plan_secrets;
+mod plan_senseless;
 mod rules;
 mod schema;
 mod source_lost;

@@ -2,6 +2,7 @@
 
 mod model;
 mod read;
+mod shown;
 
 use serde::Serialize;
 use std::time::Duration;
@@ -12,6 +13,7 @@ pub use model::{
     SecretRef, TablePattern, Window, WindowKind,
 };
 pub use read::{Reading, keys};
+pub use shown::shown;
 
 use crate::canonical::to_canonical;
 use crate::ids::{MigrationName, PersonId, PhaseName, PlanHash};

@@ -61,6 +61,12 @@ impl Predicate {
         }
     }
 
+    /// Refuses the spellings that can be read and that the language has not. Plans were adopted with them, whose filters
+    /// stay what they are.
+    pub(crate) fn spelt(text: &str) -> Result<(), PredicateProblem> {
+        read::spelt(text)
+    }
+
     /// The columns it asks about.
     #[must_use]
     pub fn columns(&self) -> BTreeSet<&str> {

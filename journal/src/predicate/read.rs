@@ -58,6 +58,39 @@ pub(super) fn read(text: &str) -> Read<Expression<Literal>> {
     Reader { text }.expression(&parsed, 0)
 }
 
+/// Refuses, in a text that can be read, what the SQL parser takes for a word of the language and PostgreSQL or
+/// `docs/predicates.md` does not.
+pub(super) fn spelt(text: &str) -> Read<()> {
+    let dialect = PostgreSqlDialect {};
+    let tokens = Tokenizer::new(&dialect, text)
+        .tokenize_with_location()
+        .map_err(|error| problem(offset(text, error.location), spoken(&error.message)))?;
+    let (mut before, mut last) = (String::new(), String::new());
+    for token in tokens.iter().filter(|token| !matches!(token.token, Token::Whitespace(_))) {
+        let word = match &token.token {
+            Token::Word(word) if word.quote_style.is_none() => word.value.to_ascii_uppercase(),
+            _ => String::new(),
+        };
+        let meant = match word.as_str() {
+            "NOTNULL" => Some("IS NOT NULL"),
+            "ISNULL" => Some("IS NULL"),
+            "NULL" if last == "NOT" && before != "IS" => Some("IS NOT NULL"),
+            _ if token.token == Token::DoubleEq => Some("="),
+            _ => None,
+        };
+        if let Some(meant) = meant {
+            let given = if word == "NULL" { "NOT NULL".to_owned() } else { token.token.to_string() };
+            return Err(PredicateProblem {
+                at: offset(text, token.span.start),
+                what: format!("`{given}` is not part of the filter language: expected `{meant}`"),
+                suggestion: Some(meant.to_owned()),
+            });
+        }
+        before = std::mem::replace(&mut last, word);
+    }
+    Ok(())
+}
+
 /// Whether a token can make the expression deeper; parentheses are counted by the parser.
 fn is_sign(token: &Token) -> bool {
     !matches!(
@@ -112,7 +145,12 @@ fn located(text: &str, place: &str) -> usize {
 /// The parser's sentence, the way ours begin.
 fn spoken(message: &str) -> String {
     let mut letters = message.chars();
-    letters.next().map(|first| first.to_lowercase().chain(letters).collect()).unwrap_or_default()
+    let said: String =
+        letters.next().map(|first| first.to_lowercase().chain(letters).collect()).unwrap_or_default();
+    match said.strip_suffix("found: EOF") {
+        Some(before) => format!("{before}found the end of the filter"),
+        None => said,
+    }
 }
 
 /// What stands on one side of a comparison.

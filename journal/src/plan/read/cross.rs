@@ -108,7 +108,7 @@ impl Reader<'_> {
                         .add(&draft.name.span, format!("the phase {} is named twice", draft.name.value));
                     continue;
                 }
-                if other.unread || draft.unread {
+                if other.unread || draft.unread || !self.is_whole {
                     continue;
                 }
                 self.check_shared(other, draft);

@@ -4,6 +4,7 @@
 //! and nobody is told that the right key is missing.
 
 mod cross;
+mod later;
 mod people;
 mod phase;
 mod problems;
@@ -23,6 +24,9 @@ use crate::ids::{MigrationName, NameError, PhaseName};
 pub use schema::keys;
 
 use super::may_have_role;
+pub(super) use problems::without_secrets;
+pub(super) use shape::is_secret;
+
 use problems::{Mended, Problems, original, with_changes};
 use shape::{Unknown, Wrong};
 use table::{At, Table};
@@ -45,6 +49,8 @@ struct Reader<'t> {
     problems: Problems<'t>,
     /// Whether the rules count that came after plans had been adopted without them.
     is_new: bool,
+    /// Whether all of the text is TOML: else what is missing may stand in the part that is not read.
+    is_whole: bool,
 }
 
 impl Reader<'_> {
@@ -96,12 +102,10 @@ impl Reader<'_> {
         let At { value, span } = at?;
         let secret = SecretRef::parse(value);
         if secret.is_none() {
-            let variable =
-                value.strip_prefix('$').filter(|name| !name.is_empty()).map(|name| format!("env:{name}"));
-            self.problems.suggest(
+            // Whatever stands there may be the secret, so nothing of it is repeated.
+            self.problems.add(
                 &span,
                 format!("`{key}` must say where the {what}, env:NAME or file:PATH, never the thing itself"),
-                variable,
             );
         }
         secret
@@ -115,7 +119,13 @@ impl Reader<'_> {
         let migration = self.name(text("name"), MigrationName::new);
         let source = self.secret(text("source"), "source", "connection string is kept");
         let target = self.secret(text("target"), "target", "connection string is kept");
-        let journal = root.table("journal").and_then(|table| self.journal(&table));
+        let journal_table = root.table("journal");
+        let journal = journal_table.as_ref().and_then(|table| self.journal(table));
+        self.check_sides(
+            migration_table.as_ref(),
+            (source.as_ref(), target.as_ref()),
+            (journal_table.as_ref(), journal.as_ref()),
+        );
         let socket = root.table("serve").and_then(|table| self.filled(table.text("socket"), "socket"));
         let before = self.problems.count();
         let persons = root.tables("person");
@@ -274,7 +284,14 @@ impl Plan {
         let (tree, errors) = DeTable::parse_recoverable(&read);
         let told = problems.count();
         for error in &errors {
-            problems.add(&error.span().unwrap_or(0..0), error.message());
+            let span = error.span().unwrap_or(0..0);
+            let what = match read.get(span.clone()) {
+                Some(key) if error.message() == "duplicate key" => {
+                    format!("the key `{}` stands here for the second time", key.trim_matches(['"', '\'']))
+                }
+                _ => error.message().to_owned(),
+            };
+            problems.add(&span, what);
         }
         let syntax = problems.lines(told);
         let lost = headless(text, &syntax);
@@ -297,7 +314,7 @@ impl Plan {
         for missing in seen.missing.into_iter().filter(|_| complete) {
             problems.suggest(&missing.span, missing.what, missing.meant);
         }
-        let mut reader = Reader { text: &read, problems, is_new };
+        let mut reader = Reader { text: &read, problems, is_new, is_whole: complete };
         let plan = reader.plan(&Table::new(tree.get_ref(), 0..0), people_are_whole);
         let mut problems = reader.problems;
         problems.forget(|number, line| match number {

@@ -127,12 +127,10 @@ impl Reader<'_> {
         if right {
             return Some((*value).to_owned());
         }
-        let lower = value.trim().to_lowercase();
-        let meant = (lower.len() == 64 && lower.chars().all(|c| c.is_ascii_hexdigit())).then_some(lower);
-        self.problems.suggest(
+        // It may be the token itself, so nothing of it is repeated.
+        self.problems.add(
             span,
             "expected the SHA-256 of the token: 64 lower-case hexadecimal digits, as `switchyard token new` prints them",
-            meant,
         );
         None
     }

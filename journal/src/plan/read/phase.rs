@@ -102,6 +102,7 @@ impl Reader<'_> {
             self.problems.add(&list.span, "a phase needs at least one table");
         }
         for At { value, span } in list.value {
+            self.check_table(value, &span);
             if value.contains('*') {
                 match TablePattern::new(value) {
                     Ok(pattern) if patterns.iter().any(|other| other.value == pattern) => {
@@ -128,7 +129,11 @@ impl Reader<'_> {
     }
 
     fn filter(&mut self, at: &At<&str>) -> Option<Predicate> {
-        match Predicate::parse(at.value) {
+        let read = match Predicate::parse(at.value) {
+            Ok(predicate) if self.is_new => Predicate::spelt(at.value).map(|()| predicate),
+            read => read,
+        };
+        match read {
             Ok(predicate) => Some(predicate),
             Err(problem) => {
                 let place = self.within(at, problem.at);
@@ -146,6 +151,7 @@ impl Reader<'_> {
     ) -> BTreeMap<TableName, Predicate> {
         let mut filters = BTreeMap::new();
         for (key, text) in table.pairs() {
+            self.check_table(key.value, &key.span);
             let name = match key.value.parse::<TableName>() {
                 Ok(name) => Some(name),
                 Err(error) => {

@@ -80,8 +80,9 @@ impl<'t> Problems<'t> {
 
     fn place(&self, offset: usize, what: String, suggestion: Option<String>) -> PlanProblem {
         let offset = original(&self.mended, offset);
-        let what = without_secrets(&what);
+        let what = printable(&without_secrets(&what));
         let suggestion = suggestion.filter(|meant| without_secrets(meant) == *meant);
+        let suggestion = suggestion.map(|meant| printable(&meant));
         let before = self.text.get(..offset).unwrap_or(self.text);
         let line = before.matches('\n').count() + 1;
         let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
@@ -90,12 +91,37 @@ impl<'t> Problems<'t> {
 }
 
 /// A sentence without the URL's user or the password that somebody wrote into the plan by mistake: it may be said in public.
-fn without_secrets(what: &str) -> String {
-    let secret = |word: &&str| word.contains("://") && word.contains('@') || word.contains("password=");
+pub(in super::super) fn without_secrets(what: &str) -> String {
+    // A password may hold spaces: from the URL's first word to the one with the last `@`, all may be it.
+    if let (Some(scheme), Some(at)) = (what.find("://"), what.rfind('@'))
+        && scheme < at
+    {
+        let (head, rest) = what.split_at(scheme);
+        let start = head.rfind(' ').map_or(0, |space| space + 1);
+        let tail = rest.split_at(at - scheme).1;
+        let end = tail.find(' ').map_or("", |space| tail.split_at(space).1);
+        return without_secrets(&format!("{}…{end}", head.split_at(start).0));
+    }
+    let secret = |word: &&str| word.to_lowercase().contains("password=");
     if !what.split_whitespace().any(|word| secret(&word)) {
         return what.to_owned();
     }
     what.split(' ').map(|word| if secret(&word) { "…" } else { word }).collect::<Vec<_>>().join(" ")
+}
+
+/// A sentence without what would command the reader's terminal, or turn its letters round.
+fn printable(what: &str) -> String {
+    let turns =
+        |c: char| matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let mut shown = String::with_capacity(what.len());
+    for c in what.chars() {
+        if c != '\n' && c.is_control() || turns(c) {
+            shown.extend(c.escape_unicode());
+        } else {
+            shown.push(c);
+        }
+    }
+    shown
 }
 
 /// Where in the person's text the changed one's place is.
@@ -154,10 +180,19 @@ pub(super) fn length(text: &str) -> Result<std::time::Duration, (String, Option<
         );
         (what, meant)
     };
+    let too_little = || {
+        (format!("`{text}` is no length of time: expected more than zero, as in 500ms, 60s, 5m, 4h"), None)
+    };
+    let too_much =
+        || (format!("`{text}` is longer than any duration that can be meant: expected fewer digits"), None);
     let bare: String = text.chars().filter(|c| !c.is_whitespace()).collect::<String>().to_lowercase();
     let digits = bare.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let unit = bare.strip_prefix(digits).unwrap_or_default();
-    let Ok(number) = digits.parse::<u64>() else { return Err(wrong(None)) };
+    let is_number = !digits.is_empty() && digits.chars().all(|c| c.is_ascii_digit());
+    if !is_number {
+        return Err(wrong(None));
+    }
+    let Ok(number) = digits.parse::<u64>() else { return Err(too_much()) };
     let (unit, times) = match unit {
         "ms" | "msec" | "millis" | "milliseconds" => ("ms", 1),
         "s" | "sec" | "secs" | "second" | "seconds" | "" => ("s", 1),
@@ -166,9 +201,10 @@ pub(super) fn length(text: &str) -> Result<std::time::Duration, (String, Option<
         "d" | "day" | "days" => ("h", 24),
         _ => return Err(wrong(None)),
     };
-    let Some(number) = number.checked_mul(times).filter(|number| *number > 0) else {
-        return Err(wrong(None));
-    };
+    let Some(number) = number.checked_mul(times) else { return Err(too_much()) };
+    if number == 0 {
+        return Err(too_little());
+    }
     let plain = format!("{number}{unit}");
     if plain != text {
         return Err(wrong(Some(plain)));
@@ -179,5 +215,5 @@ pub(super) fn length(text: &str) -> Result<std::time::Duration, (String, Option<
         "m" => 60_000,
         _ => 3_600_000,
     };
-    number.checked_mul(millis).map(std::time::Duration::from_millis).ok_or_else(|| wrong(None))
+    number.checked_mul(millis).map(std::time::Duration::from_millis).ok_or_else(too_much)
 }

@@ -23,6 +23,14 @@ use crate::operation::Operation;
 const LEASE: Duration = Duration::from_secs(5);
 /// A third of it is what a holder has left to stop in.
 const SHORTEST_LEASE: Duration = Duration::from_millis(500);
+/// The fields of a cron expression, and what each may be.
+const FIELDS: [(&str, &str); 5] = [
+    ("minute", "0 to 59"),
+    ("hour", "0 to 23"),
+    ("day of month", "1 to 31"),
+    ("month", "1 to 12 or JAN to DEC, a range from its earlier end to its later"),
+    ("day of week", "0 (Sunday) to 7 or SUN to SAT, a range from its earlier end to its later"),
+];
 /// PostgreSQL's block.
 const BLOCK: u64 = 8192;
 
@@ -58,7 +66,9 @@ impl Reader<'_> {
                 .warn(&table.span, "without `signing_key` the journal cannot prove itself to an auditor");
         }
         let witness_file = self.filled(table.text("witness"), "witness");
-        Some(JournalSettings { place: place?, lease_term, signing_key, witness_file })
+        let settings = JournalSettings { place: place?, lease_term, signing_key, witness_file };
+        self.check_witness(table, &settings);
+        Some(settings)
     }
 
     fn place(&mut self, At { value, span }: &At<&str>) -> Option<JournalPlace> {
@@ -75,14 +85,12 @@ impl Reader<'_> {
                 None
             }
             other => {
-                let meant = match other {
-                    None if !value.is_empty() && !value.contains('=') => Some(format!("sqlite:{value}")),
-                    // What looks like a URL may hold a password, which no message repeats.
-                    Some((word, rest)) if !rest.is_empty() && !rest.contains('@') => {
-                        nearest(word, ["sqlite", "env", "file"]).map(|word| format!("{word}:{rest}"))
-                    }
-                    _ => None,
-                };
+                // What stands there may be the secret itself, so only its kind is named.
+                let kinds = [("sqlite", "sqlite:FILE"), ("env", "env:NAME"), ("file", "file:PATH")];
+                let meant = other
+                    .and_then(|(word, _)| nearest(word, kinds.map(|(kind, _)| kind)))
+                    .and_then(|near| kinds.into_iter().find(|(kind, _)| *kind == near))
+                    .map(|(_, form)| form.to_owned());
                 self.problems.suggest(
                     span,
                     "the journal's `url` must be sqlite:FILE, or env:NAME or file:PATH where a postgres:// URL is kept",
@@ -140,6 +148,7 @@ impl Reader<'_> {
         });
         let cron = table.text("cron").and_then(|at| self.cron(&at));
         let lasts = table.text("lasts").map(|at| self.length(Some(at), Duration::from_secs(60)));
+        self.check_window(table, lasts);
         let time_zone = match table.text("time_zone") {
             Some(at) => self.time_zone(&at),
             None => Some("UTC".to_owned()),
@@ -224,7 +233,21 @@ impl Reader<'_> {
             }
             Ok(_) => Some(value.split_whitespace().collect::<Vec<_>>().join(" ").to_uppercase()),
             Err(error) => {
-                self.problems.add(span, format!("`{value}` is no cron expression: {error}"));
+                let field =
+                    FIELDS.iter().zip(value.split_whitespace()).enumerate().find(|(at, (_, field))| {
+                        let mut alone = ["*"; FIELDS.len()];
+                        if let Some(place) = alone.get_mut(*at) {
+                            *place = field;
+                        }
+                        parser.parse(&alone.join(" ")).is_err()
+                    });
+                let why = match field {
+                    Some((_, ((name, range), field))) => {
+                        format!("the {name} `{field}` is not understood, expected {range}")
+                    }
+                    None => error.to_string(),
+                };
+                self.problems.add(span, format!("`{value}` is no cron expression: {why}"));
                 None
             }
         }

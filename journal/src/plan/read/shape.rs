@@ -57,6 +57,16 @@ pub(super) fn word(given: &str, words: &[&'static str]) -> Option<&'static str> 
     exact.or_else(|| nearest(given, words.iter().copied()))
 }
 
+/// The keys whose value may be a secret that somebody wrote into the plan by mistake, and how one is called.
+const SECRETS: [&str; 9] =
+    ["url", "source", "target", "admin", "signing_key", "local_token_sha256", "token", "password", "secret"];
+
+/// Whether a key holds what may be a secret, or was probably meant to.
+pub(in super::super) fn is_secret(key: &str) -> bool {
+    let is_other = super::schema::keys().into_iter().any(|(_, known)| known == key);
+    SECRETS.contains(&key) || !is_other && nearest(key, SECRETS).is_some()
+}
+
 /// A whole number from 0.
 pub(super) fn number(value: &DeValue<'_>) -> Option<u64> {
     let DeValue::Integer(integer) = value else { return None };
@@ -200,8 +210,11 @@ impl Seen {
     }
 
     fn other(&mut self, title: &str, name: &str, span: Range<usize>, (kind, value): (Kind, &DeValue<'_>)) {
-        let what = format!("{title} `{name}` must be {}, found {}", expected(kind), found(value));
-        self.wrong.push(Wrong { title: title.to_owned(), span, what, meant: rewritten(value, kind) });
+        let is_secret = is_secret(name);
+        let found = if is_secret { "something else".to_owned() } else { found(value) };
+        let what = format!("{title} `{name}` must be {}, found {found}", expected(kind));
+        let meant = rewritten(value, kind).filter(|_| !is_secret);
+        self.wrong.push(Wrong { title: title.to_owned(), span, what, meant });
     }
 
     fn value(&mut self, title: &str, key: &'static Key, value: &Spanned<DeValue<'_>>) {
