@@ -251,9 +251,10 @@ pub fn waits(state: &State, request: &Request, now: Timestamp) -> Vec<Wait> {
     if let Some(at) = request.not_before.filter(|at| now < *at) {
         waits.push(Wait::Time { at });
     }
-    // Broken glass is for what cannot wait.
+    // Broken glass is for what cannot wait. What was scheduled asks about its own time.
+    let earliest = request.not_before.map_or(now, |at| at.max(now));
     if glass(plan, request).is_none()
-        && let Some(closed) = closed(plan, &request.phase, request.operation, now)
+        && let Some(closed) = closed(plan, &request.phase, request.operation, earliest)
     {
         waits.push(Wait::Window(closed));
     }

@@ -4,9 +4,10 @@
 //! keep the operations they name from beginning; as soon as an operation has an allowed window at all, it begins inside
 //! one only. A window is looked at when an operation begins and never later: what has begun is finished.
 //!
-//! Daylight saving follows the cron library: a fixed time that the clock jumps over fires at the first moment after the
-//! gap, and one that comes twice fires at its first pass. The length is counted in real time. The zones are those that
-//! are built in, so that two programs of one version agree.
+//! A window's times are those of the clock on the wall, whatever the expression looks like. One that the clock jumps over
+//! fires at the first moment after the gap; one that comes twice fires at its first pass. So the firings are looked for on the
+//! wall, where there is no zone, and each is then taken to its moment: later ones never to an earlier moment. The length is
+//! counted in real time. The zones are those that are built in, so that two programs of one version agree.
 
 use std::cmp::Ordering;
 use std::time::Duration;
@@ -14,8 +15,9 @@ use std::time::Duration;
 use croner::errors::CronError;
 use croner::parser::{CronParser, Seconds};
 use croner::{CivilDate, CivilDateTime, CivilTime, Cron, CronDateTime, Resolution, Weekday};
+use jiff::SignedDuration;
+use jiff::civil::DateTime;
 use jiff::tz::{AmbiguousOffset, TimeZone};
-use jiff::{SignedDuration, ZonedDateTime};
 
 use crate::ids::PhaseName;
 use crate::operation::Operation;
@@ -126,33 +128,50 @@ impl<'p> Times<'p> {
     /// When the newest firing at or before this moment ends.
     fn ends(&self, at: Timestamp) -> Option<Timestamp> {
         let (cron, zone) = self.read.as_ref()?;
-        let at = Moment::at(at, zone)?;
-        // Back from the end of this second, so that a firing within it is seen.
-        let fired = cron.find_previous_occurrence(&at, true).ok()?;
-        Some(fired.timestamp().plus(self.window.lasts))
+        let fired = cron.find_previous_occurrence(&Wall::at(at, zone)?, true).ok()?;
+        Some(fired.moment(zone)?.plus(self.window.lasts))
     }
 
     /// The first firing after this moment.
     fn opens(&self, at: Timestamp) -> Option<Timestamp> {
         let (cron, zone) = self.read.as_ref()?;
-        let next = cron.find_next_occurrence(&Moment::at(at, zone)?, false).ok()?;
-        Some(next.timestamp())
+        let next = cron.find_next_occurrence(&Wall::at(at, zone)?, false).ok()?;
+        next.moment(zone)
     }
 }
 
-/// A moment in a zone, as the cron library wants it.
+/// What a clock on the wall shows.
 #[derive(Debug, Clone)]
-struct Moment(ZonedDateTime);
+struct Wall(DateTime);
 
-impl Moment {
-    /// Whole seconds: a firing has no smaller parts, and the search must not start between them.
+impl Wall {
+    /// The latest time whose moment is not after this one. Whole seconds: a firing has no smaller parts, and one within this
+    /// second counts.
     fn at(at: Timestamp, zone: &TimeZone) -> Option<Self> {
-        let second = at.millis().div_euclid(1000);
-        Some(Self(jiff::Timestamp::from_second(second).ok()?.to_zoned_datetime(zone.clone())))
+        let moment = jiff::Timestamp::from_second(at.millis().div_euclid(1000)).ok()?;
+        let shown = zone.to_datetime(moment);
+        let AmbiguousOffset::Fold { after, .. } = zone.to_ambiguous_timestamp(shown).offset() else {
+            return Some(Self(shown));
+        };
+        if zone.to_offset(moment) != after {
+            return Some(Self(shown));
+        }
+        // In the second pass all times of the first one are over.
+        let turned_back =
+            zone.preceding(moment.checked_add(SignedDuration::from_secs(1)).ok()?).next()?.timestamp();
+        let last = turned_back.checked_sub(SignedDuration::from_secs(1)).ok()?;
+        Some(Self(zone.to_datetime(last)))
     }
 
-    fn timestamp(&self) -> Timestamp {
-        Timestamp::from_millis(self.0.timestamp().as_millisecond())
+    /// When it shows this.
+    fn moment(&self, zone: &TimeZone) -> Option<Timestamp> {
+        let ambiguous = zone.to_ambiguous_timestamp(self.0);
+        let found = match ambiguous.offset() {
+            AmbiguousOffset::Unambiguous { .. } | AmbiguousOffset::Fold { .. } => ambiguous.earlier().ok()?,
+            // Before the gap's times there is the moment at which they would begin.
+            AmbiguousOffset::Gap { .. } => zone.following(ambiguous.earlier().ok()?).next()?.timestamp(),
+        };
+        Some(Timestamp::from_millis(found.as_millisecond()))
     }
 }
 
@@ -164,9 +183,9 @@ fn part(whole: u32) -> Result<i8, CronError> {
     i8::try_from(whole).map_err(|_| CronError::InvalidTime)
 }
 
-impl CronDateTime for Moment {
+impl CronDateTime for Wall {
     fn to_civil(&self) -> CivilDateTime {
-        let at = self.0.datetime();
+        let at = self.0;
         // Whatever the time library holds is a date and a time that there is.
         CivilDateTime::new(
             CivilDate::from_parts_unchecked(i32::from(at.year()), whole(at.month()), whole(at.day())),
@@ -180,7 +199,7 @@ impl CronDateTime for Moment {
 
     fn resolve_civil(&self, civil: CivilDateTime) -> Result<Resolution<Self>, CronError> {
         let year = i16::try_from(civil.year()).map_err(|_| CronError::InvalidDate)?;
-        let civil = jiff::civil::DateTime::new(
+        let civil = DateTime::new(
             year,
             part(civil.month())?,
             part(civil.day())?,
@@ -188,18 +207,8 @@ impl CronDateTime for Moment {
             part(civil.minute())?,
             part(civil.second())?,
             0,
-        )
-        .map_err(|_| CronError::InvalidDate)?;
-        let found = self.0.time_zone().to_ambiguous_zoned_datetime(civil);
-        let made =
-            |zoned: Result<ZonedDateTime, jiff::Error>| zoned.map(Self).map_err(|_| CronError::InvalidTime);
-        Ok(match found.offset() {
-            AmbiguousOffset::Unambiguous { .. } => Resolution::Single(made(found.unambiguous())?),
-            AmbiguousOffset::Fold { .. } => {
-                Resolution::Ambiguous(made(found.clone().earlier())?, made(found.later())?)
-            }
-            AmbiguousOffset::Gap { .. } => Resolution::Gap,
-        })
+        );
+        civil.map(|civil| Resolution::Single(Self(civil))).map_err(|_| CronError::InvalidDate)
     }
 
     fn checked_add_seconds(&self, seconds: i64) -> Option<Self> {
@@ -207,6 +216,6 @@ impl CronDateTime for Moment {
     }
 
     fn cmp_instant(&self, other: &Self) -> Ordering {
-        self.0.timestamp().cmp(&other.0.timestamp())
+        self.0.cmp(&other.0)
     }
 }

@@ -563,6 +563,24 @@ fn a_schedule_that_no_window_meets_is_refused() {
 }
 
 #[test]
+fn what_is_scheduled_asks_the_windows_about_its_own_time() {
+    let told = |time: &str| {
+        let mut journal = started_under(&with(ALLOWED));
+        // A window is open now, and another one opens a day later.
+        journal.now = at("2026-03-02T23:00:00Z");
+        let request = journal.ask_with("ana", Operation::Cutover, scheduled(at(time))).unwrap();
+        let asked = &journal.state.requests[&request];
+        let of_time = |wait: &Wait| matches!(wait, Wait::Time { .. } | Wait::Window(_));
+        waits(&journal.state, asked, journal.now).into_iter().filter(of_time).collect::<Vec<_>>()
+    };
+    let inside = at("2026-03-03T22:30:00Z");
+    assert_eq!(told("2026-03-03T22:30:00Z"), [Wait::Time { at: inside }]);
+    let before = at("2026-03-03T21:30:00Z");
+    let closed = Closed { until: Some(at("2026-03-03T22:00:00Z")), kind: WindowKind::Allowed, why: None };
+    assert_eq!(told("2026-03-03T21:30:00Z"), [Wait::Time { at: before }, Wait::Window(closed)]);
+}
+
+#[test]
 fn frozen_and_allowed_windows_together_leave_what_is_in_one_and_not_in_the_other() {
     let text =
         with(&format!("{ALLOWED}{}", FROZEN.replace("0 9 * * MON-FRI", "0 21 2 3 *").replace("8h", "90m")));
@@ -602,6 +620,13 @@ fn a_window_whose_time_the_clock_jumps_over_opens_after_the_gap() {
     assert_eq!(opens(&plan, "2026-03-28T20:00:00Z"), at("2026-03-29T01:00:00Z"));
     assert!(is_open(&plan, "2026-03-29T01:00:00Z") && is_open(&plan, "2026-03-29T01:59:59Z"));
     assert!(!is_open(&plan, "2026-03-29T02:00:00Z"));
+    // Whatever the expression looks like.
+    for cron in ["0,30 2 * * *", "*/30 2 * * *", "15-45/15 2 * * *", "* 2 * * *", "30 2,5 * * *"] {
+        let plan = berlin(cron, "10m");
+        assert_eq!(opens(&plan, "2026-03-28T20:00:00Z"), at("2026-03-29T01:00:00Z"), "{cron}");
+        assert!(!is_open(&plan, "2026-03-29T00:59:59Z") && is_open(&plan, "2026-03-29T01:09:59Z"), "{cron}");
+        assert!(!is_open(&plan, "2026-03-29T01:10:00Z"), "{cron}");
+    }
 }
 
 #[test]
@@ -610,6 +635,16 @@ fn a_window_whose_time_comes_twice_opens_once_and_lasts_its_real_length() {
     assert_eq!(opens(&plan, "2026-10-24T20:00:00Z"), at("2026-10-25T00:30:00Z"));
     assert!(is_open(&plan, "2026-10-25T01:29:59Z"));
     assert!(!is_open(&plan, "2026-10-25T01:30:00Z"), "the second pass of 02:30 is none of its");
+    for cron in ["0,30 2 * * *", "*/30 2 * * *", "30 2,3 * * *", "30 1-3 * * *", "30 * * * *"] {
+        let plan = berlin(cron, "10m");
+        assert!(is_open(&plan, "2026-10-25T00:30:00Z"), "{cron}");
+        assert!(!is_open(&plan, "2026-10-25T01:00:00Z") && !is_open(&plan, "2026-10-25T01:30:00Z"), "{cron}");
+        assert!(opens(&plan, "2026-10-25T00:45:00Z") >= at("2026-10-25T02:30:00Z"), "{cron}");
+        assert!(opens(&plan, "2026-10-25T01:15:00Z") >= at("2026-10-25T02:30:00Z"), "{cron}");
+    }
+    // What the first pass began lasts into the second, also where it began in its last minute.
+    let plan = berlin("59 2 * * *", "30m");
+    assert!(is_open(&plan, "2026-10-25T01:28:59Z") && !is_open(&plan, "2026-10-25T01:29:00Z"));
     // One that is open over the change lasts its length, whatever the clock on the wall shows.
     let plan = berlin("0 1 * * *", "3h");
     assert!(is_open(&plan, "2026-10-24T23:00:00Z") && is_open(&plan, "2026-10-25T01:59:59Z"));
