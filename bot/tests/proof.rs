@@ -197,6 +197,10 @@ fn serve_lets_log_checkpoints_leave_and_the_check_agrees() {
     std::fs::copy(place.file("witness.txt"), place.file("elsewhere.txt")).unwrap();
     let asked = ["journal", "check", "--witness", "elsewhere.txt", "--key", &proven.key];
     assert_eq!(verb(place, &asked).1, out, "the same of a copy, by the key that was handed out");
+    let secret = std::fs::read_to_string(place.file("journal.key")).unwrap();
+    let (code, out, err) = verb(place, &["journal", "check", "--key", secret.trim()]);
+    let seed = secret.trim().splitn(5, '+').nth(4).unwrap();
+    assert!(code == 2 && err.contains("(SW-0652)") && !(out + &err).contains(seed), "the key was printed");
     let stranger = SignerKey::from_seed(KeyName::new("shop.switchyard").unwrap(), &[9; 32]);
     let (code, out, _) = verb(place, &["journal", "check", "--key", &stranger.verifier().to_string()]);
     assert!(code == 1 && out.contains("(SW-0658)"), "{out}");
@@ -242,6 +246,7 @@ fn whoever_rewrites_the_journal_is_found_and_nothing_more_is_signed() {
                 .to_owned(),
             "(SW-0656)",
         ),
+        ("a leaf", "update event set leaf = zeroblob(32) where position = 2;".to_owned(), "(SW-0656)"),
         ("cut", "delete from event where position > 1;".to_owned(), "(SW-0659)"),
     ];
     for (what, sql, code) in cases {
@@ -254,6 +259,23 @@ fn whoever_rewrites_the_journal_is_found_and_nothing_more_is_signed() {
         assert!(ended != 0, "{what}: {err}");
         assert_eq!(proven.witness(), before, "{what}: something was signed over it");
     }
+}
+
+#[test]
+fn an_event_that_was_edited_is_found_beside_its_leaf_without_any_witness() {
+    let proven = lived();
+    std::fs::remove_file(proven.place.file("witness.txt")).unwrap();
+    let (code, out, err) = verb(&proven.place, &["journal", "check"]);
+    assert_eq!(code, 0, "{out}{err}");
+    proven.tamper(
+        "drop trigger event_update;
+         update event set bytes = cast(replace(bytes, '\"recorded_at\":\"2', '\"recorded_at\":\"1') as blob) where position = 2;",
+    );
+    let (code, out, err) = verb(&proven.place, &["journal", "check"]);
+    assert!(
+        code == 1 && out.contains("event 2 does not hash to the leaf") && out.contains("(SW-0656)"),
+        "{out}{err}"
+    );
 }
 
 #[test]
@@ -285,7 +307,43 @@ fn an_approval_is_answered_with_a_log_checkpoint_over_it_and_audit_shows_it() {
     let (code, out, _) = chat(place, "ben", "/migrate audit");
     assert!(code == 0 && out.contains(&proven.key) && out.contains("\u{2014} shop.switchyard "), "{out}");
     serve.end();
+    the_journals_own_word_of_its_witness_is_believed(&proven);
     let log = std::fs::read_to_string(place.file("serve.log")).unwrap();
     let secret = std::fs::read_to_string(place.file("journal.key")).unwrap();
     assert!(!log.contains(secret.rsplit('+').next().unwrap().trim()), "{log}");
+}
+
+/// The journal says which log checkpoints left it: a witness that lacks them is found, and so is a tree that lacks them.
+fn the_journals_own_word_of_its_witness_is_believed(proven: &Proven) {
+    let check = || verb(&proven.place, &["journal", "check"]);
+    assert_eq!(check().0, 0, "{}", check().1);
+    let file = proven.place.file("witness.txt");
+    let whole = proven.witness();
+    let first = notes(&whole).next().unwrap().to_owned();
+    for left in [Some(""), Some(first.as_str()), None] {
+        match left {
+            Some(text) => std::fs::write(&file, text).unwrap(),
+            None => std::fs::remove_file(&file).unwrap(),
+        }
+        let (code, out, err) = check();
+        assert!(code == 1 && out.contains("(SW-0661)"), "{left:?}: {out}{err}");
+    }
+    // An older copy of what was kept elsewhere agrees as far as it goes.
+    std::fs::write(proven.place.file("kept.txt"), &first).unwrap();
+    let (code, out, err) =
+        verb(&proven.place, &["journal", "check", "--witness", "kept.txt", "--key", &proven.key]);
+    assert_eq!(code, 0, "{out}{err}");
+    std::fs::write(&file, &whole).unwrap();
+    let (code, out, err) = check();
+    assert_eq!(code, 0, "{out}{err}");
+    std::fs::remove_file(&file).unwrap();
+    proven.tamper(
+        "drop trigger event_update;
+         update event set bytes = cast(replace(bytes, '\"recorded_at\":\"2', '\"recorded_at\":\"1') as blob) where position = 1;",
+    );
+    let (code, out, err) = check();
+    assert!(
+        code == 1 && out.contains("tells of a log checkpoint over") && out.contains("(SW-0659)"),
+        "{out}{err}"
+    );
 }

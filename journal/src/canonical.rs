@@ -1,11 +1,13 @@
 //! Canonical JSON (RFC 8785): the bytes that are stored are the bytes that are hashed.
 
+mod reader;
 mod writer;
 
 use std::fmt;
 
 use serde::Serialize;
 
+pub(crate) use reader::from_plain;
 use writer::{Numbers, Writer};
 
 /// A value that has no canonical form here.
@@ -43,6 +45,11 @@ pub fn to_canonical<T: Serialize>(value: &T) -> Result<Vec<u8>, CanonicalError> 
 /// The value does not serialise.
 pub fn to_canonical_texts<T: Serialize>(value: &T) -> Result<Vec<u8>, CanonicalError> {
     canonical(value, Numbers::AsTexts)
+}
+
+/// Whether a character of a text is written as it is.
+const fn is_plain(byte: u8) -> bool {
+    byte >= b' ' && byte != b'"' && byte != b'\\'
 }
 
 fn canonical<T: Serialize>(value: &T, numbers: Numbers) -> Result<Vec<u8>, CanonicalError> {

@@ -561,7 +561,9 @@ stands in a witness file. What the database refuses leaves the journal as it was
 The guards keep programs and people from accidents. They are no proof: the owner of the tables can take most of them down, a
 superuser all of them, and whoever has the file needs none of it. The proof is the signed log checkpoint that is kept where they do not
 reach. Whoever holds the signing key **and** every witness can write another history; who deletes only what no kept checkpoint
-covers leaves no trace ([journal.md](journal.md)).
+covers leaves no trace ([journal.md](journal.md)). An event that is forged and appended after the last one, as the program appends, is
+no change of the past: whoever may append can do it, and nothing here finds it. And a role that may make roles (`createrole`) can, up to
+PostgreSQL 15, make itself a member of the owner: take that right away once the schema is there.
 ";
 
 fn table(title: &str, attempts: &[Attempt]) -> String {

@@ -57,7 +57,7 @@ pub struct Check {
     witness: Option<PathBuf>,
     /// A verifier key that the log checkpoints may be signed by, instead of the plan's; may be said several times
     #[arg(long, value_name = "VKEY")]
-    key: Vec<VerifierKey>,
+    key: Vec<String>,
 }
 
 const AFTER_CHECK: &str = "\
@@ -140,7 +140,10 @@ async fn check(asked: &Check) -> Result<Exit, Failure> {
         return Err(Failure::refused(words::nothing_witnessed(file)));
     }
     let keys = if !asked.key.is_empty() || notes.is_empty() {
-        asked.key.clone()
+        // Read here and not with the command line, whose errors repeat what was given: it may be the other half.
+        let read = |text: &String| text.parse::<VerifierKey>();
+        let keys: Result<Vec<_>, _> = asked.key.iter().map(read).collect();
+        keys.map_err(|error| Failure::usage(words::bad_verifier_key(&error)))?
     } else {
         vec![read.signing_key(&Scrubber::default())?.verifier().clone()]
     };
@@ -151,6 +154,12 @@ async fn check(asked: &Check) -> Result<Exit, Failure> {
         Ok::<_, Failure>(())
     })
     .await?;
+    for position in store.altered().await? {
+        examiner.altered(position);
+    }
+    if let (Some(file), None) = (&witness, &asked.witness) {
+        examiner.expect(&notes, file);
+    }
     let checked = examiner.finish(&notes, &keys);
     output::say(&words::journal_checked(&checked));
     Ok(if checked.findings.is_empty() { Exit::Done } else { Exit::Refused })

@@ -1,10 +1,12 @@
 //! The journal held against itself and against the log checkpoints that left it.
 
+use std::path::{Path, PathBuf};
+
 use journal::merkle::{History, leaf};
 use journal::note::VerifierKey;
-use journal::{LogCheckpoint, MigrationName, Position, Recorded};
+use journal::{Fact, LeftCheckpoint, LogCheckpoint, MigrationName, Position, Recorded};
 
-use super::witness::Witnessed;
+use super::witness::{WitnessFile, Witnessed};
 
 /// Something that an auditor has to know.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +33,27 @@ pub enum Disagreement {
         says: Position,
         /// Whose it says that it is.
         migration: MigrationName,
+    },
+    /// An event does not hash to the leaf that is stored beside it.
+    Altered {
+        /// Where.
+        position: Position,
+    },
+    /// The journal itself tells of a log checkpoint over other events than it has.
+    Untrue {
+        /// The event that tells.
+        position: Position,
+        /// How many events it covers.
+        size: Position,
+    },
+    /// The journal tells of a log checkpoint in the witness file, and no note there reaches so far.
+    Lost {
+        /// The event that tells.
+        position: Position,
+        /// How many events it covers.
+        size: Position,
+        /// The witness file.
+        witness: PathBuf,
     },
     /// A log checkpoint's note is not signed by the key, or falsely.
     Unproven {
@@ -72,6 +95,8 @@ pub struct Examiner {
     migration: MigrationName,
     tree: History,
     last: Position,
+    /// The log checkpoints that the journal itself says have left it.
+    left: Vec<LeftCheckpoint>,
     findings: Vec<Disagreement>,
 }
 
@@ -79,7 +104,8 @@ impl Examiner {
     /// An examiner of a migration's journal.
     #[must_use]
     pub fn new(migration: MigrationName) -> Self {
-        Self { migration, tree: History::default(), last: Position::default(), findings: Vec::new() }
+        let (tree, last) = (History::default(), Position::default());
+        Self { migration, tree, last, left: Vec::new(), findings: Vec::new() }
     }
 
     /// Takes the next row.
@@ -99,13 +125,41 @@ impl Examiner {
                     let (says, migration) = (envelope.position, envelope.migration.clone());
                     self.findings.push(Disagreement::Misplaced { position, says, migration });
                 }
+                if let Fact::LogCheckpointLeft { size, root, left_to } = event.body {
+                    self.left.push(LeftCheckpoint { position, size, root, left_to });
+                }
             }
         }
     }
 
-    /// Holds the log checkpoints of a witness against the journal.
+    /// Holds the plan's own witness file against what the journal says of it. A copy that was kept elsewhere may be older.
+    pub fn expect(&mut self, witness: &[Witnessed], file: &WitnessFile) {
+        // By its last part: the rest of the name is from where `serve` was started.
+        let named = |place: &String| {
+            let path = place.strip_prefix("file:").map(Path::new);
+            path.is_some_and(|path| path.file_name() == file.path().file_name())
+        };
+        let newest = self.left.iter().rev().find(|left| left.left_to.iter().any(named));
+        let Some(LeftCheckpoint { position, size, .. }) = newest else { return };
+        if !witness.iter().any(|one| one.checkpoint.covers(*size)) {
+            let (position, size, witness) = (*position, *size, file.path().to_owned());
+            self.findings.push(Disagreement::Lost { position, size, witness });
+        }
+    }
+
+    /// Takes the word of the store that an event does not hash to the leaf beside it.
+    pub fn altered(&mut self, position: Position) {
+        self.findings.push(Disagreement::Altered { position });
+    }
+
+    /// Holds the log checkpoints of a witness against the journal, and those that it tells of itself.
     #[must_use]
     pub fn finish(mut self, witness: &[Witnessed], keys: &[VerifierKey]) -> Checked {
+        for LeftCheckpoint { position, size, root, .. } in &self.left {
+            if self.tree.root_at(size.get()).is_none_or(|found| found != *root.hash()) {
+                self.findings.push(Disagreement::Untrue { position: *position, size: *size });
+            }
+        }
         let mut agreed = Vec::new();
         for Witnessed { checkpoint, note } in witness {
             if let Err(error) = LogCheckpoint::verify(note, keys) {

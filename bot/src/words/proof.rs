@@ -182,6 +182,18 @@ fn disagreement(found: &Disagreement) -> String {
         Disagreement::Misplaced { position, says, migration } => format!(
             "event {position} says that it is event {says} of {migration}. Rows were reordered, or their bytes edited. (SW-0656)"
         ),
+        Disagreement::Altered { position } => format!(
+            "event {position} does not hash to the leaf stored beside it: one of the two was changed. (SW-0656)"
+        ),
+        Disagreement::Untrue { position, size } => format!(
+            "event {position} tells of a log checkpoint over {size} events, and the first {size} of this journal have another root. \
+             Rows were edited, reordered or deleted, or that event was. (SW-0659)"
+        ),
+        Disagreement::Lost { position, size, witness } => format!(
+            "event {position} says that a log checkpoint over {size} events stands in {}, and none there reaches so far. The \
+             file was lost, cut or replaced: look for a copy of it. (SW-0661)",
+            witness.display()
+        ),
         Disagreement::Unproven { checkpoint, why } => {
             format!("the log checkpoint {} proves nothing: {why}. (SW-0658)", checkpoint.short())
         }

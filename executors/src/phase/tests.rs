@@ -360,6 +360,9 @@ impl Store for Fragile {
     async fn stored(&self, after: Position, limit: u32) -> Result<Vec<(Position, Vec<u8>)>, StoreError> {
         self.inner.stored(after, limit).await
     }
+    async fn altered(&self) -> Result<Vec<Position>, StoreError> {
+        self.inner.altered().await
+    }
     async fn report(&self, phase: &PhaseName, progress: Progress) -> Result<(), StoreError> {
         self.writes()?;
         self.inner.report(phase, progress).await

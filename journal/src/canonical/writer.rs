@@ -10,7 +10,7 @@ use std::ops::Range;
 use serde::ser::{self, Error as _, Serialize, Serializer};
 use serde_json::Number;
 
-use super::CanonicalError;
+use super::{CanonicalError, is_plain};
 
 /// What becomes of a number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,10 +84,6 @@ fn within(error: CanonicalError, step: &impl Display, variant: Option<&'static s
         Some(variant) => error.within(&variant),
         None => error,
     }
-}
-
-const fn is_plain(byte: u8) -> bool {
-    byte >= b' ' && byte != b'"' && byte != b'\\'
 }
 
 impl<'o> Serializer for Writer<'o> {

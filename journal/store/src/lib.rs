@@ -217,6 +217,9 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// The stored bytes after a position, in order, at most `limit`.
     async fn stored(&self, after: Position, limit: u32) -> Result<Vec<(Position, Vec<u8>)>, StoreError>;
 
+    /// The events that do not hash to the leaf stored beside them: somebody was at one of the two.
+    async fn altered(&self) -> Result<Vec<Position>, StoreError>;
+
     /// Writes a projection, never an event.
     async fn report(&self, phase: &PhaseName, progress: Progress) -> Result<(), StoreError>;
 

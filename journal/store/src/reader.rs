@@ -10,14 +10,25 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use futures::stream::{self, BoxStream, Stream, StreamExt as _};
-use journal::{MigrationName, PhaseName, Position, Recorded, State, Timestamp, evolve};
+use journal::{MigrationName, PhaseName, Position, Recorded, State, Timestamp};
 use runtime::Clock;
 use tokio::sync::watch;
 
 use crate::appender::replay;
 use crate::backend::Backend;
-use crate::record::{LARGE_PAGE, PAGE};
+use crate::record::{CheckedPage, LARGE_PAGE, PAGE};
 use crate::{Progress, Reported, StoreError};
+
+/// Pages that are read and checked ahead of the one that is replayed.
+const AHEAD: usize = 2;
+
+/// Does what keeps a core busy for milliseconds where nobody waits for that thread.
+async fn beside<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, StoreError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|error| StoreError::Unavailable(error.to_string()))?
+}
 
 /// What reads the journal, and the newest state that was replayed from it.
 #[derive(Debug)]
@@ -73,40 +84,47 @@ impl<B: Backend> Reader<B> {
         let page = reader.backend.events_after(state.head, PAGE).await.map_err(B::trouble)?;
         replay(&reader.migration, &mut state, &page)?;
         if page.len() == PAGE as usize {
-            let mut pages = std::pin::pin!(Self::pages(reader, state.head));
-            let known = Arc::make_mut(&mut state);
-            while let Some(events) = pages.next().await {
-                let events = events?;
-                events.iter().for_each(|event| evolve(known, event));
-                if events.len() < LARGE_PAGE as usize {
-                    break;
-                }
-            }
+            state = Self::replay_many(reader, state).await?;
         }
         reader.publish(&state);
         Ok(state)
     }
 
-    /// Pages after a position for ever, read and decoded side by side: positions are dense, so it is known where each
-    /// begins.
+    /// Replays all that follows a state: while a page is replayed, the next ones are read and checked.
+    async fn replay_many(reader: &Arc<Self>, mut state: Arc<State>) -> Result<Arc<State>, StoreError> {
+        let mut pages = std::pin::pin!(Self::pages(reader, state.head));
+        while let Some(page) = pages.next().await {
+            let page = page?;
+            let is_full = page.is_full(LARGE_PAGE);
+            let migration = reader.migration.clone();
+            state = beside(move || {
+                page.replay(&migration, Arc::make_mut(&mut state))?;
+                Ok(state)
+            })
+            .await?;
+            if !is_full {
+                break;
+            }
+        }
+        Ok(state)
+    }
+
+    /// Pages after a position for ever, read and checked ahead: positions are dense, so it is known where each begins.
     fn pages(
         reader: &Arc<Self>,
         after: Position,
-    ) -> impl Stream<Item = Result<Vec<Recorded>, StoreError>> + use<B> {
+    ) -> impl Stream<Item = Result<CheckedPage, StoreError>> + use<B> {
         let reader = Arc::clone(reader);
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let begins = (after.get()..).step_by(LARGE_PAGE as usize).map(Position::new);
         stream::iter(begins)
             .map(move |after| {
                 let reader = Arc::clone(&reader);
                 tokio::spawn(async move {
                     let page = reader.backend.events_after(after, LARGE_PAGE).await.map_err(B::trouble)?;
-                    let decoding =
-                        tokio::task::spawn_blocking(move || page.decode(after.next(), &reader.migration));
-                    decoding.await.map_err(|error| StoreError::Unavailable(error.to_string()))?
+                    beside(move || page.check(after.next())).await
                 })
             })
-            .buffered(cores.clamp(1, 4))
+            .buffered(AHEAD)
             .map(|page| page.map_err(|error| StoreError::Unavailable(error.to_string()))?)
     }
 
@@ -114,6 +132,24 @@ impl<B: Backend> Reader<B> {
     pub async fn stored(&self, after: Position, limit: u32) -> Result<Vec<(Position, Vec<u8>)>, StoreError> {
         let page = self.backend.events_after(after, limit).await.map_err(B::trouble)?;
         page.rows().map(|row| row.stored()).collect()
+    }
+
+    /// The events that do not hash to the leaf stored beside them.
+    pub async fn altered(&self) -> Result<Vec<Position>, StoreError> {
+        let (mut altered, mut after) = (Vec::new(), Position::default());
+        loop {
+            let page = self.backend.events_after(after, LARGE_PAGE).await.map_err(B::trouble)?;
+            let before = after;
+            for row in page.rows() {
+                after = row.position()?;
+                if !row.is_whole() {
+                    altered.push(after);
+                }
+            }
+            if after == before {
+                return Ok(altered);
+            }
+        }
     }
 
     /// The newest reports.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use journal::{
     Actor, CanonicalError, Command, CommandBody, CommandId, EventId, MigrationName, PhaseName, Position,
-    Recorded, Timestamp, merkle, to_canonical_texts,
+    Recorded, State, Timestamp, evolve, merkle, to_canonical_texts,
 };
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
@@ -22,6 +22,9 @@ pub const LARGE_PAGE: u32 = 4096;
 
 /// A command's identity beside its id.
 pub type Digest = [u8; 32];
+
+/// Events packed by a database: their bytes with a line feed between them, their leaves, the last position.
+pub type Packed = (Option<Vec<u8>>, Option<Vec<u8>>, Option<i64>);
 
 /// Events as they are stored, in the order of positions, packed: a driver takes longer to hand a row over than an event
 /// takes to be read, so a database gives many as one.
@@ -43,43 +46,41 @@ struct Row {
 const LEAF: usize = 32;
 
 impl Page {
-    /// A page of frames: an event's position (8 bytes, big-endian), the lengths of its leaf and of its bytes (4 bytes
-    /// each), and both.
-    pub fn framed(data: Vec<u8>) -> Result<Self, StoreError> {
-        let number = |at: usize| {
-            let bytes = data.get(at..at + 4)?;
-            usize::try_from(u32::from_be_bytes(bytes.try_into().ok()?)).ok()
-        };
-        let row = |at: usize| {
-            let position = i64::from_be_bytes(data.get(at..at + 8)?.try_into().ok()?);
-            let leaf = at + 16..at + 16 + number(at + 8)?;
-            let bytes = leaf.end..leaf.end + number(at + 12)?;
-            (bytes.end <= data.len()).then_some(Row { position, leaf, bytes })
-        };
-        let (mut rows, mut at) = (Vec::new(), 0);
-        while at < data.len() {
-            let row = row(at).ok_or_else(|| {
-                StoreError::Foreign("the rows of events are not what their lengths say".to_owned())
-            })?;
-            at = row.bytes.end;
-            rows.push(row);
+    /// A page of the events after a position, whose bytes stand in lines and whose leaves follow one another. Canonical
+    /// JSON has no line feed in it. `None`: it is not so; somebody was at them.
+    pub fn unpacked(after: i64, packed: Vec<Packed>) -> Option<Self> {
+        let mut page = Self::default();
+        let mut position = after;
+        for (lines, leaves, last) in packed {
+            let Some(last) = last else { break };
+            let (lines, leaves) = (lines?, leaves?);
+            let begin = page.data.len();
+            let (mut at, mut leaf) = (begin, begin + lines.len());
+            for end in memchr::memchr_iter(b'\n', &lines).chain([lines.len()]) {
+                position += 1;
+                page.rows.push(Row { position, leaf: leaf..leaf + LEAF, bytes: at..begin + end });
+                (at, leaf) = (begin + end + 1, leaf + LEAF);
+            }
+            if page.data.is_empty() {
+                page.data = lines;
+            } else {
+                page.data.extend_from_slice(&lines);
+            }
+            page.data.extend_from_slice(&leaves);
+            if position != last || leaf != page.data.len() {
+                return None;
+            }
         }
-        Ok(Self { data, rows })
+        Some(page)
     }
 
-    /// A page of the events from one position up to another, whose bytes stand in lines and whose leaves follow one
-    /// another. Canonical JSON has no line feed in it. `None`: it is not so; somebody was at them.
-    pub fn in_lines(first: i64, last: i64, lines: Vec<u8>, leaves: &[u8]) -> Option<Self> {
-        let (mut at, mut position) = (0, first);
-        let mut leaf = lines.len();
-        let mut rows = Vec::new();
-        for line in lines.split(|byte| *byte == b'\n') {
-            rows.push(Row { position, leaf: leaf..leaf + LEAF, bytes: at..at + line.len() });
-            (at, leaf, position) = (at + line.len() + 1, leaf + LEAF, position + 1);
+    /// A page of rows as they are: position, bytes, leaf.
+    pub fn of_rows(rows: Vec<(i64, Vec<u8>, Vec<u8>)>) -> Self {
+        let mut page = Self::default();
+        for (position, bytes, leaf) in rows {
+            page.push(position, &bytes, &leaf);
         }
-        let mut data = lines;
-        data.extend_from_slice(leaves);
-        (position == last + 1 && leaf == data.len()).then_some(Self { data, rows })
+        page
     }
 
     /// Adds the event that follows.
@@ -89,6 +90,11 @@ impl Page {
         self.data.extend_from_slice(bytes);
         let middle = at + leaf.len();
         self.rows.push(Row { position, leaf: at..middle, bytes: middle..self.data.len() });
+    }
+
+    /// Leaves out what is more than so many.
+    pub fn truncate(&mut self, limit: u32) {
+        self.rows.truncate(limit as usize);
     }
 
     /// How many events there are.
@@ -106,6 +112,16 @@ impl Page {
         })
     }
 
+    /// Checks the rows as far as it can be told without reading the events, of which the first is expected at a position.
+    pub fn check(self, first: Position) -> Result<CheckedPage, StoreError> {
+        let mut expected = first;
+        for row in self.rows() {
+            row.check(expected)?;
+            expected = expected.next();
+        }
+        Ok(CheckedPage(self))
+    }
+
     /// The events, each checked as [`EventRow::decode`] does, the first of which is expected at a position.
     pub fn decode(&self, first: Position, migration: &MigrationName) -> Result<Vec<Recorded>, StoreError> {
         let mut expected = first;
@@ -115,6 +131,26 @@ impl Page {
             expected = expected.next();
         }
         Ok(events)
+    }
+}
+
+/// A page whose rows stand where they are expected and hash to the leaves beside them.
+#[derive(Debug)]
+pub struct CheckedPage(Page);
+
+impl CheckedPage {
+    /// Whether there are as many events as were asked for: then more may follow.
+    pub fn is_full(&self, asked: u32) -> bool {
+        self.0.len() >= asked as usize
+    }
+
+    /// Replays the events. Each is read when its turn comes: what is read and used at once costs half of what is read
+    /// ahead, by the thousand, and fetched from memory again.
+    pub fn replay(&self, migration: &MigrationName, state: &mut State) -> Result<(), StoreError> {
+        for row in self.0.rows() {
+            evolve(state, &row.read(migration)?);
+        }
+        Ok(())
     }
 }
 
@@ -129,17 +165,39 @@ pub struct EventRow<'p> {
 impl EventRow<'_> {
     /// The event, checked: it stands where it is expected, hashes to the leaf beside it, and says so itself.
     pub fn decode(&self, expected: Position, migration: &MigrationName) -> Result<Recorded, StoreError> {
-        let position = Position::new(plain(self.position)?);
+        self.check(expected)?;
+        self.read(migration)
+    }
+
+    /// Its place.
+    pub fn position(&self) -> Result<Position, StoreError> {
+        Ok(Position::new(plain(self.position)?))
+    }
+
+    /// Whether it hashes to the leaf beside it.
+    pub fn is_whole(&self) -> bool {
+        merkle::leaf(self.bytes).as_slice() == self.leaf
+    }
+
+    /// Whether it stands where it is expected and hashes to the leaf beside it.
+    fn check(&self, expected: Position) -> Result<(), StoreError> {
+        let position = self.position()?;
         if position != expected {
             return Err(StoreError::Foreign(format!(
                 "event {expected} is missing, event {position} follows. Compare the file with a copy of it"
             )));
         }
-        if merkle::leaf(self.bytes).as_slice() != self.leaf {
+        if !self.is_whole() {
             return Err(StoreError::Foreign(format!(
                 "event {position} does not hash to the leaf stored with it: it was changed. Compare the file with a copy of it"
             )));
         }
+        Ok(())
+    }
+
+    /// The event of a row that was checked: it says itself that it is of that place and that migration.
+    fn read(&self, migration: &MigrationName) -> Result<Recorded, StoreError> {
+        let position = self.position()?;
         let event =
             Recorded::from_bytes(self.bytes).map_err(|source| StoreError::Unreadable { position, source })?;
         if event.envelope.position != position || event.envelope.migration != *migration {
@@ -153,7 +211,7 @@ impl EventRow<'_> {
 
     /// Its place and its bytes, unchecked, as an auditor wants them.
     pub fn stored(&self) -> Result<(Position, Vec<u8>), StoreError> {
-        Ok((Position::new(plain(self.position)?), self.bytes.to_vec()))
+        Ok((self.position()?, self.bytes.to_vec()))
     }
 }
 

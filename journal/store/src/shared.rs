@@ -117,6 +117,10 @@ impl<B: Backend> Store for Journal<B> {
         self.reader.stored(after, limit).await
     }
 
+    async fn altered(&self) -> Result<Vec<Position>, StoreError> {
+        self.reader.altered().await
+    }
+
     async fn report(&self, phase: &PhaseName, progress: Progress) -> Result<(), StoreError> {
         let body = serde_json::to_string(&progress).map_err(journal::CanonicalError::from)?;
         self.ask(|reply| Job::Report { phase: phase.clone(), body, reply }).await

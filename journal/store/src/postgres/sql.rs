@@ -10,7 +10,7 @@ use sqlx::PgConnection;
 
 use crate::StoreError;
 use crate::backend::{LeaseRow, Seen, Trouble, Wanted, Writer, Written};
-use crate::record::{PAGE, Page, command_row, number, plain};
+use crate::record::{LARGE_PAGE, PAGE, Packed, Page, command_row, number, plain};
 
 /// The events after a position, in order.
 pub(super) async fn events_after(
@@ -18,22 +18,50 @@ pub(super) async fn events_after(
     after: Position,
     limit: u32,
 ) -> Result<Page, Trouble> {
-    // One value of all, which costs the server half of what an array of each column would.
-    let packed: Option<Vec<u8>> = sqlx::query_scalar(
-        "select string_agg(
-             int8send(position) || int4send(length(leaf)) || int4send(length(bytes)) || leaf || bytes, ''
-         )
-         from (select position::bigint, coalesce(bytes, '') as bytes, coalesce(leaf, '') as leaf
-               from switchyard_journal.event
-               where position > $1
-               order by position
-               limit $2) page",
+    let after = number(after.get())?;
+    if limit > LARGE_PAGE {
+        return row_by_row(connection, after, limit).await;
+    }
+    // A value for 128 of them, which costs the server half of what a row each would. Memory for larger ones it would fetch
+    // from the system and give back each time. The number is written out, since a limit that is not known is planned as a
+    // tenth of the table.
+    let packed: Vec<Packed> = sqlx::query_as(
+        "select packed.*
+         from generate_series($1, $1 + $2 - 1, 128) before,
+         lateral (
+             select string_agg(bytes, '\\x0a'), string_agg(leaf, ''), max(position)
+             from (select position::bigint, bytes::bytea, leaf::bytea
+                   from switchyard_journal.event
+                   where position > before
+                   order by position
+                   limit 128) page
+         ) packed",
     )
-    .bind(number(after.get())?)
+    .bind(after)
     .bind(i64::from(limit))
-    .fetch_one(connection)
+    .fetch_all(&mut *connection)
     .await?;
-    Ok(Page::framed(packed.unwrap_or_default())?)
+    if let Some(mut page) = Page::unpacked(after, packed) {
+        page.truncate(limit);
+        return Ok(page);
+    }
+    row_by_row(connection, after, limit).await
+}
+
+/// The same, of very many, or of a table that somebody was at: what is missing or changed is found at its place.
+async fn row_by_row(connection: &mut PgConnection, after: i64, limit: u32) -> Result<Page, Trouble> {
+    let rows: Vec<(i64, Vec<u8>, Vec<u8>)> = sqlx::query_as(
+        "select position::bigint, coalesce(bytes, ''), coalesce(leaf, '')
+         from switchyard_journal.event
+         where position > $1
+         order by position
+         limit $2",
+    )
+    .bind(after)
+    .bind(i64::from(limit))
+    .fetch_all(connection)
+    .await?;
+    Ok(Page::of_rows(rows))
 }
 
 /// How far the clock that a batch was decided by may be from the database's, in milliseconds. Events are stamped to

@@ -11,7 +11,7 @@ use sqlx::{Arguments as _, AssertSqlSafe, SqliteConnection};
 
 use crate::StoreError;
 use crate::backend::{CommandRow, LeaseRow, NewEvent, Seen, Trouble, Wanted, Writer, Written};
-use crate::record::{PAGE, Page, command_row, number, plain};
+use crate::record::{PAGE, Packed, Page, command_row, number, plain};
 
 /// A driver's error as the store's.
 pub(super) fn from_database(error: &sqlx::Error) -> StoreError {
@@ -48,7 +48,7 @@ pub(super) async fn events_after(
 ) -> Result<Page, Trouble> {
     let after = number(after.get())?;
     // As text, which is put together without a look at what it is; blobs cannot be.
-    let (lines, leaves, last): (Option<Vec<u8>>, Option<Vec<u8>>, Option<i64>) = sqlx::query_as(
+    let packed: Packed = sqlx::query_as(
         "select group_concat(cast(bytes as text), char(10)), group_concat(cast(leaf as text), ''), max(position)
          from (select position, bytes, leaf
                from event
@@ -60,10 +60,7 @@ pub(super) async fn events_after(
     .bind(i64::from(limit))
     .fetch_one(&mut *connection)
     .await?;
-    let Some(last) = last else { return Ok(Page::default()) };
-    if let (Some(lines), Some(leaves)) = (lines, leaves)
-        && let Some(page) = Page::in_lines(after + 1, last, lines, &leaves)
-    {
+    if let Some(page) = Page::unpacked(after, vec![packed]) {
         return Ok(page);
     }
     row_by_row(connection, after, limit).await
@@ -82,11 +79,7 @@ async fn row_by_row(connection: &mut SqliteConnection, after: i64, limit: u32) -
     .bind(i64::from(limit))
     .fetch_all(connection)
     .await?;
-    let mut page = Page::default();
-    for (position, bytes, leaf) in rows {
-        page.push(position, &bytes, &leaf);
-    }
-    Ok(page)
+    Ok(Page::of_rows(rows))
 }
 
 /// How long after its decision a batch may get the lock that it did not wait for, in milliseconds.
