@@ -4,9 +4,6 @@ use std::path::Path;
 
 use journal::{PlanProblem, PlanProblems};
 
-/// Keys whose value may be a secret that somebody wrote into the plan by mistake: it is not shown.
-const SECRET: [&str; 5] = ["url", "source", "target", "admin", "signing_key"];
-
 /// Everything wrong in a plan's file, each with its place and its line.
 #[must_use]
 pub fn problems(file: &Path, text: &str, problems: &PlanProblems) -> String {
@@ -39,8 +36,7 @@ pub(in crate::words) fn block(file: &Path, text: &str, problem: &PlanProblem, ma
     let mut told = format!("{}:{line}:{column}: {mark}{what}\n", file.display());
     let number = line.to_string();
     let gutter = " ".repeat(number.len());
-    if let Some(source) = text.lines().nth(line.saturating_sub(1)).filter(|line| !line.trim().is_empty()) {
-        let source = shown(source);
+    if let Some(source) = journal::plan::shown(text, *line).filter(|line| !line.trim().is_empty()) {
         let before = source.chars().take(column.saturating_sub(1));
         // Under a tab stands a tab, so that the mark is where the letter is.
         let space: String = before.map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
@@ -51,18 +47,6 @@ pub(in crate::words) fn block(file: &Path, text: &str, problem: &PlanProblem, ma
     }
     told.push('\n');
     told
-}
-
-/// A line of the file, without a value that may be a secret.
-fn shown(line: &str) -> String {
-    let Some((key, _)) = line.split_once('=') else { return line.to_owned() };
-    let bare = key.trim().trim_matches('"');
-    let lower = line.to_lowercase();
-    if SECRET.contains(&bare) || lower.contains("://") || lower.contains("password") {
-        format!("{key}= …")
-    } else {
-        line.to_owned()
-    }
 }
 
 #[cfg(test)]
@@ -85,10 +69,10 @@ mod tests {
         let text = "[journal]\n\turl = \"sqlite:é\"; lese\n";
         let problem =
             PlanProblem { line: 2, column: 20, what: "no".to_owned(), suggestion: Some("lease".to_owned()) };
-        let told = warnings(Path::new("p.toml"), &text.replace("url", "urn"), &[problem]);
+        let told = warnings(Path::new("p.toml"), &text.replace("url", "why"), &[problem]);
         assert_eq!(
             told,
-            "p.toml:2:20: warning: no\n  2 | \turn = \"sqlite:é\"; lese\n    | \t                  ^\n    help: did you mean `lease`?"
+            "p.toml:2:20: warning: no\n  2 | \twhy = \"sqlite:é\"; lese\n    | \t                  ^\n    help: did you mean `lease`?"
         );
     }
 }
