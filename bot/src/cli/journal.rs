@@ -141,8 +141,7 @@ async fn check(asked: &Check) -> Result<Exit, Failure> {
     }
     let keys = if !asked.key.is_empty() || notes.is_empty() {
         // Read here and not with the command line, whose errors repeat what was given: it may be the other half.
-        let read = |text: &String| text.parse::<VerifierKey>();
-        let keys: Result<Vec<_>, _> = asked.key.iter().map(read).collect();
+        let keys: Result<Vec<VerifierKey>, _> = asked.key.iter().map(|text| text.parse()).collect();
         keys.map_err(|error| Failure::usage(words::bad_verifier_key(&error)))?
     } else {
         vec![read.signing_key(&Scrubber::default())?.verifier().clone()]
